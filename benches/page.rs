@@ -4,6 +4,7 @@
 #[path = "stopwatch/mod.rs"]
 mod stopwatch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::conditions::{Assessment, Criteria};
 use traceprobe::domain::incidents::Incidents;
 use traceprobe::domain::kind::Kind;
+use traceprobe::domain::pipeline::Pipeline;
 use traceprobe::domain::sighting::{Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::{Timestamp, WallClock};
@@ -173,8 +175,9 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
             give_up: GIVE_UP,
             remember: 10_000,
             stale_after: Duration::from_secs(30),
-            evidence: Vec::new(),
-            log_groups: Vec::new(),
+            pipeline: Pipeline::default(),
+            evidence: BTreeMap::new(),
+            log_groups: BTreeMap::new(),
         }),
         config: Arc::new(serde_json::Value::Null),
         ready: Arc::new(|| Ok(())),
@@ -183,6 +186,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
         }),
         scrape: Arc::new(|_| String::new()),
         sign: Arc::new(move |tag| keys.sign(tag)),
+        reload: None,
         drill: None,
     }
 }

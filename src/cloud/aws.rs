@@ -10,6 +10,7 @@
 
 mod assumed_role;
 mod home;
+mod own_credentials;
 mod server_date;
 mod session;
 
@@ -29,6 +30,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use self::assumed_role::AssumedRole;
 use self::home::Home;
+use self::own_credentials::OwnCredentials;
 use self::server_date::ServerDate;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};
@@ -91,6 +93,9 @@ pub struct Aws {
     calls: Calls,
     /// The probe's own credentials.
     own: Session,
+    /// Where they come from.
+    credentials: OwnCredentials,
+    http: SharedHttpClient,
     /// Whose they are.
     home: Arc<Home>,
     // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
@@ -141,28 +146,24 @@ impl Aws {
         calls: Calls,
         http: SharedHttpClient,
     ) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(settings.timeouts.connect)
-            .read_timeout(settings.timeouts.read)
-            .operation_attempt_timeout(settings.timeouts.attempt)
-            .operation_timeout(settings.timeouts.operation)
-            .build();
         let own = Session::new("the probe");
-        // Pinned, so that an update of the SDK cannot change timeouts or retries unnoticed.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .identity_cache(own.clone())
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard());
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if settings.anonymous {
-            // Emulators require a signature but do not verify it.
-            loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "anonymous"));
-        }
-        let base = loader.load().await;
-        Self { base, settings: Arc::new(settings), calls, own, home: Arc::default(), roles: Arc::default() }
+        let base = base_config(&settings, http.clone(), own.clone()).await;
+        let credentials = OwnCredentials::new(base.credentials_provider());
+        let base =
+            base.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
+        let settings = Arc::new(settings);
+        let (home, roles) = Default::default();
+        Self { base: base.build(), settings, calls, own, credentials, http, home, roles }
+    }
+
+    /// Has every identity's credentials read again before the next call. The SDK reads files such as
+    /// `~/.aws/credentials` once, so their provider is made anew.
+    pub async fn renew(&self) {
+        let base = base_config(&self.settings, self.http.clone(), self.own.clone()).await;
+        self.credentials.replace(base.credentials_provider());
+        self.own.forget();
+        let roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        roles.values().for_each(|role| role.session.forget());
     }
 
     /// Returns the counter of all calls that its clients make.
@@ -286,6 +287,30 @@ impl Aws {
         let configured = regional.or_else(|| endpoints.get(service)).or(endpoint.as_ref());
         configured.cloned().or_else(|| config.endpoint_url().map(str::to_owned))
     }
+}
+
+/// Finds credentials and region in the usual places.
+async fn base_config(settings: &AwsSettings, http: SharedHttpClient, own: Session) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(settings.timeouts.connect)
+        .read_timeout(settings.timeouts.read)
+        .operation_attempt_timeout(settings.timeouts.attempt)
+        .operation_timeout(settings.timeouts.operation)
+        .build();
+    // Pinned, so that an update of the SDK cannot change timeouts or retries unnoticed.
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .identity_cache(own)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard());
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if settings.anonymous {
+        // Emulators require a signature but do not verify it.
+        loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "anonymous"));
+    }
+    loader.load().await
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub enum Provider {
 }
 
 /// The clients of both clouds.
+#[derive(Clone)]
 pub struct Clients {
     /// Makes clients of AWS services.
     pub aws: aws::Aws,

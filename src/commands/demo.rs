@@ -19,6 +19,7 @@ use super::configuration::EX_CONFIG;
 use super::output::{complain, say};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
+use crate::daemon::reload::Again;
 
 /// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
@@ -80,7 +81,8 @@ impl Demo {
             sandbox.endpoints().admin
         );
         say!("open http://{}/traces/recent", self.listen);
-        let end = run::daemon(config, runtimes, self.scenario.play(&sandbox));
+        let end =
+            run::daemon(config, Again::Cannot("this is a demo"), runtimes, self.scenario.play(&sandbox));
         match end {
             End::InOrder(_) => runtimes.among_tasks(sandbox.stop()),
             End::AtOnce(_) => {}

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -11,13 +12,14 @@ use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-use super::configuration::{Configuration, EX_CONFIG};
+use super::configuration::{Configuration, EX_CONFIG, environment};
 use super::log_fields::text_fields;
 use super::output::{complain, say};
 use super::panics;
 use super::runtimes::Runtimes;
-use super::signals::Signals;
-use crate::config::{Config, Log, LogFormat};
+use super::signals::{Received, Signals};
+use crate::config::{Config, Log, LogFormat, Place};
+use crate::daemon::reload::Again;
 use crate::daemon::run::{ClockStepped, Daemon};
 use crate::daemon::{clock, descriptors};
 use crate::store::StoreError;
@@ -43,7 +45,10 @@ const LOG_LINES: usize = 4_096;
 /// Every key of the configuration can be overridden there, too, for example TRACEPROBE_PROBE_INTERVAL=10s.
 ///
 /// On SIGTERM or SIGINT the daemon stops injecting, continues to poll for up to probe.stop_grace so that
-/// canaries in flight can still arrive, and exits. A second signal ends it at once. SIGHUP is ignored.
+/// canaries in flight can still arrive, and exits. A second signal ends it at once.
+///
+/// On SIGHUP it reads the configuration again and puts tenants and stages in force that were added, removed or
+/// changed. A faulty one is refused, and so is one that needs a restart; the log names every reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
@@ -55,8 +60,21 @@ impl Run {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(&self, runtimes: &Runtimes) -> End {
         match self.configuration.load() {
-            Ok(config) => daemon(config, runtimes, std::future::pending()),
+            Ok(config) => daemon(config, self.again(), runtimes, std::future::pending()),
             Err(code) => End::InOrder(code),
+        }
+    }
+
+    /// How the configuration is read again.
+    fn again(&self) -> Again {
+        match self.configuration.place(&environment()) {
+            Ok(Place::Variable) => Again::Cannot(
+                "the text of the configuration is in TRACEPROBE_CONFIG_TEXT, which cannot change while the process \
+                 runs; restart it",
+            ),
+            Ok(place) => Again::With(Arc::new(move || place.load(environment()))),
+            // It was read from there just now.
+            Err(_) => Again::Cannot("the configuration is in two places"),
         }
     }
 }
@@ -71,7 +89,12 @@ pub enum End {
 }
 
 /// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread.
-pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = Infallible>) -> End {
+pub fn daemon(
+    config: Config,
+    again: Again,
+    runtimes: &Runtimes,
+    beside: impl Future<Output = Infallible>,
+) -> End {
     let _written_until_here = start_log(&config.log);
     for note in &config.notes {
         info!("{note}");
@@ -86,7 +109,7 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
             return End::InOrder(ExitCode::FAILURE);
         }
     };
-    let mut building = runtimes.start(Daemon::new(config, clock::system()));
+    let mut building = runtimes.start(Daemon::that_reloads(config, again, clock::system()));
     runtimes.beside_tasks(async {
         let built = tokio::select! {
             Some(built) = building.join_next() => built.unwrap_or_else(|panicked| Err(panicked.into())),
@@ -112,13 +135,20 @@ fn not_started(error: &anyhow::Error) -> End {
 
 async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
     say!("listening on http://{}", daemon.address());
-    let stop_grace = daemon.stop_grace();
+    let (stop_grace, reloader) = (daemon.stop_grace(), daemon.reloader());
     let stop = CancellationToken::new();
     let mut running = pin!(daemon.run(stop.cancelled()));
     loop {
         tokio::select! {
             result = &mut running => return End::InOrder(exit_code(result)),
-            signal = signals.stop() => {
+            signal = signals.next() => {
+                let signal = match signal {
+                    Received::Stop(signal) => signal,
+                    Received::HangUp => {
+                        reloader.ask();
+                        continue;
+                    }
+                };
                 let name = signal.name();
                 if stop.is_cancelled() {
                     warn!("{name}: the second signal ends the daemon at once");

@@ -3,7 +3,6 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
 
 /// Signals that are caught from now on.
 #[derive(Debug)]
@@ -11,6 +10,14 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+}
+
+/// A signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    Stop(Stop),
+    /// SIGHUP: the configuration is to be read again. A closed terminal sends it, too.
+    HangUp,
 }
 
 /// A signal that ends the daemon.
@@ -56,13 +63,18 @@ impl Signals {
 
     /// Waits for the next signal that ends the daemon.
     pub async fn stop(&mut self) -> Stop {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Stop::Terminate,
-                _ = self.interrupt.recv() => return Stop::Interrupt,
-                // A closed terminal sends it, and it asks some daemons to read their configuration again.
-                _ = self.hang_up.recv() => info!("SIGHUP is ignored; to read a new configuration, restart"),
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Stop::Interrupt,
+        }
+    }
+
+    /// Waits for the next signal. One that arrived before is not lost.
+    pub async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.hang_up.recv() => Received::HangUp,
+            _ = self.terminate.recv() => Received::Stop(Stop::Terminate),
+            _ = self.interrupt.recv() => Received::Stop(Stop::Interrupt),
         }
     }
 }

@@ -17,6 +17,7 @@ mod keys;
 mod pipeline;
 mod place;
 mod reference;
+mod restart;
 mod route;
 mod schema;
 mod sections;

@@ -208,7 +208,9 @@ pub(super) fn web(context: &mut Context, root: &Table) -> Checked<Web> {
     let hosts = read.find("hosts", value::list(host));
     let external = read.find("external_url", external_url);
     let dashboard = read.find("dashboard", link("https://grafana.example.org/d/traceprobe"));
+    let reload = read.get("reload", value::boolean);
     Ok(Web {
+        reload: reload?,
         max_connections: most? as usize,
         max_connections_per_peer: of_peer?.map(|most| most as usize),
         hosts: hosts?.unwrap_or_default(),

@@ -67,6 +67,8 @@ pub struct Web {
     pub external_url: Option<String>,
     /// The address of the dashboard in Grafana; may have a query.
     pub dashboard: Option<String>,
+    /// Whether the configuration can be read again over HTTP.
+    pub reload: bool,
 }
 
 /// The table `[log]`: format and level of the probe's own log.

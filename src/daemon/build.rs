@@ -50,6 +50,23 @@ pub async fn google(aws: &Aws, google: &GoogleSettings, calls: Calls) -> anyhow:
     Ok(Some(Google::new(&settings, calls).await.context("gcp.auth")?))
 }
 
+/// Has credentials read again before the next call, and makes a client for Google if a stage needs one now.
+///
+/// # Errors
+///
+/// When Google credentials are needed and cannot be used.
+pub async fn renew(clients: &mut Clients, google: &GoogleSettings) -> anyhow::Result<()> {
+    // First what may fail.
+    if let Some(new) = self::google(&clients.aws, google, clients.aws.calls().clone()).await? {
+        clients.google = Some(match &clients.google {
+            Some(present) => new.in_place_of(present),
+            None => new,
+        });
+    }
+    clients.aws.renew().await;
+    Ok(())
+}
+
 /// A log group, and the tenants whose canaries go there.
 pub struct Destination {
     /// The name of the injecting task, for people: `inject <log group>`.
@@ -73,21 +90,26 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
                 continue;
             }
             known.insert(key, all.len());
-            let settings = inject::Settings {
-                log_group: account::log_group_name(log_group).to_owned(),
-                log_stream: tenant.log_stream.clone(),
-                retry: Retry::default(),
-                attempt_timeout: Duration::from_secs(5),
-            };
-            let client = clients.aws.logs(&tenant.account);
             all.push(Destination {
                 name: format!("inject {log_group}"),
-                injector: Injector::new(settings, client, clock.clone()),
+                injector: injector(tenant, log_group, clients, clock),
                 tenants: vec![(id, group)],
             });
         }
     }
     all
+}
+
+/// Makes the injector of one of a tenant's log groups.
+#[must_use]
+pub fn injector(tenant: &Tenant, log_group: &str, clients: &Clients, clock: &WallClock) -> Injector {
+    let settings = inject::Settings {
+        log_group: account::log_group_name(log_group).to_owned(),
+        log_stream: tenant.log_stream.clone(),
+        retry: Retry::default(),
+        attempt_timeout: Duration::from_secs(5),
+    };
+    Injector::new(settings, clients.aws.logs(&tenant.account), clock.clone())
 }
 
 /// Makes the recognizer that lets every observer tell our canaries from other data.

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ProbeClock;
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Common};
-use super::{build, random};
+use super::{build, injecting, random};
 use crate::cloud::Clients;
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, Tenant};
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::{FailureKind, Wanted};
@@ -36,6 +36,8 @@ pub use self::fate::{Fate, Followed, State};
 const TICK: Duration = Duration::from_millis(500);
 /// The tracker must not give up a canary before this ends.
 const MARGIN: Duration = Duration::from_hours(1);
+/// Canaries that may wait for an injector: more than there are of any.
+const OUTBOUND: usize = 1_000;
 /// Most remarks that are kept of one canary.
 const MAX_REMARKS: usize = 10;
 
@@ -93,13 +95,12 @@ pub async fn run(
     let (to_follower, mut inputs) = mpsc::channel(wire::INPUTS);
     let (reports, mut puts) = mpsc::channel(wire::INPUTS);
     let (observers, wanted) = observers(&common, &config.sources, &to_follower, &mut follower, now);
-    let (injectors, queues) = wire::wire_injectors(&common, &config.tenants, &reports)?;
+    let (injectors, queues) = injectors(&common, &config.tenants, &reports);
     let mut supervisor = Supervisor::new(Handle::current());
     observers.into_iter().chain(injectors).for_each(|task| supervisor.start(task));
 
     for (line, group) in follower.plan(config, errand, clock.now()) {
-        let queue = queues.get(usize::from(line.tenant.0)).and_then(|of| of.get(usize::from(group.0)));
-        if let Some(queue) = queue {
+        if let Some(queue) = queues.get(&(line.tenant, group)) {
             // The queue is longer than a tenant has canaries here.
             let _sent = queue.try_send(line);
         }
@@ -129,6 +130,21 @@ pub async fn run(
     supervisor.abort();
     let until = if stop.is_cancelled() { Until::Now } else { Until::TheEnd };
     Ok(follower.followed(clock.now(), until))
+}
+
+/// The queue to each log group of each tenant.
+type Queues = HashMap<(TenantId, LogGroupId), mpsc::Sender<CanaryLine>>;
+
+/// Makes the injectors as tasks, and the queues that they serve.
+fn injectors(common: &Common, tenants: &[Tenant], reports: &mpsc::Sender<Report>) -> (Vec<Task>, Queues) {
+    let (mut tasks, mut queues) = (Vec::new(), Queues::new());
+    for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
+        let (outbound, due) = mpsc::channel(OUTBOUND);
+        queues.extend(destination.tenants.into_iter().map(|of| (of, outbound.clone())));
+        let injecting = injecting::run(destination.injector, due, reports.clone(), common.end.clone());
+        tasks.push(Task::new(destination.name, injecting));
+    }
+    (tasks, queues)
 }
 
 /// Whether more may be found.

@@ -8,25 +8,31 @@
 //! counts, sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted,
 //! so a restart neither forgets the one nor counts the other again.
 
+mod succession;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::succession::{Change, LaneChange};
 use super::clock::ProbeClock;
 use super::figures::SharedFigures;
+use super::hold::{Outbound, Polled};
 use super::log_events::{self, EventLog};
+use super::reload::Reloads;
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::drill::Drills;
-use crate::domain::incidents::{Incidents, Step};
+use crate::domain::incidents::{Episode, Incidents, Step};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{LogGroupId, TenantId, Topology};
+use crate::domain::topology::{LogGroupId, SourceId, TenantId, Topology};
 use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
@@ -55,7 +61,7 @@ pub struct Lane {
     /// Their sizes in bytes, used in turn.
     pub sizes: Vec<u32>,
     /// To the injectors of the tenant's log groups, used in turn.
-    pub outbound: Vec<mpsc::Sender<CanaryLine>>,
+    pub outbound: Vec<Outbound>,
     /// The log group of the first canary. It depends on the time, so that a process that is often restarted
     /// does not neglect the others.
     first_group: u64,
@@ -63,7 +69,7 @@ pub struct Lane {
 
 impl Lane {
     #[must_use]
-    pub fn new(schedule: Schedule, sizes: Vec<u32>, outbound: Vec<mpsc::Sender<CanaryLine>>) -> Self {
+    pub fn new(schedule: Schedule, sizes: Vec<u32>, outbound: Vec<Outbound>) -> Self {
         let first_group = schedule.next_at().millis().unsigned_abs();
         Self { schedule, sizes, outbound, first_group }
     }
@@ -89,16 +95,24 @@ pub struct Engine {
     pub keys: Arc<Keyring>,
     /// The code of this run in tags.
     pub instance: InstanceCode,
-    /// By tenant.
-    pub lanes: Vec<Lane>,
-    /// The wanted traces of each source, for its observer.
-    pub wanted: Vec<watch::Sender<Wanted>>,
+    /// Of each tenant that is configured. Dropping a lane ends the injectors that no other one uses.
+    pub lanes: BTreeMap<TenantId, Lane>,
+    /// The observers, and what each should find. Dropping one ends it.
+    pub polled: BTreeMap<SourceId, Polled>,
     /// For the page.
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     /// From the observers.
     pub inputs: mpsc::Receiver<Input>,
     /// From the injectors.
     pub puts: mpsc::Receiver<Report>,
+    /// From who reads the configuration again.
+    pub changes: mpsc::Receiver<Change>,
+    /// What came of reading the configuration again.
+    pub reloads: watch::Receiver<Reloads>,
+    /// Waits for the first snapshot of a new configuration.
+    pub in_force: Option<oneshot::Sender<bool>>,
+    /// When the last canary of a tenant that leaves was closed, or the tenant left.
+    pub quiet_since: BTreeMap<TenantId, Timestamp>,
     /// Never steps.
     pub clock: ProbeClock,
     /// Source of the random part of trace ids.
@@ -139,6 +153,7 @@ struct Round {
 enum Wake {
     Input(Input),
     Put(Report),
+    Change(Box<Change>),
     Time,
     Stop,
 }
@@ -164,6 +179,7 @@ impl Engine {
             match wake {
                 Wake::Input(input) => self.apply(input, now, &mut round),
                 Wake::Put(report) => self.put_reported(report, now, &mut round),
+                Wake::Change(change) => self.succeed(*change, now, &mut round),
                 Wake::Time => self.apply(Input::Tick, now, &mut round),
                 Wake::Stop => {
                     // Dropping the lanes closes the injectors' queues; what is in them is still put.
@@ -171,7 +187,8 @@ impl Engine {
                     drain_until = Some(now + self.stop_grace);
                     final_poll =
                         Some(now + self.stop_grace.saturating_sub(FINAL_POLL.min(self.stop_grace / 5)));
-                    self.wanted.iter().for_each(|wanted| wanted.send_modify(|it| it.final_poll = final_poll));
+                    let polled = self.polled.values();
+                    polled.for_each(|it| it.wanted.send_modify(|it| it.final_poll = final_poll));
                     log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
@@ -182,7 +199,7 @@ impl Engine {
             self.carry_out(round, &mut log);
             log.summarise(now);
             self.update_observers(final_poll);
-            if now.since(published) >= PUBLISH_EVERY {
+            if self.in_force.is_some() || now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
                     Some(Compared::Stepped(by)) => return self.give_up(by, &stop).await,
                     Some(Compared::Within(now)) => {
@@ -190,7 +207,10 @@ impl Engine {
                     }
                     None => {}
                 }
+                self.let_go(now);
                 self.publish(now);
+                // Whoever asked may not wait any more.
+                let _told = self.in_force.take().map(|asked| asked.send(true));
                 published = now;
                 publish_at = None;
             } else {
@@ -240,13 +260,14 @@ impl Engine {
         publish_at: Option<Timestamp>,
         stop: &CancellationToken,
     ) -> Wake {
-        let canary = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
+        let canary = self.lanes.values().map(|lane| lane.schedule.next_at()).min();
         let deadlines = [canary, self.tracker.next_deadline(), drain_until, publish_at];
         let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
             () = stop.cancelled(), if drain_until.is_none() => Wake::Stop,
             Some(report) = self.puts.recv() => Wake::Put(report),
             Some(input) = self.inputs.recv() => Wake::Input(input),
+            Some(change) = self.changes.recv(), if drain_until.is_none() => Wake::Change(change.into()),
             () = tokio::time::sleep(next.since(now)) => Wake::Time,
         }
     }
@@ -317,14 +338,16 @@ impl Engine {
     }
 
     fn inject_due(&mut self, now: Timestamp, round: &mut Round) {
-        let tenants = self.topology.tenant_ids();
-        for (tenant, at) in tenants.zip(0..self.lanes.len()) {
-            let due = self.lanes[at].schedule.take_due(now);
+        let tenants: Vec<_> = self.lanes.keys().copied().collect();
+        for tenant in tenants {
+            let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
+            let due = lane.schedule.take_due(now);
+            let planned = due.planned.into_iter();
+            let planned: Vec<_> = planned.map(|(number, at)| (lane.size_and_log_group(number), at)).collect();
             if due.missed > 0 {
                 self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
-            for (number, planned_at) in due.planned {
-                let (size, group) = self.lanes[at].size_and_log_group(number);
+            for ((size, group), planned_at) in planned {
                 self.inject((tenant, group), planned_at, size, now, round);
             }
         }
@@ -351,10 +374,10 @@ impl Engine {
             return;
         }
         // Reserve its place in the queue now, so that a full queue is known before the commit.
-        let lane = &self.lanes[usize::from(tenant.0)];
-        match lane.outbound[usize::from(group.0)].clone().try_reserve_owned() {
-            Ok(place) => round.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
-            Err(_) => {
+        let outbound = self.lanes.get(&tenant).and_then(|lane| lane.outbound.get(usize::from(group.0)));
+        match outbound.map(|outbound| outbound.queue.clone().try_reserve_owned()) {
+            Some(Ok(place)) => round.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
+            Some(Err(_)) | None => {
                 let reason =
                     "the probe's own queue to the log group is full: earlier puts are not answered".into();
                 self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, round);
@@ -364,8 +387,9 @@ impl Engine {
 
     fn update_observers(&mut self, final_poll: Option<Timestamp>) {
         for source in self.tracker.take_changed() {
-            let wanted = Wanted { final_poll, ..self.tracker.wanted(source) };
-            self.wanted[source.0 as usize].send_replace(wanted);
+            if let Some(polled) = self.polled.get(&source) {
+                polled.wanted.send_replace(Wanted { final_poll, ..self.tracker.wanted(source) });
+            }
         }
     }
 
@@ -376,12 +400,25 @@ impl Engine {
         let proof = drills.as_ref().and_then(|drills| drills.proof);
         let shown = self.snapshots.borrow().drills.as_ref().and_then(|drills| drills.proof);
         self.unsaved.drill = self.unsaved.drill.or(proof.filter(|_| proof != shown));
-        let mut snapshot = Snapshot { not_stored, episodes, drills, ..self.tracker.snapshot(now) };
+        let reload_failed = self.reloads.borrow().failed.clone();
+        let mut snapshot =
+            Snapshot { not_stored, reload_failed, episodes, drills, ..self.tracker.snapshot(now) };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
         if !changes.is_empty() || self.incidents.has_open() {
             snapshot.episodes = self.incidents.shown();
         }
+        self.tell_of_incidents(changes);
+        self.metrics.show(&snapshot);
+        self.metrics.show_conditions(&found);
+        self.metrics.store_degraded(snapshot.not_stored.is_some());
+        self.snapshots.send_replace(Arc::new(snapshot));
+        self.figures.published(&found, now);
+    }
+}
+
+impl Engine {
+    fn tell_of_incidents(&mut self, changes: Vec<(Episode, Step)>) {
         for (episode, step) in changes {
             self.metrics.incident(&episode, step);
             log_events::incident(&episode, step, &self.topology);
@@ -390,11 +427,6 @@ impl Engine {
                 Step::Began | Step::Changed | Step::Ended => self.unsaved.episodes.push(episode),
             }
         }
-        self.metrics.show(&snapshot);
-        self.metrics.show_conditions(&found);
-        self.metrics.store_degraded(snapshot.not_stored.is_some());
-        self.snapshots.send_replace(Arc::new(snapshot));
-        self.figures.published(&found, now);
     }
 }
 

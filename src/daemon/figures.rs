@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::domain::aggregates::{Aggregates, History, Kept, Selection, Unsaved};
 use crate::domain::conditions::Assessment;
 use crate::domain::time::Timestamp;
+use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 
@@ -46,6 +47,11 @@ impl SharedFigures {
     /// Takes over what a previous run left.
     pub fn restore(&self, kept: Kept, now: Timestamp) {
         self.lock().restore(kept, now);
+    }
+
+    /// Takes over a topology that succeeds the present one.
+    pub fn succeed(&self, topology: Arc<Topology>) {
+        self.lock().succeed(topology);
     }
 
     /// Says that a snapshot was published, with this assessment.

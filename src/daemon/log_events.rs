@@ -436,6 +436,24 @@ pub fn store_quarantined(store: &Quarantined) {
     error!("the store was damaged ({damage}): it was moved to {path}, and a new one was started");
 }
 
+/// Logs that nothing is awaited of a tenant that is not configured any more.
+pub fn tenant_gone(tenant: &str) {
+    info!(tenant, "every canary of {tenant}, which was removed from the configuration, has its outcome");
+}
+
+/// Logs that a new configuration is in force, and the remarks about it.
+pub fn reloaded(what: &str, notes: &[String]) {
+    info!("the configuration was read again: {what}");
+    for note in notes {
+        info!("{note}");
+    }
+}
+
+/// Logs that a configuration was refused, with every reason.
+pub fn reload_refused(why: &str) {
+    error!("the configuration was read again and is refused, the one before stays in force: {why}");
+}
+
 /// Logs that traces are kept in memory only.
 pub fn store_degraded(reason: &str) {
     warn!("cannot write the store, so traces are kept in memory only: {reason}");

@@ -20,7 +20,7 @@ pub fn ready(
 ) -> impl Fn() -> Result<(), String> {
     move || {
         let snapshot = snapshots.borrow().clone();
-        let unpolled = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
+        let unpolled = snapshot.read_sources().filter(|view| view.last_answer.is_none());
         let names: Vec<_> =
             unpolled.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
         if names.is_empty() || clock.now().since(began) >= warm_up {

@@ -1,6 +1,7 @@
 //! The daemon in three steps: a [`Config`] holds values, a [`Daemon`] is built from it and runs nothing yet,
 //! and a [`Running`] daemon holds what is needed to stop it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::clock::ProbeClock;
+use super::engine::LaneChange;
 use super::last_scrape::Scrapes;
+use super::reload::{self, Again, Reloader, Reloading};
+use super::roster::{Next, Roster};
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
 use super::{build, clock_error, engine};
@@ -25,6 +29,7 @@ use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
 use crate::metrics::{BucketBounds, Metrics, StageCosts};
+use crate::web;
 
 /// How long the engine may take beyond the grace period, to write what it knows. Only a store that hangs, or
 /// tasks that leave it no processor, take longer.
@@ -62,6 +67,9 @@ struct Handles {
     engine_end: oneshot::Receiver<engine::End>,
     scrapes: Arc<Scrapes>,
     stop_grace: Duration,
+    reloader: Reloader,
+    /// What a new configuration starts.
+    new_tasks: mpsc::Receiver<Task>,
 }
 
 impl Daemon {
@@ -71,6 +79,15 @@ impl Daemon {
     ///
     /// If the port or the store cannot be opened, or credentials cannot be used.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
+        Self::that_reloads(config, Again::Cannot("this daemon has no configuration file"), clock).await
+    }
+
+    /// The same for a daemon that may read its configuration again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::new`].
+    pub async fn that_reloads(config: Config, again: Again, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
         let listen = config.probe.listen;
         let listener =
@@ -91,25 +108,48 @@ impl Daemon {
         let common = Common { topology, clients, recognizer, clock, end: end.clone() };
 
         let (to_engine, inputs) = mpsc::channel(wire::INPUTS);
-        let (mut tasks, mut wanted) = wire::wire_observers(&common, &config.sources, &to_engine)?;
+        let (reports, puts) = mpsc::channel(wire::INPUTS);
+        let mut roster = Roster::new(to_engine.clone(), reports.clone());
+        let tenants: Vec<_> = common.topology.tenant_ids().collect();
+        let sources: Vec<_> = common.topology.source_ids().collect();
+        let Next { current, mut tasks, polled, mut lanes } =
+            roster.plan(&common, &config, None, &tenants, &sources)?;
+        roster.advance(current);
+        let mut polled: BTreeMap<_, _> = polled.into_iter().collect();
         let metadata = config.ecs_metadata.as_deref();
         tasks.extend(metadata.map(|base| clock_error::task(base, to_engine.clone(), end.clone())));
-        let (reports, puts) = mpsc::channel(wire::INPUTS);
-        let (injectors, outbound) = wire::wire_injectors(&common, &config.tenants, &reports)?;
-        tasks.extend(injectors);
         let store = wire::open_store(&config, &common.topology, &common.clock.wall()).await?;
         let proof = store.loaded.drill;
         let drill = wire::wire_drill(&common, config.drill.as_ref(), proof, reports, to_engine);
-        let (mut queue, mut status, mut commands) = (None, None, None);
+        let (mut drills, mut commands) = (None, None);
         if let Some(drill) = drill {
             tasks.push(drill.task);
-            wanted.extend(drill.wanted);
-            (queue, status, commands) = (Some(drill.outbound), Some(drill.status), Some(drill.commands));
+            polled.extend(drill.polled);
+            let lane = LaneChange::Is { sizes: vec![wire::DRILL_SIZE], outbound: vec![drill.outbound] };
+            lanes.insert(drill.tenant, lane);
+            (drills, commands) = (Some(drill.status), Some(drill.commands));
         }
-        let channels = Channels { wanted, outbound, inputs, puts, drill: queue, drills: status };
-        let engine = wire::wire_engine(&common, &config, metrics, store, channels);
+        let (reloading, ends) = reload::channels();
+        let reload::Ends { reloader, changes, reloads, tasks: new_tasks } = ends;
+        let channels = Channels { polled, lanes, inputs, puts, changes, reloads, drills };
+        metrics.reloaded(Some(common.clock.now()));
+        let engine = wire::wire_engine(&common, &config, metrics.clone(), store, channels);
         let scrapes = Arc::new(Scrapes::default());
-        tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, commands));
+        let by_http = reloader.clone();
+        let by_http = config.web.reload.then(|| -> web::Reload {
+            Arc::new(move || {
+                let reloader = by_http.clone();
+                Box::pin(async move { reloader.reload().await })
+            })
+        });
+        let app = wire::app(&config, &common.clock.wall(), &engine, &scrapes, &roster, commands, by_http);
+        let (pages, apps) = wire::wire_pages(&common, &config, &engine, listener, app);
+        tasks.push(pages);
+        let snapshots = engine.snapshots.subscribe();
+        let stop_grace = config.probe.stop_grace;
+        let reloading =
+            Reloading { again, config, common, roster, metrics, snapshots, apps, channels: reloading };
+        tasks.push(Task::new("reload", reloading.run()));
 
         let (report_end, engine_end) = oneshot::channel();
         let running = engine.run(stop.clone());
@@ -117,7 +157,7 @@ impl Daemon {
             // The receiver is in the handles, which outlive the task.
             let _received = report_end.send(running.await);
         }));
-        let handles = Handles { stop, end, engine_end, scrapes, stop_grace: config.probe.stop_grace };
+        let handles = Handles { stop, end, engine_end, scrapes, stop_grace, reloader, new_tasks };
         Ok(Self { address, runtime: Handle::current(), tasks, handles })
     }
 
@@ -144,6 +184,12 @@ impl Daemon {
         self.handles.stop_grace
     }
 
+    /// Asks for the configuration to be read again.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.handles.reloader.clone()
+    }
+
     /// Starts the daemon and shuts it down after `signal`: see [`Running::until`].
     ///
     /// # Errors
@@ -165,7 +211,7 @@ impl Running {
     /// If a task panicked or ended early, with its name, and [`ClockStepped`] if the system clock was set.
     pub async fn until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { mut supervisor, handles } = self;
-        let Handles { stop, end, mut engine_end, scrapes, stop_grace } = handles;
+        let Handles { stop, end, mut engine_end, scrapes, stop_grace, reloader: _, mut new_tasks } = handles;
         let mut signalled = Instant::now();
         tokio::pin!(signal);
         let mut stepped = None;
@@ -179,10 +225,14 @@ impl Running {
                     warn!("the engine did not end in time and is abandoned");
                     break;
                 }
+                Some(task) = new_tasks.recv(), if !stop.is_cancelled() => supervisor.start(task),
                 ended = supervisor.next_end() => {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
                     if let Some(panic) = ended.panic {
                         return Err(anyhow!("task `{}` panicked: {panic}", ended.task));
+                    }
+                    if ended.dismissed {
+                        continue;
                     }
                     if ended.task == ENGINE && let Ok(engine::End::ClockStepped(by)) = engine_end.try_recv() {
                         stepped = Some(ClockStepped(by));

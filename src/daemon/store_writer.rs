@@ -123,6 +123,8 @@ type OpenFn = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
 struct Reopener {
     open: Arc<OpenFn>,
     instance: Instance,
+    /// The topology that has succeeded the one with which the store was opened.
+    topology: Option<Arc<Topology>>,
 }
 
 impl std::fmt::Debug for Reopener {
@@ -164,7 +166,7 @@ impl StoreWriter {
         let settings = Settings::new(None, 0, Duration::ZERO);
         let writer = Self::new(
             settings,
-            Reopener { open, instance: instance.clone() },
+            Reopener { open, instance: instance.clone(), topology: None },
             StoreState::NotConfigured,
             None,
             clock,
@@ -215,7 +217,7 @@ impl StoreWriter {
         let reason: ForeignText = match timeout(load_timeout, first_load).await {
             Ok(Ok(Ok((store, instance, loaded)))) => {
                 log_events::store_loaded(&loaded);
-                let reopener = Reopener { open, instance: instance.clone() };
+                let reopener = Reopener { open, instance: instance.clone(), topology: None };
                 let writer = Self::new(settings, reopener, StoreState::Healthy, Some(store), clock);
                 return Ok(OpenedStore { writer, instance, loaded });
             }
@@ -225,7 +227,7 @@ impl StoreWriter {
             Err(_) => timed_out(load_timeout),
         };
         let instance = Instance::of(naming.name());
-        let reopener = Reopener { open, instance: instance.clone() };
+        let reopener = Reopener { open, instance: instance.clone(), topology: None };
         let mut writer = Self::new(settings, reopener, StoreState::Healthy, None, clock);
         writer.pending_load = Some(load_limits);
         writer.degrade(reason);
@@ -243,6 +245,11 @@ impl StoreWriter {
         let prune_at = now + settings.prune_every;
         let (state, slot) = (watch::Sender::new(state), Slot::Idle(store));
         Self { settings, clock, state, reopener, slot, pending_load: None, retry_at: now, prune_at }
+    }
+
+    /// Takes over a topology that succeeds the present one, from the next job on.
+    pub fn succeed(&mut self, topology: Arc<Topology>) {
+        self.reopener.topology = Some(topology);
     }
 
     /// Subscribes to the state of the store.
@@ -441,6 +448,9 @@ fn run_job(
             store
         }
     };
+    if let Some(topology) = &reopener.topology {
+        store.succeed(topology.clone());
+    }
     match job {
         Job::Save(changes) => store.save(&changes)?,
         Job::SaveAll(full_state) => store.save_all(&full_state)?,

@@ -7,6 +7,7 @@ use std::future::Future;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::foreign::ForeignText;
 
@@ -14,12 +15,19 @@ use crate::domain::foreign::ForeignText;
 pub struct Task {
     name: String,
     work: BoxFuture<'static, ()>,
+    dismissed: Option<CancellationToken>,
 }
 
 impl Task {
     /// Gives `work` a name. It does not run before [`Supervisor::start`].
     pub fn new(name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { name: name.into(), work: Box::pin(work) }
+        Self { name: name.into(), work: Box::pin(work), dismissed: None }
+    }
+
+    /// The same for a task that may end before the daemon does: once the token is cancelled.
+    #[must_use]
+    pub fn until(self, dismissed: CancellationToken) -> Self {
+        Self { dismissed: Some(dismissed), ..self }
     }
 
     /// What the task does, for people: `observe kinesis logs-acme`.
@@ -40,7 +48,7 @@ impl fmt::Debug for Task {
 pub struct Supervisor {
     runtime: Handle,
     tasks: JoinSet<()>,
-    names: HashMap<Id, String>,
+    names: HashMap<Id, (String, Option<CancellationToken>)>,
 }
 
 /// How a task ended.
@@ -50,6 +58,8 @@ pub struct End {
     pub task: String,
     /// The panic message; `None` if it returned.
     pub panic: Option<ForeignText>,
+    /// Whether it was allowed to end.
+    pub dismissed: bool,
 }
 
 impl Supervisor {
@@ -61,7 +71,7 @@ impl Supervisor {
 
     pub fn start(&mut self, task: Task) {
         let handle = self.tasks.spawn_on(task.work, &self.runtime);
-        self.names.insert(handle.id(), task.name);
+        self.names.insert(handle.id(), (task.name, task.dismissed));
     }
 
     /// Waits until any task ends. Returns `None` if no task is left.
@@ -70,12 +80,13 @@ impl Supervisor {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(panic_message(error))),
         };
-        Some(End { task: self.names.remove(&id).unwrap_or_default(), panic })
+        let (task, dismissed) = self.names.remove(&id).unwrap_or_default();
+        Some(End { task, panic, dismissed: dismissed.is_some_and(|token| token.is_cancelled()) })
     }
 
     /// Returns the names of the tasks that still run.
     pub fn running(&self) -> impl Iterator<Item = &str> {
-        self.names.values().map(String::as_str)
+        self.names.values().map(|(name, _)| name.as_str())
     }
 
     /// Aborts all tasks at their next `await`, and does not wait for it: a task that computes has none.
@@ -105,7 +116,17 @@ mod tests {
         supervisor.start(Task::new("waits", std::future::pending()));
         supervisor.start(Task::new("breaks", async { panic!("no more stack") }));
         let end = supervisor.next_end().await.unwrap();
-        assert_eq!(end, End { task: "breaks".into(), panic: Some("no more stack".into()) });
+        let panic = Some("no more stack".into());
+        assert_eq!(end, End { task: "breaks".into(), panic, dismissed: false });
         assert_eq!(supervisor.running().collect::<Vec<_>>(), ["waits"]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_dismissed_may_end() {
+        let mut supervisor = Supervisor::new(Handle::current());
+        let token = CancellationToken::new();
+        token.cancel();
+        supervisor.start(Task::new("leaves", async {}).until(token));
+        assert!(supervisor.next_end().await.unwrap().dismissed);
     }
 }

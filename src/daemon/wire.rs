@@ -1,6 +1,7 @@
 //! Joins the parts of a daemon. Each function takes what it needs from the configuration and returns parts
 //! and tasks that have not been started.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,39 +12,40 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
 use super::drill::{self, DrillSource};
-use super::engine::{self, Engine, Lane};
+use super::engine::{self, Change, Engine, Lane, LaneChange};
 use super::figures::SharedFigures;
+use super::hold::{Outbound, Polled};
 use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
+use super::reload::Reloads;
+use super::roster::Roster;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, random, readiness, store_writer};
+use super::{descriptors, random, readiness, store_writer};
 use crate::cloud::Clients;
-use crate::config::{self, Config, Source, Tenant};
+use crate::config::{self, Config};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::drill::{DrillProof, Drills};
-use crate::domain::evidence::Evidence;
 use crate::domain::incidents::Incidents;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
-use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
-use crate::domain::topology::{Role, Topology};
+use crate::domain::topology::{Role, SourceId, TenantId, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
-use crate::inject::{CanaryLine, Report};
+use crate::inject::Report;
 use crate::metrics::Metrics;
-use crate::observe::{self, Recognizer, cloudwatch_logs, pace};
+use crate::observe::Recognizer;
 use crate::store::{LoadLimits, Naming};
-use crate::web;
+use crate::web::{self, App, Reload};
 
 /// Inputs that may wait for the engine. If it is full, observers wait, and their watermarks age.
 pub(super) const INPUTS: usize = 1_024;
 /// Size of the drill's canaries in bytes. They are never put anywhere.
-const DRILL_SIZE: u32 = 500;
+pub(super) const DRILL_SIZE: u32 = 500;
 /// Commands that may wait for the drill.
 const COMMANDS: usize = 16;
-/// Canaries that may wait for an injector; more are refused and counted.
+/// Canaries that may wait for the drill.
 const OUTBOUND: usize = 1_000;
 /// How old the last snapshot may be before `/healthz` fails. The engine publishes at least every second.
 const STALE_AFTER: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ const STALE_AFTER: Duration = Duration::from_secs(10);
 const MAX_FINISHED_TRACES: usize = 100_000;
 
 /// What several parts need.
+#[derive(Clone)]
 pub(super) struct Common {
     pub(super) topology: Arc<Topology>,
     pub(super) clients: Clients,
@@ -60,76 +63,31 @@ pub(super) struct Common {
     pub(super) end: CancellationToken,
 }
 
-/// The queues to the injectors of one tenant, by log group.
-type LogGroupQueues = Vec<mpsc::Sender<CanaryLine>>;
-
 /// The engine's ends of the channels to all other tasks.
 pub(super) struct Channels {
-    /// To the poll loops, by source.
-    pub(super) wanted: Vec<watch::Sender<Wanted>>,
-    /// To the injectors, by tenant.
-    pub(super) outbound: Vec<LogGroupQueues>,
+    /// The observers.
+    pub(super) polled: BTreeMap<SourceId, Polled>,
+    /// The tenants that get canaries.
+    pub(super) lanes: BTreeMap<TenantId, LaneChange>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
     pub(super) puts: mpsc::Receiver<Report>,
-    /// To the drill.
-    pub(super) drill: Option<mpsc::Sender<CanaryLine>>,
+    /// From who reads the configuration again.
+    pub(super) changes: mpsc::Receiver<Change>,
+    /// What came of that.
+    pub(super) reloads: watch::Receiver<Reloads>,
     /// What is known of drills.
     pub(super) drills: Option<watch::Receiver<Drills>>,
-}
-
-/// Makes one poll loop for each source, and the channel that carries its wanted traces.
-pub(super) fn wire_observers(
-    common: &Common,
-    sources: &[Source],
-    inputs: &mpsc::Sender<Input>,
-) -> anyhow::Result<(Vec<Task>, Vec<watch::Sender<Wanted>>)> {
-    let Common { topology, clients, recognizer, end, clock } = common;
-    let clock = clock.wall();
-    let shared = observe::Shared::default();
-    let (mut tasks, mut wanted) = (Vec::new(), Vec::new());
-    for (id, source) in topology.source_ids().zip(sources) {
-        let (to_loop, at_loop) = watch::channel(Default::default());
-        wanted.push(to_loop);
-        let channels =
-            pace::Channels { source: id, wanted: at_loop, reports: inputs.clone(), stop: end.clone() };
-        let site =
-            observe::Site { topology, source: id, rhythm: source.rhythm, clients, recognizer, clock: &clock };
-        let polling = source.settings.watch(&site, &shared, channels)?;
-        tasks.push(Task::new(format!("observe {}", source.name), polling));
-    }
-    Ok((tasks, wanted))
-}
-
-/// Makes one injecting task for each log group, and returns each tenant's queues to the injectors of its log
-/// groups.
-pub(super) fn wire_injectors(
-    common: &Common,
-    tenants: &[Tenant],
-    puts: &mpsc::Sender<Report>,
-) -> anyhow::Result<(Vec<Task>, Vec<LogGroupQueues>)> {
-    let mut tasks = Vec::new();
-    let mut queues: Vec<_> = tenants.iter().map(|tenant| vec![None; tenant.log_groups.len()]).collect();
-    for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
-        let (outbound, due) = mpsc::channel(OUTBOUND);
-        for (tenant, group) in destination.tenants {
-            queues[usize::from(tenant.0)][usize::from(group.0)] = Some(outbound.clone());
-        }
-        let injecting = injecting::run(destination.injector, due, puts.clone(), common.end.clone());
-        tasks.push(Task::new(destination.name, injecting));
-    }
-    let queues = queues.into_iter().map(|of_tenant| of_tenant.into_iter().collect::<Option<Vec<_>>>());
-    let queues: Option<Vec<_>> = queues.collect();
-    Ok((tasks, queues.context("a log group has no injector")?))
 }
 
 /// The drill's pipeline as a task, its queue of canaries, the channels of its wanted traces, and what page
 /// and metrics are told of it.
 pub(super) struct DrillWires {
     pub(super) task: Task,
-    pub(super) outbound: mpsc::Sender<CanaryLine>,
-    pub(super) wanted: Vec<watch::Sender<Wanted>>,
+    pub(super) tenant: TenantId,
+    pub(super) outbound: Outbound,
+    pub(super) polled: Vec<(SourceId, Polled)>,
     pub(super) status: watch::Receiver<Drills>,
     pub(super) commands: mpsc::Sender<drill::Command>,
 }
@@ -144,14 +102,14 @@ pub(super) fn wire_drill(
 ) -> Option<DrillWires> {
     let map = &*common.topology;
     let (settings, tenant) = settings.zip(map.drill())?;
-    let (mut wanted, mut sources) = (Vec::new(), Vec::new());
+    let (mut polled, mut sources) = (Vec::new(), Vec::new());
     for stage in map.stage_ids() {
         let (to_task, at_task) = watch::channel(Wanted::default());
-        wanted.push(to_task);
         let path = std::iter::successors(Some(stage), |stage| map.stage(*stage).parent);
         let hops = u32::try_from(path.count()).unwrap_or(u32::MAX);
         let (id, is_end) = (map.source_of(tenant, stage), map.end() == stage);
         let is_reached = map.stage(stage).role != Role::DeadLetter;
+        polled.push((id, Polled::of_drill(to_task)));
         sources.push(DrillSource { id, hops, is_end, is_reached, wanted: at_task });
     }
     let (outbound, canaries) = mpsc::channel(OUTBOUND);
@@ -159,7 +117,10 @@ pub(super) fn wire_drill(
     let (status, shown) = watch::channel(Drills::restored(proof));
     let channels = drill::Channels { outbound: canaries, puts, inputs, commands: to_obey, status };
     let running = drill::run(settings.clone(), sources, channels, common.clock.wall(), common.end.clone());
-    Some(DrillWires { task: Task::new("drill", running), outbound, wanted, status: shown, commands })
+    // Its task ends with the daemon.
+    let outbound = Outbound::new(outbound, CancellationToken::new());
+    let task = Task::new("drill", running);
+    Some(DrillWires { task, tenant, outbound, polled, status: shown, commands })
 }
 
 /// Opens the store and loads what a previous run left in it, which the tracker must know before it starts.
@@ -215,17 +176,15 @@ pub(super) fn wire_engine(
     let first = Snapshot { episodes: incidents.shown(), ..tracker.snapshot(now) };
     metrics.show(&first);
     metrics.show_conditions(&Assessment::new(&first, &criteria));
-    let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
-        let seed = TenantCode::of(&tenant.name).value();
-        let schedule = engine::schedule(now, tenant.interval, seed);
-        Lane::new(schedule, tenant.sizes.clone(), outbound)
+    let lanes = channels.lanes.into_iter().filter_map(|(tenant, lane)| match lane {
+        LaneChange::Is { sizes, outbound } => {
+            let spec = topology.tenant(tenant);
+            let schedule = engine::schedule(now, spec.interval, spec.code.value());
+            Some((tenant, Lane::new(schedule, sizes, outbound)))
+        }
+        // There is nothing before.
+        LaneChange::Stays => None,
     });
-    let drill_lane = topology.drill().zip(channels.drill).map(|(tenant, outbound)| {
-        let spec = topology.tenant(tenant);
-        let schedule = engine::schedule(now, spec.interval, spec.code.value());
-        Lane::new(schedule, vec![DRILL_SIZE], vec![outbound])
-    });
-    let lanes = lanes.chain(drill_lane);
     Engine {
         tracker,
         topology: topology.clone(),
@@ -234,10 +193,14 @@ pub(super) fn wire_engine(
         instance,
         store: writer,
         lanes: lanes.collect(),
-        wanted: channels.wanted,
+        polled: channels.polled,
         snapshots: watch::Sender::new(Arc::new(first)),
         inputs: channels.inputs,
         puts: channels.puts,
+        changes: channels.changes,
+        reloads: channels.reloads,
+        in_force: None,
+        quiet_since: BTreeMap::new(),
         clock: clock.clone(),
         random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
@@ -249,30 +212,35 @@ pub(super) fn wire_engine(
     }
 }
 
-/// Makes the task that serves the pages on a port that is already open.
+/// Makes the task that serves the pages on a port that is already open, and what replaces their inputs when the
+/// configuration changes.
 pub(super) fn wire_pages(
     common: &Common,
     config: &Config,
     engine: &Engine,
-    scrapes: &Arc<Scrapes>,
     listener: TcpListener,
-    drill: Option<mpsc::Sender<drill::Command>>,
-) -> Task {
+    app: App,
+) -> (Task, watch::Sender<App>) {
     let counters = engine.metrics.connections();
-    let pages = web::router(app(config, &common.clock.wall(), engine, scrapes, drill));
+    let apps = watch::Sender::new(app);
+    let pages = web::router(web::Apps::new(apps.subscribe()));
     let pages = web::only_for_hosts(pages, &config.web.hosts, &counters);
     let most = config.web.max_connections.min(descriptors::limit() / 2);
     let limits = web::Limits::new(most, config.web.max_connections_per_peer);
-    Task::new("serve pages", web::serve(listener, pages, limits, counters, common.end.clone()))
+    let serving = web::serve(listener, pages, limits, counters, common.end.clone());
+    (Task::new("serve pages", serving), apps)
 }
 
-fn app(
+/// The inputs of the pages.
+pub(super) fn app(
     config: &Config,
     clock: &WallClock,
     engine: &Engine,
     scrapes: &Arc<Scrapes>,
+    roster: &Roster,
     drill: Option<mpsc::Sender<drill::Command>>,
-) -> web::App {
+    reload: Option<Reload>,
+) -> App {
     let tell = |command: drill::Command| {
         let commands = drill.clone();
         // A full queue has one of each waiting.
@@ -286,24 +254,12 @@ fn app(
     });
     let snapshot = engine.snapshots.subscribe();
     let (metrics, keys, scrapes) = (engine.metrics.clone(), engine.keys.clone(), scrapes.clone());
-    let settings = web::Settings {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        runbook: config.probe.runbook.clone(),
-        external_url: config.web.external_url.clone(),
-        criteria: config.criteria(),
-        give_up: config.probe.give_up,
-        remember: config.probe.remember,
-        pipeline: config.pipeline.clone(),
-        stale_after: STALE_AFTER,
-        evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
-        log_groups: config.tenants.iter().map(log_groups).collect(),
-    };
     let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
-    web::App {
+    App {
         snapshot,
         clock: clock.clone(),
-        settings: Arc::new(settings),
+        settings: Arc::new(page_settings(config, roster)),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
         history: Arc::new(move |selection| figures.read(selection, &snapshots)),
@@ -313,13 +269,22 @@ fn app(
         }),
         sign: Arc::new(move |tag| keys.sign(tag)),
         drill,
+        reload,
     }
 }
 
-/// What shows the canaries of a tenant where they were put.
-fn log_groups(tenant: &Tenant) -> Vec<Arc<dyn Evidence>> {
-    let evidence = |group: &String| -> Arc<dyn Evidence> {
-        Arc::new(cloudwatch_logs::Settings::new(tenant.account.clone(), group.as_str()))
-    };
-    tenant.log_groups.iter().map(evidence).collect()
+/// What the pages take from a configuration.
+pub(super) fn page_settings(config: &Config, roster: &Roster) -> web::Settings {
+    web::Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        runbook: config.probe.runbook.clone(),
+        external_url: config.web.external_url.clone(),
+        criteria: config.criteria(),
+        give_up: config.probe.give_up,
+        remember: config.probe.remember,
+        stale_after: STALE_AFTER,
+        pipeline: config.pipeline.clone(),
+        evidence: roster.evidence(),
+        log_groups: roster.log_groups(),
+    }
 }

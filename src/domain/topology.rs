@@ -2,12 +2,17 @@
 //!
 //! A *stage* is a place in the pipeline; a *source* is the concrete thing that is polled there. A stage has
 //! one source for each tenant (a stream each) or one for several (a shared table). Names become small numbers
-//! here, so that the tracker handles no strings.
+//! here, so that the tracker handles no strings. A number means the same as long as the process runs, whatever
+//! becomes of the configuration: see [`succession`].
 
+mod succession;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::succession::{Successor, TooMany};
 use super::canary::Template;
 use super::drill::DRILL_TENANT;
 use super::kind::Kind;
@@ -154,17 +159,30 @@ pub struct Source {
     pub tenants: Vec<TenantId>,
 }
 
-/// All tenants, stages and sources. Parents come before the stages that follow them.
+/// All tenants, stages and sources that exist, and those that did while the process ran: their names are still
+/// needed for what is remembered of them.
 #[derive(Clone, Debug)]
 pub struct Topology {
     tenants: Vec<Tenant>,
     stages: Vec<Stage>,
     sources: Vec<Source>,
+    live: Live,
     /// By tenant, then stage.
     source_of: Vec<Vec<SourceId>>,
     main_path: Vec<StageId>,
     /// The tenant of drills, which does not exist.
     drill: Option<TenantId>,
+}
+
+/// What of a topology exists.
+#[derive(Clone, Debug, Default)]
+struct Live {
+    tenants: Vec<TenantId>,
+    /// Those of `tenants` that are not configured any more. Canaries of theirs are still under way.
+    leaving: BTreeSet<TenantId>,
+    /// Parents first.
+    stages: Vec<StageId>,
+    sources: Vec<SourceId>,
 }
 
 /// Why a topology is not valid. The configuration reports such faults by key; this is the last line of
@@ -237,7 +255,13 @@ impl Topology {
             main_path.push(parent);
         }
         main_path.reverse();
-        Ok(Self { tenants, stages, sources, source_of, main_path, drill: None })
+        let live = Live {
+            tenants: (0..).map(TenantId).take(tenants.len()).collect(),
+            leaving: BTreeSet::new(),
+            stages: (0..).map(StageId).take(stages.len()).collect(),
+            sources: (0..).map(SourceId).take(sources.len()).collect(),
+        };
+        Ok(Self { tenants, stages, sources, live, source_of, main_path, drill: None })
     }
 
     /// Adds the tenant of drills, with a source of its own at each stage.
@@ -249,12 +273,15 @@ impl Topology {
         let log_groups = vec![name.clone()];
         self.tenants.push(Tenant { name: name.clone(), code, label, log_groups, template, interval });
         let mut row = Vec::new();
-        for stage in self.stage_ids() {
-            row.push(SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX)));
+        for stage in self.live.stages.clone() {
+            let source = SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
+            row.push(source);
+            self.live.sources.push(source);
             let (name, owner) = (name.clone(), Owner::One(id));
             self.sources.push(Source { stage, name, owner, tenants: vec![id] });
         }
         self.source_of.push(row);
+        self.live.tenants.push(id);
         self.drill = Some(id);
         self
     }
@@ -270,19 +297,19 @@ impl Topology {
         self.tenant_ids().filter(|id| self.drill != Some(*id))
     }
 
-    /// All tenants.
+    /// All tenants by [`TenantId`], including those that are [gone](Self::is_gone).
     #[must_use]
     pub fn tenants(&self) -> &[Tenant] {
         &self.tenants
     }
 
-    /// All stages, parents first.
+    /// All stages by [`StageId`], including those that are not configured any more.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// All sources.
+    /// All sources by [`SourceId`], including those that are not read any more.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources
@@ -306,19 +333,42 @@ impl Topology {
         &self.sources[id.0 as usize]
     }
 
-    /// The ids of all tenants.
-    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> + use<> {
-        (0..u16::try_from(self.tenants.len()).unwrap_or(u16::MAX)).map(TenantId)
+    /// The ids of all tenants that exist: the configured ones, and those of which canaries are still under way.
+    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> + use<'_> {
+        self.live.tenants.iter().copied()
     }
 
-    /// The ids of all stages, parents first.
-    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<> {
-        (0..u16::try_from(self.stages.len()).unwrap_or(u16::MAX)).map(StageId)
+    /// The ids of all configured stages, parents first.
+    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<'_> {
+        self.live.stages.iter().copied()
     }
 
-    /// The ids of all sources.
-    pub fn source_ids(&self) -> impl Iterator<Item = SourceId> + use<> {
-        (0..u32::try_from(self.sources.len()).unwrap_or(u32::MAX)).map(SourceId)
+    /// The ids of all sources that are read.
+    pub fn source_ids(&self) -> impl Iterator<Item = SourceId> + use<'_> {
+        self.live.sources.iter().copied()
+    }
+
+    /// Whether a tenant is not configured any more, and nothing of it is awaited.
+    #[must_use]
+    pub fn is_gone(&self, tenant: TenantId) -> bool {
+        !self.live.tenants.contains(&tenant)
+    }
+
+    /// Whether a stage is configured.
+    #[must_use]
+    pub fn has_stage(&self, stage: StageId) -> bool {
+        self.live.stages.contains(&stage)
+    }
+
+    /// Whether a source is read.
+    #[must_use]
+    pub fn has_source(&self, source: SourceId) -> bool {
+        self.live.sources.contains(&source)
+    }
+
+    /// The tenants that are not configured any more, and of which canaries are still awaited.
+    pub fn leaving(&self) -> impl Iterator<Item = TenantId> + use<'_> {
+        self.live.leaving.iter().copied()
     }
 
     /// The source of a tenant's canaries at a stage.
@@ -338,10 +388,15 @@ impl Topology {
         self.main_path[self.main_path.len() - 1]
     }
 
-    /// The tenant that a tag names, if it is in this topology.
+    /// The tenant that a tag names, if it is in this topology, gone or not.
     #[must_use]
     pub fn tenant_of(&self, tag: &Tag) -> Option<TenantId> {
-        tag.tenant_among(self.tenant_ids(), |id| self.tenant(*id).code)
+        tag.tenant_among(self.known_tenants(), |id| self.tenant(*id).code)
+    }
+
+    /// All tenants, including those that are gone.
+    fn known_tenants(&self) -> impl Iterator<Item = TenantId> + use<> {
+        (0..).map(TenantId).take(self.tenants.len())
     }
 
     /// The first tenant with this label.
@@ -352,7 +407,7 @@ impl Topology {
 
     /// The tenants with this label, which are one client.
     pub fn tenants_by_label<'a>(&'a self, label: &'a ForeignText) -> impl Iterator<Item = TenantId> + 'a {
-        self.tenant_ids().filter(|id| label.is_label(&self.tenant(*id).label))
+        self.known_tenants().filter(|id| label.is_label(&self.tenant(*id).label))
     }
 
     /// Whether two tenants are one client, among whose tenants nothing can leak.
@@ -372,7 +427,7 @@ impl Topology {
         (0..u16::try_from(self.tenant(tenant).log_groups.len()).unwrap_or(u16::MAX)).map(LogGroupId)
     }
 
-    /// The tenant with this name.
+    /// The tenant with this name, unless it is gone.
     #[must_use]
     pub fn tenant_by_name(&self, name: &str) -> Option<TenantId> {
         self.tenant_ids().find(|id| &*self.tenant(*id).name == name)

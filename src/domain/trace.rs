@@ -62,10 +62,19 @@ impl Trace {
         self.tag.trace
     }
 
-    /// What is known about it at one stage.
+    /// What is known about it at one stage: nothing, if the stage was added after this was written.
     #[must_use]
     pub fn visit(&self, stage: StageId) -> &Visit {
-        &self.stages[usize::from(stage.0)]
+        static NONE: Visit = Visit {
+            arrival: None,
+            absent_until: None,
+            empty_polls: 0,
+            gap_since_poll: false,
+            withheld: false,
+            copies: Vec::new(),
+            hop: Hop::Open,
+        };
+        self.stages.get(usize::from(stage.0)).unwrap_or(&NONE)
     }
 
     /// Whether it certainly entered the pipeline: CloudWatch Logs accepted it, or it was seen at a stage. The

@@ -6,6 +6,7 @@
 //! absence is proven by a source's watermark, trace by trace
 //! ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the passing of time.
 
+mod concern;
 mod copies;
 mod decide;
 mod expiry;
@@ -21,6 +22,7 @@ mod sighted;
 mod snapshot;
 mod sources;
 mod stopping;
+mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -467,6 +469,10 @@ impl Tracker {
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
         let now = self.advance(now);
         let mut events = Vec::new();
+        // The answer was under way when the source left the configuration.
+        if input.source().is_some_and(|source| !self.topology.has_source(source)) {
+            return events;
+        }
         match input {
             Input::Missed { tenant, count } => {
                 self.injections[usize::from(tenant.0)].record_missed(count, now);

@@ -126,6 +126,11 @@ impl ClosingHistogram {
             .clone()
     }
 
+    /// Removes the series with these label values, if there is one.
+    pub fn remove(&self, values: &[String]) {
+        lock(&self.series).remove(values);
+    }
+
     /// Returns the exemplar of each bucket of the series with these label values, `+Inf` last. Empty if there
     /// is no such series.
     #[must_use]

@@ -11,6 +11,8 @@ use super::labels::{
     TenantStageReason, TenantWaiting,
 };
 
+use crate::domain::topology::Topology;
+
 macro_rules! families {
     ($($field:ident: $family:ty = $name:literal, $help:literal;)*) => {
         #[derive(Clone, Debug)]
@@ -22,6 +24,11 @@ macro_rules! families {
             /// Registers all families.
             pub(super) fn declare(declared: &mut Declared) -> prometheus::Result<Self> {
                 Ok(Self { $($field: <$family>::declare(declared, $name, $help)?),* })
+            }
+
+            /// Has the series of a topology that succeeds another.
+            pub(super) fn succeed(&self, before: &Topology, now: &Topology) {
+                $(self.$field.succeed(before, now);)*
             }
         }
     };
@@ -114,6 +121,10 @@ families! {
         "How far the system clock is ahead of the probe's, which never steps; negative if behind. Added to every stage's clock_allowance and corrected at 0.5 ms/s. Beyond 1.5 s the process ends.";
     store_degraded: IntGauge<NoLabels> = "traceprobe_store_degraded",
         "1 while the store cannot be written and traces are kept in memory only: a restart now would forget what is in flight. The log and the page say why. 0 with store.path = \"memory\".";
+    reload_successful: IntGauge<NoLabels> = "traceprobe_config_last_reload_successful",
+        "1 if the configuration that was read last is in force; 0 if it was refused and the one before stays in force. The log and the page name its faults.";
+    reload_success_at: Gauge<NoLabels> = "traceprobe_config_last_reload_success_timestamp_seconds",
+        "When the configuration in force was read, as seconds since 1970: at the start, or by the last reload that was not refused.";
     connections: IntGauge<NoLabels> = "traceprobe_web_connections",
         "Open connections of the web port. At web.max_connections, the one that has waited longest without a complete request is closed for a new one, then the longest idle.";
     connections_accepted: Counter<NoLabels> = "traceprobe_web_connections_accepted_total",

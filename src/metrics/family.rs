@@ -5,8 +5,9 @@
 //! elsewhere.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -32,11 +33,31 @@ pub(super) type Latency<L> = Family<ClosingHistogram, L>;
 const OWN_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
+/// The topology in force. Clones share it. A lock, because the engine replaces it while the web port counts its
+/// connections; both hold it for microseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Places(Arc<RwLock<Arc<Topology>>>);
+
+impl Places {
+    pub(super) fn new(topology: Arc<Topology>) -> Self {
+        Self(Arc::new(RwLock::new(topology)))
+    }
+
+    pub(super) fn get(&self) -> Arc<Topology> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the topology and returns the former one.
+    pub(super) fn replace(&self, topology: Arc<Topology>) -> Arc<Topology> {
+        std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), topology)
+    }
+}
+
 /// A metric with one series for each value of its label set.
 #[derive(Clone, Debug)]
 pub(super) struct Family<K, L> {
     metric: K,
-    topology: Arc<Topology>,
+    places: Places,
     labels: PhantomData<L>,
 }
 
@@ -51,16 +72,30 @@ impl<K: Kind, L: Labels> Family<K, L> {
         let metric = K::new(&row, &declared.bucket_bounds)?;
         declared.register(metric.clone(), [row])?;
         declared.closing.extend(metric.closing());
-        let family = Self { metric, topology: declared.topology.clone(), labels: PhantomData };
-        for labels in L::all(&family.topology) {
+        let family = Self { metric, places: declared.places.clone(), labels: PhantomData };
+        for labels in L::all(&declared.places.get()) {
             family.at(labels);
         }
         Ok(family)
     }
 
+    /// Has the series of a topology that succeeds another: those of both go on, those of the former are removed.
+    pub(super) fn succeed(&self, before: &Topology, now: &Topology) {
+        let texts = |map: &Topology, labels: L| -> Vec<String> {
+            labels.values(map).as_ref().iter().map(|value| value.clone().into_owned()).collect()
+        };
+        let wanted: BTreeSet<Vec<String>> = L::all(now).map(|labels| texts(now, labels)).collect();
+        for gone in L::all(before).map(|labels| texts(before, labels)).filter(|of| !wanted.contains(of)) {
+            self.metric.remove(&gone);
+        }
+        for values in &wanted {
+            self.metric.series(&values.iter().map(Cow::from).collect::<Vec<_>>());
+        }
+    }
+
     /// Returns the series with these labels.
     pub(super) fn at(&self, labels: L) -> K::Series {
-        self.metric.series(labels.values(&self.topology).as_ref())
+        self.metric.series(labels.values(&self.places.get()).as_ref())
     }
 }
 
@@ -73,7 +108,7 @@ impl<K: Kind> Family<K, NoLabels> {
 
 /// The metrics that have been declared.
 pub(super) struct Declared {
-    topology: Arc<Topology>,
+    places: Places,
     bucket_bounds: BucketBounds,
     pub(super) registry: Registry,
     /// Their rows in the documentation.
@@ -84,8 +119,8 @@ pub(super) struct Declared {
 
 impl Declared {
     /// An empty list. `bucket_bounds` holds the buckets of latency histograms.
-    pub(super) fn new(topology: Arc<Topology>, bucket_bounds: BucketBounds) -> Self {
-        Self { topology, bucket_bounds, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
+    pub(super) fn new(places: Places, bucket_bounds: BucketBounds) -> Self {
+        Self { places, bucket_bounds, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
     }
 
     /// Registers a collector, with the rows that the documentation shows for it.
@@ -113,6 +148,9 @@ pub(super) trait Kind: Collector + Clone + 'static {
     /// Returns the series with these label values, and creates it if it is new.
     fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
 
+    /// Removes the series with these label values, if there is one.
+    fn remove(&self, values: &[String]);
+
     /// Returns itself if it has exemplars.
     fn closing(&self) -> Option<ClosingHistogram> {
         None
@@ -130,6 +168,10 @@ impl Kind for IntCounterVec {
     fn series(&self, values: &[Cow<'_, str>]) -> IntCounter {
         child(self, values)
     }
+
+    fn remove(&self, values: &[String]) {
+        without(self, values);
+    }
 }
 
 impl Kind for GaugeVec {
@@ -143,6 +185,10 @@ impl Kind for GaugeVec {
     fn series(&self, values: &[Cow<'_, str>]) -> prometheus::Gauge {
         child(self, values)
     }
+
+    fn remove(&self, values: &[String]) {
+        without(self, values);
+    }
 }
 
 impl Kind for IntGaugeVec {
@@ -155,6 +201,10 @@ impl Kind for IntGaugeVec {
 
     fn series(&self, values: &[Cow<'_, str>]) -> prometheus::IntGauge {
         child(self, values)
+    }
+
+    fn remove(&self, values: &[String]) {
+        without(self, values);
     }
 }
 
@@ -170,6 +220,10 @@ impl Kind for HistogramVec {
     fn series(&self, values: &[Cow<'_, str>]) -> Histogram {
         child(self, values)
     }
+
+    fn remove(&self, values: &[String]) {
+        without(self, values);
+    }
 }
 
 impl Kind for ClosingHistogram {
@@ -184,9 +238,18 @@ impl Kind for ClosingHistogram {
         self.with_labels(values)
     }
 
+    fn remove(&self, values: &[String]) {
+        Self::remove(self, values);
+    }
+
     fn closing(&self) -> Option<ClosingHistogram> {
         Some(self.clone())
     }
+}
+
+fn without<T: MetricVecBuilder>(vec: &MetricVec<T>, values: &[String]) {
+    // An error says that there is no such series.
+    let _removed = vec.remove_label_values(values);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where a label set becomes label values")]

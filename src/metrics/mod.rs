@@ -16,7 +16,7 @@ mod labels;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -29,7 +29,7 @@ pub use self::cost::{BudgetUsed, BudgetsSoFar, Calls, CallsSoFar, StageCosts};
 use self::cost::{ByteCosts, OwnCosts};
 pub use self::exposition::Format;
 use self::families::Families;
-use self::family::Declared;
+use self::family::{Declared, Places};
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
     PollResult, Put, QueueStageOwner, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray,
@@ -38,7 +38,7 @@ use self::labels::{
 };
 use self::table::Row;
 use crate::domain::conditions::{Assessment, ConditionName, Subject};
-use crate::domain::cost::Bytes;
+use crate::domain::cost::{Bytes, Costs};
 use crate::domain::incidents::{Episode, Step};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::ReadStats;
@@ -52,12 +52,15 @@ use crate::domain::tracker::{Event, Snapshot};
 /// The metrics of the probe, and the registry that a scrape reads. Clones share the same numbers.
 #[derive(Clone)]
 pub struct Metrics {
-    topology: Arc<Topology>,
+    places: Places,
     registry: Registry,
     families: Arc<Families>,
     /// The families with exemplars.
     closing: Arc<[ClosingHistogram]>,
+    /// Those of every kind of stage, and of injection.
     costs: Arc<StageCosts>,
+    /// Those of each stage, by its id.
+    stage_costs: Arc<RwLock<Vec<Costs>>>,
     byte_costs: ByteCosts,
     rows: Arc<[Row]>,
     /// Held while an event is counted and while all series are read. One event changes several series (a
@@ -80,24 +83,54 @@ impl Metrics {
         calls: CallsSoFar,
         costs: StageCosts,
     ) -> prometheus::Result<Self> {
-        let mut declared = Declared::new(topology.clone(), bucket_bounds.clone());
+        let places = Places::new(topology);
+        let mut declared = Declared::new(places.clone(), bucket_bounds.clone());
         let families = Families::declare(&mut declared)?;
         let (costs, byte_costs) = (Arc::new(costs), ByteCosts::default());
         OwnCosts::declare(&mut declared, calls, costs.clone(), byte_costs.clone())?;
         declared.register(ProcessCollector::for_self(), [])?;
         families.clock_synchronized.only().set(1);
         families.build_info.at(OfBuild { version: Version::Own, revision: Revision::Own }).set(1);
+        let stage_costs = Arc::new(RwLock::new(costs.stages.clone()));
         Ok(Self {
-            topology,
+            places,
             registry: declared.registry,
             families: Arc::new(families),
             closing: declared.closing.into(),
             costs,
+            stage_costs,
             byte_costs,
             rows: declared.rows.into(),
             atomic: Arc::default(),
             problems: Arc::default(),
         })
+    }
+
+    /// Takes over a topology that succeeds the present one. The series of what stays go on, those of what is gone
+    /// are removed.
+    pub fn succeed(&self, topology: Arc<Topology>) {
+        let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.places.replace(topology.clone());
+        self.families.succeed(&before, &topology);
+        let series: BTreeSet<_> = ConditionName::ALL
+            .into_iter()
+            .flat_map(|name| name.subjects(&topology).into_iter().map(move |subject| (name, subject)))
+            .collect();
+        let mut shown = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|problem| series.contains(problem));
+    }
+
+    /// Sets what polls of each stage cost, by the id of the stage.
+    pub fn set_stage_costs(&self, costs: Vec<Costs>) {
+        *self.stage_costs.write().unwrap_or_else(PoisonError::into_inner) = costs;
+    }
+
+    /// Sets whether the configuration in force is the last one that was read, and if so since when.
+    pub fn reloaded(&self, succeeded_at: Option<Timestamp>) {
+        self.families.reload_successful.only().set(i64::from(succeeded_at.is_some()));
+        if let Some(at) = succeeded_at {
+            self.families.reload_success_at.only().set(at.as_secs_f64());
+        }
     }
 
     /// Writes all series in the given format: the body of a scrape.
@@ -146,7 +179,10 @@ impl Metrics {
     /// Counts an event.
     pub fn record(&self, event: &Event, now: Timestamp) {
         let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
-        let f = &*self.families;
+        let (f, map) = (&*self.families, self.places.get());
+        if event.tenant().is_some_and(|tenant| map.is_gone(tenant)) {
+            return;
+        }
         match *event {
             Event::Planned { .. } | Event::Adopted { .. } => {}
             Event::Full { tenant } => self.inject(tenant, Put::Missed, 1),
@@ -154,7 +190,7 @@ impl Metrics {
             Event::Accepted { tenant, .. } => self.inject(tenant, Put::Accepted, 1),
             Event::Ambiguous { tenant, .. } => self.inject(tenant, Put::Ambiguous, 1),
             // Figures of a stage are of what exists.
-            Event::Arrived { tenant, .. } if self.topology.drill() == Some(tenant) => {}
+            Event::Arrived { tenant, .. } if map.drill() == Some(tenant) => {}
             Event::Arrived { stage, interval, noticed_after, .. } => {
                 f.uncertainty.at(OfStage { stage }).observe(interval.width().as_secs_f64());
                 f.detection_delay.at(OfStage { stage }).observe(noticed_after.as_secs_f64());
@@ -214,7 +250,7 @@ impl Metrics {
                 f.inversions.at(TenantStage { tenant, stage }).inc()
             }
             Event::ForeignTags { stage: _, source, count } => {
-                f.foreign.at(StageOwner::of(&self.topology, source)).inc_by(count);
+                f.foreign.at(StageOwner::of(&map, source)).inc_by(count);
             }
             Event::Stray { stage, other_instance, .. } => {
                 let origin =
@@ -245,7 +281,7 @@ impl Metrics {
 
     /// Sets all gauges from a snapshot.
     pub fn show(&self, snapshot: &Snapshot) {
-        let (f, map) = (&*self.families, &*self.topology);
+        let (f, map) = (&*self.families, &*self.places.get());
         let mut waiting: HashMap<(TenantId, StageId), (i64, Timestamp)> = HashMap::new();
         for trace in snapshot.open.iter().filter(|trace| trace.ended.is_none()) {
             if let Some(hop) = trace.next_stage(map) {
@@ -276,12 +312,12 @@ impl Metrics {
         f.clock_synchronized.only().set(i64::from(synchronized));
         for stage in map.stage_ids() {
             if let Some(labels) = SchemaStage::of(map, stage) {
-                let of_stage = snapshot.sources.iter().filter(|view| map.source(view.source).stage == stage);
+                let of_stage = snapshot.read_sources().filter(|view| map.source(view.source).stage == stage);
                 let columns: usize = of_stage.map(|view| view.drift().len()).sum();
                 f.schema_drift.at(labels).set(i64::try_from(columns).unwrap_or(i64::MAX));
             }
         }
-        for view in &snapshot.sources {
+        for view in snapshot.read_sources() {
             let age = view.watermark_age(snapshot.at);
             f.watermark_age.at(StageOwner::of(map, view.source)).set(age.as_secs_f64());
             if let Some(labels) = BehindStageOwner::of(map, view.source) {
@@ -343,26 +379,27 @@ impl Metrics {
 
     fn polled(&self, source: SourceId, complete: bool, took: Duration, stats: &ReadStats) {
         self.poll(source, if complete { PollResult::Ok } else { PollResult::Incomplete });
-        let f = &*self.families;
-        let source = self.topology.source(source);
-        if self.topology.drill().is_some_and(|drill| source.owner == Owner::One(drill)) {
+        let (f, map) = (&*self.families, self.places.get());
+        let source = map.source(source);
+        if map.drill().is_some_and(|drill| source.owner == Owner::One(drill)) {
             return;
         }
         let stage = source.stage;
         f.poll_duration.at(OfStage { stage }).observe(took.as_secs_f64());
         f.bytes_read.at(OfStage { stage }).inc_by(stats.bytes);
         f.records_read.at(OfStage { stage }).inc_by(stats.records);
-        if let Some(labels) = BilledStage::of(&self.topology, stage) {
+        if let Some(labels) = BilledStage::of(&map, stage) {
             f.billed.at(labels).inc_by(stats.billed_bytes);
         }
-        if let Some(costs) = self.costs.stages.get(usize::from(stage.0)) {
+        let costs = self.stage_costs.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(costs) = costs.get(usize::from(stage.0)) {
             self.byte_costs.charge(costs, Bytes::Read, stats.bytes);
             self.byte_costs.charge(costs, Bytes::Billed, stats.billed_bytes);
         }
     }
 
     fn poll(&self, source: SourceId, result: PollResult) {
-        self.families.polls.at(StageOwnerResult::of(&self.topology, source, result)).inc();
+        self.families.polls.at(StageOwnerResult::of(&self.places.get(), source, result)).inc();
     }
 
     fn inject(&self, tenant: TenantId, result: Put, count: u64) {

@@ -136,6 +136,12 @@ pub(crate) trait KindSettings: Evidence + Sized {
         None
     }
 
+    /// What the observer takes from the topology besides the tenants of its source, as text. An observer goes on
+    /// over a change of the configuration that does not change this, nor its settings.
+    fn context(&self, _: &Site<'_>) -> String {
+        String::new()
+    }
+
     /// Builds an observer of the source; it makes no call yet.
     ///
     /// # Errors
@@ -266,6 +272,14 @@ macro_rules! kinds {
             pub fn evidence(&self) -> Arc<dyn Evidence> {
                 match self {
                     $(Self::$kind(settings) => settings.clone(),)*
+                }
+            }
+
+            /// What the observer takes from the topology besides the tenants of its source, as text.
+            #[must_use]
+            pub fn context(&self, site: &Site<'_>) -> String {
+                match self {
+                    $(Self::$kind(settings) => settings.context(site),)*
                 }
             }
 

@@ -109,6 +109,14 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..of_probe("TraceprobeStoreDegraded", "store-degraded", "store_degraded")
     };
+    let reload = Alert {
+        summary: "the probe {{ $labels.instance }} refused its new configuration".to_owned(),
+        description: "The configuration before it stays in force, and nothing is lost; but tenants that were added are not \
+                      watched, and those that were removed still get canaries. The page and the log name every fault. \
+                      After the file is mended, reload again."
+            .to_owned(),
+        ..of_probe("TraceprobeReloadFailed", "reload-failed", "reload_failed")
+    };
     let clock = Alert {
         comment: "For five minutes, because a host that has just started needs some time to find its reference.".to_owned(),
         hold: Some(scale.time(10)),
@@ -140,7 +148,7 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             format!("{inversions} > 2.5"),
         )
     };
-    vec![store.into(), clock.into(), same_name.into(), inversions.into()]
+    vec![store.into(), reload.into(), clock.into(), same_name.into(), inversions.into()]
 }
 
 fn watchdog(probe: &Probe<'_>) -> Rule {

@@ -269,6 +269,11 @@ impl Store {
         Ok(Self { connection, topology })
     }
 
+    /// Takes over a topology that succeeds the present one.
+    pub fn succeed(&mut self, topology: Arc<Topology>) {
+        self.topology = topology;
+    }
+
     /// Returns the name of this instance and stores it if it is new: see [`Naming`].
     ///
     /// # Errors

@@ -1,9 +1,12 @@
 //! The inputs of all pages.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRef;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::words::percent_encoded;
@@ -13,6 +16,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Snapshot;
 use crate::metrics::Format;
 
@@ -35,7 +39,7 @@ pub struct App {
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
     /// The probe's clock, to determine the age of the snapshot.
     pub clock: WallClock,
-    /// What does not change while the process runs.
+    /// What a new configuration may change.
     pub settings: Arc<Settings>,
     /// The configuration in force, without secrets.
     pub config: Arc<serde_json::Value>,
@@ -49,6 +53,39 @@ pub struct App {
     pub sign: Signer,
     /// Begins drills and takes notifications of them; `None` if they are not enabled.
     pub drill: Option<DrillControl>,
+    /// Reads the configuration again; `None` if the route is not enabled.
+    pub reload: Option<Reload>,
+}
+
+/// Reads the configuration again. Returns what changed, or why it is refused.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
+
+/// The inputs as they are now: a new configuration replaces them.
+#[derive(Clone, Debug)]
+pub struct Apps(watch::Receiver<App>);
+
+impl Apps {
+    /// Those of a process that may read its configuration again.
+    #[must_use]
+    pub fn new(apps: watch::Receiver<App>) -> Self {
+        Self(apps)
+    }
+
+    pub(crate) fn now(&self) -> App {
+        self.0.borrow().clone()
+    }
+}
+
+impl From<App> for Apps {
+    fn from(app: App) -> Self {
+        Self(watch::Sender::new(app).subscribe())
+    }
+}
+
+impl FromRef<Apps> for App {
+    fn from_ref(apps: &Apps) -> Self {
+        apps.now()
+    }
 }
 
 /// Tells the drill what to do. What comes of it shows in later snapshots.
@@ -74,7 +111,7 @@ impl App {
     }
 }
 
-/// What does not change while the process runs.
+/// What follows from the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The program's version.
@@ -94,12 +131,10 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Names of the parts of the pipeline that are not polled, for commands of the runbook.
     pub pipeline: Pipeline,
-    /// Commands that show what each source holds, indexed by its id. Sources beyond the end of the list have
-    /// none.
-    pub evidence: Vec<Arc<dyn Evidence>>,
-    /// Commands that show what the log group of each tenant holds, indexed by its id. Tenants beyond the end of
-    /// the list have none.
-    pub log_groups: Vec<Vec<Arc<dyn Evidence>>>,
+    /// Commands that show what each source holds.
+    pub evidence: BTreeMap<SourceId, Arc<dyn Evidence>>,
+    /// Commands that show what each log group of a tenant holds.
+    pub log_groups: BTreeMap<TenantId, Vec<Arc<dyn Evidence>>>,
 }
 
 impl Settings {

@@ -116,14 +116,14 @@ impl Filter {
             let names = |all: Vec<&str>| listed(&all);
             match name.as_str() {
                 "tenant" => {
-                    let all = || map.tenants().iter().map(|tenant| &*tenant.name).collect();
+                    let all = || map.tenant_ids().map(|id| &*map.tenant(id).name).collect();
                     let tenant = map.tenant_by_name(value);
                     filter.tenant = Some(tenant.ok_or_else(|| {
                         wrong(format!("there is no such tenant; there are {}", names(all())))
                     })?);
                 }
                 "stage" => {
-                    let all = || map.stages().iter().map(|stage| &*stage.name).collect();
+                    let all = || map.stage_ids().map(|id| &*map.stage(id).name).collect();
                     let stage = map.stage_ids().find(|id| *map.stage(*id).name == **value);
                     filter.stage = Some(stage.ok_or_else(|| {
                         wrong(format!("there is no such stage; there are {}", names(all())))
@@ -270,6 +270,7 @@ const fn counted(condition: ConditionName) -> &'static [&'static str] {
         | ConditionName::SchemaDrift
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => &[],
     }
 }

@@ -374,8 +374,8 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
                 ..Pipeline::default()
             },
             stale_after: Duration::from_secs(30),
-            evidence: evidence(),
-            log_groups: log_groups(),
+            evidence: (0..).map(SourceId).zip(evidence()).collect(),
+            log_groups: (0..).map(TenantId).zip(log_groups()).collect(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
@@ -383,6 +383,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         sign: Arc::new(move |tag| keys.sign(tag)),
         history,
         drill: None,
+        reload: None,
     }
 }
 

@@ -149,7 +149,7 @@ impl Query {
                 |should: String| FilterError { parameter: name.clone(), value: value.clone(), should };
             match name.as_str() {
                 "tenant" => {
-                    let all: Vec<_> = map.tenants().iter().map(|tenant| &*tenant.name).collect();
+                    let all: Vec<_> = map.tenant_ids().map(|id| &*map.tenant(id).name).collect();
                     let none = || wrong(format!("there is no such tenant; there are {}", listed(&all)));
                     tenants = vec![map.tenant_by_name(value).ok_or_else(none)?];
                 }

@@ -27,6 +27,7 @@ mod openapi;
 mod page;
 mod probe;
 mod recent;
+mod reload;
 mod routes;
 mod row;
 mod runbook;
@@ -42,7 +43,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use self::app::{App, Check, DrillControl, HistoryReader, Scraper, Settings, Signer};
+pub use self::app::{App, Apps, Check, DrillControl, HistoryReader, Reload, Scraper, Settings, Signer};
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

@@ -33,8 +33,8 @@ impl Names {
     fn of(map: &Topology) -> Self {
         let owned = |name: &str| name.to_owned();
         Self {
-            tenants: map.tenants().iter().map(|tenant| owned(&tenant.name)).collect(),
-            stages: map.stages().iter().map(|stage| owned(&stage.name)).collect(),
+            tenants: map.tenant_ids().map(|id| owned(&map.tenant(id).name)).collect(),
+            stages: map.stage_ids().map(|id| owned(&map.stage(id).name)).collect(),
         }
     }
 

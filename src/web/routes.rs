@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 
-use super::app::{App, RUNBOOK};
+use super::app::{App, Apps, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
 use super::live::{self, Address, Drawing, Live, NoPage, Version};
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, drill, history, json, openapi, runbook, words};
+use super::{accept, compress, drill, history, json, openapi, reload, runbook, words};
 use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
 use crate::domain::tracker::Snapshot;
@@ -29,7 +29,7 @@ pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
 const VERSION: &str = "version";
 
 /// All routes.
-pub fn router(app: App) -> Router {
+pub fn router(apps: impl Into<Apps>) -> Router {
     Router::new()
         // Relative, as all links.
         .route("/", get(|| async { Redirect::to("traces/recent") }))
@@ -47,6 +47,7 @@ pub fn router(app: App) -> Router {
         .route(openapi::PATH, get(description))
         .route(drill::BEGIN, post(drill::begin))
         .route(drill::RANG, post(drill::rang))
+        .route(reload::PATH, post(reload::reload))
         .route("/metrics", get(metrics))
         .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
@@ -55,7 +56,7 @@ pub fn router(app: App) -> Router {
         .layer(map_response(with_headers))
         .layer(from_fn(compress::as_accepted))
         .layer(Extension(Arc::<Live>::default()))
-        .with_state(app)
+        .with_state(apps.into())
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -135,24 +136,25 @@ async fn one_trace(
 }
 
 async fn recent_events(
-    State(app): State<App>,
+    State(apps): State<Apps>,
     Extension(live): Extension<Arc<Live>>,
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
     let (version, query) = match followed(query, &headers) {
         Ok(followed) => followed,
-        Err(error) => return Form::Json.refuse(&app, &error),
+        Err(error) => return Form::Json.refuse(&apps.now(), &error),
     };
+    let app = apps.now();
     let snapshot = app.snapshot.borrow().clone();
     match Filter::read(&query, &snapshot.topology, snapshot.at) {
-        Ok(_) => live.events(app, Address::Recent(query), version).into_response(),
+        Ok(_) => live.events(apps, Address::Recent(query), version).into_response(),
         Err(error) => Form::Json.refuse(&app, &error),
     }
 }
 
 async fn trace_events(
-    State(app): State<App>,
+    State(apps): State<Apps>,
     Extension(live): Extension<Arc<Live>>,
     Path(id): Path<String>,
     Query(query): Parameters,
@@ -160,9 +162,9 @@ async fn trace_events(
 ) -> Response {
     let read = followed(query, &headers).and_then(|(version, query)| only_format(&query).map(|()| version));
     match (read, view::read_id(&id)) {
-        (Err(error), _) => Form::Json.refuse(&app, &error),
-        (Ok(_), None) => Form::Json.no_id(&app),
-        (Ok(version), Some(id)) => live.events(app, Address::One(id), version).into_response(),
+        (Err(error), _) => Form::Json.refuse(&apps.now(), &error),
+        (Ok(_), None) => Form::Json.no_id(&apps.now()),
+        (Ok(version), Some(id)) => live.events(apps, Address::One(id), version).into_response(),
     }
 }
 

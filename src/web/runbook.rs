@@ -56,12 +56,12 @@ impl Selection {
                 |should: String| FilterError { parameter: name.clone(), value: value.clone(), should };
             match name.as_str() {
                 "tenant" => {
-                    let all: Vec<_> = map.tenants().iter().map(|tenant| &*tenant.name).collect();
+                    let all: Vec<_> = map.tenant_ids().map(|id| &*map.tenant(id).name).collect();
                     let none = || wrong(format!("there is no such tenant; there are {}", listed(&all)));
                     selection.tenant = Some(map.tenant_by_name(value).ok_or_else(none)?);
                 }
                 "stage" => {
-                    let all: Vec<_> = map.stages().iter().map(|stage| &*stage.name).collect();
+                    let all: Vec<_> = map.stage_ids().map(|id| &*map.stage(id).name).collect();
                     let none = || wrong(format!("there is no such stage; there are {}", listed(&all)));
                     selection.place = Some(place(value, map).ok_or_else(none)?);
                 }
@@ -89,7 +89,7 @@ impl Selection {
             }
             let source =
                 self.tenant.or_else(|| map.tenant_ids().next()).map(|tenant| map.source_of(tenant, id));
-            let of_kind = source.and_then(|source| app.settings.evidence.get(source.0 as usize));
+            let of_kind = source.and_then(|source| app.settings.evidence.get(&source));
             sections.extend(match stage.role {
                 Role::DeadLetter => Some(DEAD_LETTERS),
                 Role::Way | Role::End => of_kind.map(|evidence| evidence.checks()),
@@ -194,7 +194,7 @@ mod tests {
     fn every_kind_of_stage_has_checks() {
         let page = page(&[]).unwrap();
         let app = app(after(1, healthy));
-        let sections = app.settings.evidence.iter().map(|evidence| evidence.checks());
+        let sections = app.settings.evidence.values().map(|evidence| evidence.checks());
         for anchor in sections.chain([LOG_GROUP_CHECKS, DEAD_LETTERS, "cloud-storage-prefix"]) {
             assert!(page.contains(&format!("<h3 id=\"{anchor}\">")), "the runbook has no section {anchor}");
         }

@@ -735,7 +735,7 @@ async fn each_state_is_told_by_its_heading_and_its_incidents() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "accept",
     "words",
     "app",
@@ -760,6 +760,7 @@ const ORDER: [&str; 28] = [
     "compress",
     "server",
     "drill",
+    "reload",
     "openapi",
     "live",
     "routes",

@@ -21,6 +21,7 @@ mod isolation;
 mod outcomes;
 mod output;
 mod proxies;
+mod reload;
 mod service_quirks;
 mod sessions;
 mod stopping;

@@ -134,14 +134,3 @@ async fn a_daemon_without_canaries_in_flight_ends_early() {
     let (status, printed) = daemon.terminate(SOON).await;
     assert_eq!(status.code(), Some(0), "{printed}");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sighup_is_ignored() {
-    let stand = Stand::brisk(1).await;
-    let daemon = stand.daemon(&[]).await;
-    daemon.signal("HUP").await;
-    daemon.until_printed("SIGHUP is ignored", SOON).await;
-    daemon.metrics().await;
-    let (status, printed) = daemon.terminate(SOON).await;
-    assert_eq!(status.code(), Some(0), "{printed}");
-}

@@ -413,6 +413,7 @@ fn every_other_alert_fires_for_what_it_is_about_and_for_nothing_else() {
             "tenant=\"t1\",condition=\"not_injecting\"",
             "tenant=\"t2\",condition=\"late_injection\"",
             "condition=\"store_degraded\"",
+            "condition=\"reload_failed\"",
             "condition=\"clock_unsynchronized\"",
             "condition=\"same_name\"",
         ] {
@@ -458,6 +459,7 @@ fn every_other_alert_fires_for_what_it_is_about_and_for_nothing_else() {
             "TraceprobeNotInjecting t1",
             "TraceprobeLateInjection t2",
             "TraceprobeStoreDegraded",
+            "TraceprobeReloadFailed",
             "TraceprobeClockNotSynchronized",
             "TraceprobeSameName",
             "TraceprobeIsolationViolation t3 stage=archive",

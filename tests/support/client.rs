@@ -53,6 +53,13 @@ impl Client {
         answer.unwrap_or_else(|error| panic!("{path}: {error}")).status().as_u16()
     }
 
+    /// The status and the text of the answer to a POST without a body.
+    pub async fn ask(&self, path: &str) -> (u16, String) {
+        let answer = self.http.post(format!("{}{path}", self.address)).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    }
+
     fn got(&self, path: &str, answer: reqwest::Result<String>) -> String {
         answer.unwrap_or_else(|error| panic!("{path}: {error}; the daemon printed: {}", self.printed()))
     }

@@ -44,6 +44,11 @@ impl Session {
         *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = IdentityCache::lazy().build();
     }
 
+    /// Has the next call fetch new credentials.
+    pub(super) fn forget(&self) {
+        *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = IdentityCache::lazy().build();
+    }
+
     fn cache(&self) -> SharedIdentityCache {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -4,7 +4,7 @@
 //! before it expires. If that fails, the present one is used for as long as it is good, so that an outage of the token
 //! server is not one of the services. Every fetch has a timeout, because a call waits for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,8 +39,8 @@ pub enum Auth {
 /// Fetches tokens and caches them until shortly before they expire. Clones share the cache.
 #[derive(Clone)]
 pub(super) struct TokenProvider {
-    /// `None` if calls need no token.
-    credentials: Option<Arc<Credentials>>,
+    /// `None` if calls need no token. A lock, because a reload replaces them; held to clone an `Arc`.
+    credentials: Arc<RwLock<Option<Arc<Credentials>>>>,
     scopes: Arc<[&'static str]>,
     http: reqwest::Client,
     timeout: Duration,
@@ -74,7 +74,7 @@ impl TokenProvider {
         http: reqwest::Client,
     ) -> Self {
         Self {
-            credentials: credentials.map(Arc::new),
+            credentials: Arc::new(RwLock::new(credentials.map(Arc::new))),
             scopes: settings.services.iter().map(|service| service.scope).collect(),
             http,
             timeout: settings.timeouts.token,
@@ -84,16 +84,28 @@ impl TokenProvider {
 
     /// Returns a valid token, cached or fetched; `None` if no token is needed.
     pub(super) async fn get(&self) -> Result<Option<String>, GoogleError> {
-        let Some(credentials) = &self.credentials else { return Ok(None) };
+        let Some(credentials) = self.credentials() else { return Ok(None) };
         if let Some(token) = self.cache.fresh() {
             return Ok(Some(token));
         }
-        let error = match tokio::time::timeout(self.timeout, self.fetch(credentials)).await {
+        let error = match tokio::time::timeout(self.timeout, self.fetch(&credentials)).await {
             Ok(Ok(token)) => return Ok(Some(token)),
             Ok(Err(error)) => error,
             Err(_) => GoogleError::TokenTimedOut(self.timeout),
         };
         self.cache.keep(&error).map(Some).ok_or(error)
+    }
+
+    /// Has all clones of `present` use the credentials of this one, and shares them from then on. The next call
+    /// fetches a new token.
+    pub(super) fn in_place_of(self, present: &Self) -> Self {
+        *present.credentials.write().unwrap_or_else(PoisonError::into_inner) = self.credentials();
+        *present.cache.token() = None;
+        Self { credentials: present.credentials.clone(), ..self }
+    }
+
+    fn credentials(&self) -> Option<Arc<Credentials>> {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Drops a token that a service refused. The next call fetches a new one: at once, then at most once a minute.
@@ -241,6 +253,22 @@ mod tests {
         assert_eq!(issued.load(Ordering::Relaxed), 2, "the next attempt comes later");
         make_due(&tokens, Duration::ZERO);
         assert!(matches!(tokens.get().await, Err(GoogleError::TokenFetchFailed(_))));
+    }
+
+    #[tokio::test]
+    async fn every_clone_uses_credentials_that_take_the_place_of_others() {
+        let (host, issued) = server(After::Issues).await;
+        let (present, read_again) = (google(&host).await, google(&host).await);
+        let clone = present.clone();
+        assert_eq!(clone.tokens.get().await.unwrap().as_deref(), Some("token-1"));
+        let new = read_again.in_place_of(&present);
+        assert_eq!(
+            clone.tokens.get().await.unwrap().as_deref(),
+            Some("token-2"),
+            "the old token is not used"
+        );
+        assert!(Arc::ptr_eq(&new.tokens.credentials, &clone.tokens.credentials));
+        assert_eq!(issued.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test]

@@ -265,6 +265,12 @@ impl Google {
         &self.calls
     }
 
+    /// Has all clones of `present` use the credentials of this one, and shares them from then on.
+    #[must_use]
+    pub fn in_place_of(self, present: &Self) -> Self {
+        Self { tokens: self.tokens.in_place_of(&present.tokens), ..self }
+    }
+
     fn base_url(&self, service: &Service) -> &str {
         self.endpoints.get(service.name).map_or(service.base_url, String::as_str)
     }

@@ -2,6 +2,8 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::daemon::hold::Polled;
+use crate::daemon::reload::Reloads;
 use crate::daemon::store_writer::{OpenedStore, Settings as WriterSettings};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Criteria;
@@ -23,6 +25,7 @@ struct Around {
     engine: Engine,
     outbound: mpsc::Receiver<CanaryLine>,
     puts: mpsc::Sender<Report>,
+    changes: mpsc::Sender<Change>,
     _inputs: mpsc::Sender<Input>,
 }
 
@@ -57,6 +60,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let (to_injector, outbound) = mpsc::channel(queue);
     let (puts, from_injector) = mpsc::channel(16);
     let (inputs, from_observers) = mpsc::channel(16);
+    let (to_engine, changes) = mpsc::channel(1);
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
     let engine = Engine {
         criteria: Criteria::new(settings.slo),
@@ -74,8 +78,12 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         store: writer,
         keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
         instance: instance.code,
-        lanes: vec![Lane::new(schedule, vec![200], vec![to_injector])],
-        wanted: topology.source_ids().map(|_| watch::Sender::new(Wanted::default())).collect(),
+        lanes: [(fixture::ACME, Lane::new(schedule, vec![200], vec![outbound_to(to_injector)]))].into(),
+        polled: topology.source_ids().map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect(),
+        changes,
+        reloads: watch::Sender::new(Reloads::default()).subscribe(),
+        in_force: None,
+        quiet_since: BTreeMap::new(),
         snapshots: watch::Sender::new(Arc::new(
             Tracker::new(topology.clone(), settings, clock.now()).snapshot(clock.now()),
         )),
@@ -87,7 +95,11 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         stop_grace: Duration::ZERO,
         figures,
     };
-    Around { engine, outbound, puts, _inputs: inputs }
+    Around { engine, outbound, puts, changes: to_engine, _inputs: inputs }
+}
+
+fn outbound_to(queue: mpsc::Sender<CanaryLine>) -> Outbound {
+    Outbound::new(queue, CancellationToken::new())
 }
 
 /// The files as they are at this moment: what a process that is killed now leaves behind.
@@ -231,4 +243,56 @@ async fn a_put_to_a_shared_log_group_is_counted_for_each_tenant() {
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }
+}
+
+/// The change to the fixture's topology without globex, or with one more tenant, as who reads the file plans it.
+fn change(before: &Topology, next: &Topology, lane: LaneChange) -> (Change, oneshot::Receiver<bool>) {
+    let names =
+        |map: &Topology, id| (map.source(id).stage, map.source(id).name.clone(), map.source(id).owner);
+    let same =
+        next.source_ids().map(|id| before.source_ids().find(|old| names(before, *old) == names(next, id)));
+    let topology = Arc::new(before.succeeded_by(next, &same.collect::<Vec<_>>()).unwrap().topology);
+    let new = topology.source_ids().filter(|id| !before.has_source(*id));
+    let polled = new.map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect();
+    let (done, is_done) = oneshot::channel();
+    let lanes = [(fixture::ACME, lane)].into();
+    (Change { topology, stage_costs: Vec::new(), lanes, polled, schemas: Vec::new(), done }, is_done)
+}
+
+#[tokio::test]
+async fn a_lane_that_stays_goes_on_over_a_new_configuration() {
+    let folder = Folder::new();
+    let mut around = engine(&folder, 16).await;
+    let before = around.engine.topology.clone();
+    let (change, is_done) = change(&before, &fixture::topology_with("initech"), LaneChange::Stays);
+    let stop = CancellationToken::new();
+    let observe = async {
+        let first = around.outbound.recv().await.unwrap();
+        around.changes.send(change).await.unwrap();
+        assert!(is_done.await.unwrap());
+        let second = around.outbound.recv().await.unwrap();
+        assert!(second.planned_at > first.planned_at);
+        stop.cancel();
+    };
+    tokio::join!(around.engine.run(stop.clone()), observe);
+}
+
+#[tokio::test]
+async fn a_change_that_was_planned_before_a_tenant_left_is_not_made() {
+    let folder = Folder::new();
+    let mut around = engine(&folder, 16).await;
+    let snapshots = around.engine.snapshots.subscribe();
+    let before = around.engine.topology.clone();
+    let (change, is_done) = change(&before, &fixture::topology_with("initech"), LaneChange::Stays);
+    // As if the engine had let go what the plan counts on.
+    let gone = change.topology.source_ids().next().unwrap();
+    around.engine.polled.remove(&gone);
+    let stop = CancellationToken::new();
+    let observe = async {
+        around.changes.send(change).await.unwrap();
+        assert!(!is_done.await.unwrap());
+        stop.cancel();
+    };
+    tokio::join!(around.engine.run(stop.clone()), observe);
+    assert_eq!(snapshots.borrow().topology.tenants().len(), 2);
 }

@@ -134,8 +134,14 @@ async fn a_daemon_runs_no_task_and_makes_no_call_before_it_is_started() {
     let control = busy.daemon().await;
     assert_eq!(runtime.num_alive_tasks(), 0, "a constructor started a task");
     let tasks: BTreeSet<_> = built.tasks.iter().map(Task::name).collect();
-    let expected =
-        ["observe kinesis logs-acme", "poll the clock's error bound", "inject /acme", "serve pages", ENGINE];
+    let expected = [
+        "observe kinesis logs-acme",
+        "poll the clock's error bound",
+        "inject /acme",
+        "serve pages",
+        "reload",
+        ENGINE,
+    ];
     assert_eq!(tasks, expected.into());
 
     // Once each task of a second, started daemon has made a call, the first would have made its own.

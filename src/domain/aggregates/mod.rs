@@ -110,6 +110,25 @@ impl Aggregates {
         }
     }
 
+    /// Takes over a topology that succeeds its own. Figures of hops that are gone are dropped.
+    pub fn succeed(&mut self, topology: Arc<Topology>) {
+        let tenants = topology.tenants().len();
+        self.closed.iter_mut().for_each(|of_step| of_step.resize(tenants, VecDeque::new()));
+        let (before, now) = (saved::names(&self.topology), saved::names(&topology));
+        if before != now {
+            for content in self.forming.values_mut() {
+                *content = saved::reordered(std::mem::take(content), &before, &now);
+            }
+            for bucket in self.closed.iter_mut().flatten().flatten() {
+                if let Some(bytes) = with_layout(&bucket.bytes, &before, &topology) {
+                    bucket.bytes = bytes;
+                }
+            }
+        }
+        self.series = series(&topology);
+        self.topology = topology;
+    }
+
     /// Since when canaries are counted. In a bucket that had begun then, earlier ones are not.
     #[must_use]
     pub const fn known_since(&self) -> Timestamp {

@@ -86,7 +86,7 @@ impl Aggregates {
 /// no figures, and those that are gone are dropped. `None` if the bytes are damaged.
 #[must_use]
 pub fn with_layout(bytes: &[u8], names: &[Arc<str>], map: &Topology) -> Option<Box<[u8]>> {
-    let wanted: Vec<Arc<str>> = super::series(map).into_iter().map(|series| series.name(map)).collect();
+    let wanted = self::names(map);
     let unpacked = packed::unpack(bytes, names.len())?;
     if wanted == names {
         return Some(bytes.into());
@@ -97,7 +97,16 @@ pub fn with_layout(bytes: &[u8], names: &[Arc<str>], map: &Topology) -> Option<B
     })
 }
 
-fn reordered<T: Clone + Default>(content: Content<T>, from: &[Arc<str>], to: &[Arc<str>]) -> Content<T> {
+/// The names of the series of a topology, in their order.
+pub(super) fn names(map: &Topology) -> Vec<Arc<str>> {
+    super::series(map).into_iter().map(|series| series.name(map)).collect()
+}
+
+pub(super) fn reordered<T: Clone + Default>(
+    content: Content<T>,
+    from: &[Arc<str>],
+    to: &[Arc<str>],
+) -> Content<T> {
     if content.hops.is_empty() {
         return content;
     }

@@ -69,8 +69,15 @@ impl<'a> History<'a> {
         let mut all: Vec<_> = snapshot.topology.tenant_ids().map(empty).collect();
         let finished = snapshot.finished.iter().map(|trace| Canary { trace, open: false });
         let open = snapshot.open.iter().map(|trace| Canary { trace, open: true });
+        let mut place = vec![None; snapshot.topology.tenants().len()];
+        for (at, history) in all.iter().enumerate() {
+            place[usize::from(history.tenant.0)] = Some(at);
+        }
         for canary in finished.chain(open) {
-            all[usize::from(canary.trace.tenant.0)].canaries.push(canary);
+            // Nothing is said of a tenant that is gone.
+            if let Some(at) = place[usize::from(canary.trace.tenant.0)] {
+                all[at].canaries.push(canary);
+            }
         }
         for history in &mut all {
             history.canaries.sort_by_key(|canary| (canary.trace.planned_at, canary.trace.id()));

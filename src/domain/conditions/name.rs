@@ -43,6 +43,8 @@ pub enum ConditionName {
     SameName,
     /// Traces are kept in memory only although a store is configured.
     StoreDegraded,
+    /// The configuration that was read last is not in force.
+    ReloadFailed,
     /// The probe's own clock is not synchronized.
     ClockUnsynchronized,
 }
@@ -93,7 +95,7 @@ pub struct Profile {
 
 impl ConditionName {
     /// All names, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Leaking,
         Self::TotalStall,
         Self::Stuck,
@@ -112,6 +114,7 @@ impl ConditionName {
         Self::Skipped,
         Self::SameName,
         Self::StoreDegraded,
+        Self::ReloadFailed,
         Self::ClockUnsynchronized,
     ];
 
@@ -167,6 +170,7 @@ impl ConditionName {
             Self::Skipped => row("skipped", "SKIPPED", Warning, Probe, "skipped"),
             Self::SameName => row("same_name", "SAME NAME", Warning, Probe, "same-name"),
             Self::StoreDegraded => row("store_degraded", "STORE DEGRADED", Warning, Probe, "store-degraded"),
+            Self::ReloadFailed => row("reload_failed", "RELOAD FAILED", Warning, Probe, "reload-failed"),
             Self::ClockUnsynchronized => row(
                 "clock_unsynchronized",
                 "CLOCK NOT SYNCHRONIZED",
@@ -227,7 +231,9 @@ impl ConditionName {
             Self::NotInjecting | Self::LateInjection => vec![None],
             Self::SchemaDrift => return subjects_of_sources(map, |kind| kind.schema),
             Self::DeadLettersWaiting => return subjects_of_sources(map, |kind| kind.queue),
-            Self::SameName | Self::StoreDegraded | Self::ClockUnsynchronized => return vec![Subject::PROBE],
+            Self::SameName | Self::StoreDegraded | Self::ReloadFailed | Self::ClockUnsynchronized => {
+                return vec![Subject::PROBE];
+            }
         };
         let of = |tenant| places.iter().map(move |place| Subject { tenant: Some(tenant), place: *place });
         map.tenant_ids().flat_map(of).collect()
@@ -236,7 +242,10 @@ impl ConditionName {
 
 /// The sources of some kinds: a stage, and the tenant if the source is one tenant's.
 fn subjects_of_sources(map: &Topology, is_such: impl Fn(Capabilities) -> bool) -> Vec<Subject> {
-    let tables = map.sources().iter().filter(|source| is_such(map.stage(source.stage).capabilities));
+    let tables = map
+        .source_ids()
+        .map(|id| map.source(id))
+        .filter(|source| is_such(map.stage(source.stage).capabilities));
     let subject = |source: &crate::domain::topology::Source| Subject {
         tenant: source.owner.tenant(),
         place: Some(HopRange::one(source.stage)),

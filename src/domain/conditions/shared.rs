@@ -16,7 +16,7 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
         found.push(Condition { last, ..fault });
     };
     // It may be any tenant's.
-    let longest = map.tenants().iter().map(|tenant| tenant.interval).max().unwrap_or_default();
+    let longest = map.tenant_ids().map(|id| map.tenant(id).interval).max().unwrap_or_default();
     let window = snapshot.at - criteria.window(longest);
     // Only the last such canary is known here. The episode that begins with the first one remembers that.
     if let Some(at) = snapshot.same_name_at.filter(|at| *at >= window) {
@@ -25,6 +25,9 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
     if let Some((since, reason)) = &snapshot.not_stored {
         probe(ConditionName::StoreDegraded, Some(*since), None, Detail::Reason(reason.clone()));
     }
+    if let Some((since, reason)) = &snapshot.reload_failed {
+        probe(ConditionName::ReloadFailed, Some(*since), None, Detail::Reason(reason.clone()));
+    }
     if let Some(clock) = snapshot.clock.filter(|clock| !clock.synchronized) {
         probe(ConditionName::ClockUnsynchronized, None, None, Detail::ErrorBound(clock.error_bound));
     }
@@ -32,7 +35,7 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
 
 fn schema_drift(snapshot: &Snapshot, found: &mut Vec<Condition>) {
     let map = &*snapshot.topology;
-    for view in &snapshot.sources {
+    for view in snapshot.read_sources() {
         let Some(drifted) = view.drifted.as_ref().filter(|drifted| !drifted.changes.is_empty()) else {
             continue;
         };
@@ -48,7 +51,7 @@ fn schema_drift(snapshot: &Snapshot, found: &mut Vec<Condition>) {
 /// Queues of dead letters that are not empty. Nothing is known of what is in them.
 fn dead_letters(snapshot: &Snapshot, found: &mut Vec<Condition>) {
     let map = &*snapshot.topology;
-    for view in &snapshot.sources {
+    for view in snapshot.read_sources() {
         let Some(queue) = view.queue.filter(|queue| queue.messages > 0) else { continue };
         let source = map.source(view.source);
         let subject = Subject { tenant: source.owner.tenant(), place: Some(HopRange::one(source.stage)) };

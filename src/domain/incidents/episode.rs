@@ -7,7 +7,7 @@ use super::canaries::AffectedCanaries;
 use super::recovery;
 use crate::domain::conditions::{Condition, ConditionName, Severity, Subject};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{HopRange, Topology};
+use crate::domain::topology::{HopRange, LogGroupId, Topology};
 use crate::domain::tracker::Snapshot;
 
 /// How long a condition must name another place before its episode does.
@@ -183,6 +183,27 @@ impl Episode {
             self.state = State::Ended { at: since };
         }
         self.has_ended()
+    }
+
+    /// Ends it if its tenant or its stage is gone; returns whether it has ended.
+    pub(super) fn end_if_gone(&mut self, map: &Topology, now: Timestamp) -> bool {
+        let Subject { tenant, place } = self.condition.subject;
+        let lasts = |place: HopRange| map.has_stage(place.first) && map.has_stage(place.last);
+        if tenant.is_some_and(|tenant| map.is_gone(tenant)) || !place.is_none_or(lasts) {
+            self.state = State::Ended { at: self.end().unwrap_or(now) };
+        }
+        self.has_ended()
+    }
+
+    /// Numbers its log groups as a topology does that succeeds the one of `before`.
+    pub(super) fn regroup(&mut self, before: &Topology, map: &Topology) {
+        let Some(tenant) = self.condition.subject.tenant else { return };
+        let groups = &before.tenant(tenant).log_groups;
+        let place = |group: &LogGroupId| {
+            let name = groups.get(usize::from(group.0))?;
+            map.log_group_ids(tenant).find(|id| map.log_group(tenant, *id) == name)
+        };
+        self.condition.log_groups = self.condition.log_groups.iter().filter_map(place).collect();
     }
 
     /// Whether a problem is this one: the same condition of the same tenant at the same place, or one that

@@ -118,6 +118,20 @@ impl Incidents {
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
     }
 
+    /// Ends the episodes of tenants and stages that are gone from the topology, and returns them.
+    pub fn succeed(&mut self, before: &Topology, map: &Topology, now: Timestamp) -> Vec<(Episode, Step)> {
+        self.open.iter_mut().for_each(|episode| episode.regroup(before, map));
+        self.ended.iter_mut().for_each(|episode| {
+            if !episode.condition.log_groups.is_empty() {
+                Arc::make_mut(episode).regroup(before, map);
+            }
+        });
+        let gone: Vec<_> = self.open.extract_if(.., |episode| episode.end_if_gone(map, now)).collect();
+        self.ended.extend(gone.iter().cloned().map(Arc::new));
+        self.forget(now);
+        gone.into_iter().map(|episode| (episode, Step::Ended)).collect()
+    }
+
     /// Brings the episodes of all problems up to date, and returns which these are.
     fn assign(&mut self, problems: &[&Condition], snapshot: &Snapshot) -> BTreeSet<IncidentId> {
         let map = &*snapshot.topology;

@@ -66,7 +66,7 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
                 source.stage == stage && source.owner.tenant() == condition.subject.tenant
             };
             // After a restart the columns are unknown until they are read.
-            snapshot.sources.iter().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
+            snapshot.read_sources().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
         }
         ConditionName::DeadLettersWaiting => {
             let stage = stage_of(condition)?;
@@ -75,10 +75,10 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
                 source.stage == stage && source.owner.tenant() == condition.subject.tenant
             };
             let is_empty = |view: &SourceView| view.queue.is_some_and(|queue| queue.messages == 0);
-            snapshot.sources.iter().filter(of_it).all(is_empty).then_some(snapshot.at)
+            snapshot.read_sources().filter(of_it).all(is_empty).then_some(snapshot.at)
         }
         ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
-        ConditionName::StoreDegraded => Some(snapshot.at),
+        ConditionName::StoreDegraded | ConditionName::ReloadFailed => Some(snapshot.at),
     }
 }
 
@@ -120,6 +120,7 @@ fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -
         | ConditionName::CannotSee
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => visit.arrival.is_some(),
     }
 }

@@ -7,8 +7,8 @@ use sha2::Sha256;
 
 use super::{Claim, ID, MARKER, MAX_SIZE, NotOurs, PURPOSE, TAG_LEN, Tag, TagText, VERSION_AT, parse};
 
-/// A secret that signs tags. It is never printed.
-#[derive(Clone)]
+/// A secret that signs tags. It is never printed. Two are compared only where both are ours.
+#[derive(Clone, PartialEq, Eq)]
 pub struct TagKey(Vec<u8>);
 
 impl TagKey {
@@ -52,6 +52,12 @@ impl Keyring {
     #[must_use]
     pub fn new(signing: TagKey, accepted: Vec<TagKey>) -> Self {
         Self { signing, accepted }
+    }
+
+    /// Whether both hold the same keys, and sign with the same one.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.signing == other.signing && self.accepted == other.accepted
     }
 
     /// Writes a tag in its own version and signs it: the text inside its canary.

@@ -71,6 +71,12 @@ impl PendingCopies {
         self.due.values().flat_map(of_source).collect()
     }
 
+    /// Forgets the checks at sources that do not fit.
+    pub(super) fn retain(&mut self, fits: impl Fn(SourceId) -> bool) {
+        self.scheduled.retain(|(_, copy)| fits(copy.source));
+        self.due.retain(|source, _| fits(*source));
+    }
+
     fn due_at(&self, source: SourceId) -> impl Iterator<Item = &PendingCopy> {
         self.due.get(&source).into_iter().flatten().map(|(_, copy)| copy)
     }

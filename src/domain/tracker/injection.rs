@@ -1,5 +1,7 @@
 //! What the tracker knows about a tenant's injection.
 
+use std::sync::Arc;
+
 use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, Tenant};
@@ -42,6 +44,19 @@ impl InjectionState {
     pub(super) fn new(tenant: &Tenant) -> Self {
         let log_groups = vec![LogGroupState::default(); tenant.log_groups.len()];
         Self { planned_at: None, log_groups, missed_count: 0, missed_at: None }
+    }
+
+    /// Takes over other log groups: those that stay keep their state. Returns the new place of each old one.
+    pub(super) fn regroup(&mut self, before: &Tenant, now: &Tenant) -> Vec<Option<LogGroupId>> {
+        let old = std::mem::take(&mut self.log_groups);
+        let place = |group: &Arc<str>| now.log_groups.iter().position(|other| other == group);
+        let of = |group: &Arc<str>| {
+            let at = before.log_groups.iter().position(|other| other == group);
+            at.and_then(|at| old.get(at)).cloned().unwrap_or_default()
+        };
+        self.log_groups = now.log_groups.iter().map(of).collect();
+        let ids = before.log_groups.iter().map(place);
+        ids.map(|at| Some(LogGroupId(u16::try_from(at?).ok()?))).collect()
     }
 
     pub(super) fn record_accepted(&mut self, into: Option<LogGroupId>, now: Timestamp) {

@@ -43,6 +43,17 @@ impl Memory {
         }
     }
 
+    /// Makes room for more tenants.
+    pub(super) fn grow(&mut self, tenants: usize) {
+        self.newest_of.resize(tenants, BTreeSet::new());
+        self.flawed.resize(tenants, BTreeMap::new());
+    }
+
+    /// The ids of all of them.
+    pub(super) fn ids(&self) -> Vec<TraceId> {
+        self.traces.keys().copied().collect()
+    }
+
     pub(super) fn contains(&self, id: TraceId) -> bool {
         self.traces.contains_key(&id)
     }

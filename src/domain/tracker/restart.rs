@@ -14,7 +14,7 @@ use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId};
-use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
+use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace, Visit};
 
 /// After this time, a source may have dropped records that were never read. Half of the 24 hours that a
 /// Kinesis stream keeps at least (Kinesis API reference, IncreaseStreamRetentionPeriod); S3 lifecycles and
@@ -46,8 +46,8 @@ impl Tracker {
     /// Takes over what a previous run left: before anything is applied, or as soon as the store can be read.
     /// What is known already stays as it is.
     ///
-    /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured
-    /// are dropped.
+    /// Each trace must have the stages of the topology, or of one that it succeeded. Traces of tenants that are no
+    /// longer configured are dropped.
     pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
         let Restored { traces, violations, schemas, seen, open } = restored.into();
         self.advance(now);
@@ -98,10 +98,14 @@ impl Tracker {
     fn restore_trace(&mut self, mut trace: Trace, now: Timestamp) {
         // Tenants are numbered by the configuration; the tag is what stays.
         let tenant = self.topology.tenant_of(&trace.tag);
-        let fits = trace.stages.len() == self.topology.stages().len();
-        let Some(tenant) = tenant.filter(|_| fits && !self.is_known(trace.id())) else {
+        let stages = self.topology.stages().len();
+        let fits = trace.stages.len() <= stages;
+        let may_follow =
+            |tenant: &TenantId| fits && !self.topology.is_gone(*tenant) && !self.is_known(trace.id());
+        let Some(tenant) = tenant.filter(may_follow) else {
             return;
         };
+        trace.stages.resize(stages, Visit::default());
         trace.tenant = tenant;
         trace.origin = Origin::Restored;
         take_over(&mut trace);
@@ -161,7 +165,8 @@ impl Tracker {
     ) -> bool {
         let planned_at = tag.trace.planned_at();
         let forgotten = self.usual_expiry(planned_at) <= now;
-        let ours = tag.purpose() == Purpose::Probe
+        let ours = !self.topology.is_gone(tenant)
+            && tag.purpose() == Purpose::Probe
             && tag.instance.has_same_name_bits(self.settings.instance)
             && planned_at < self.began;
         if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {

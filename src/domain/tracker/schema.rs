@@ -98,13 +98,13 @@ impl Schemas {
 
     /// How a source's schema differs from the expected one; `None` until it was read.
     pub(super) fn drifted(&self, source: SourceId) -> Option<&Drifted> {
-        self.sources[source.0 as usize].drifted.as_ref()
+        self.of(source).drifted.as_ref()
     }
 
     /// The learned schemas that changed since the last call.
     pub(super) fn take_changed(&mut self, map: &Topology) -> Vec<LearnedSchema> {
         let changed: Vec<_> =
-            map.source_ids().zip(&self.sources).filter(|(_, state)| state.changed).collect();
+            map.source_ids().map(|id| (id, self.of(id))).filter(|(_, state)| state.changed).collect();
         let taken = changed.iter().filter_map(|(source, state)| state.learned(map, *source)).collect();
         self.sources.iter_mut().for_each(|state| state.changed = false);
         taken
@@ -112,7 +112,16 @@ impl Schemas {
 
     /// Every learned schema.
     pub(super) fn learned(&self, map: &Topology) -> Vec<LearnedSchema> {
-        map.source_ids().zip(&self.sources).filter_map(|(source, state)| state.learned(map, source)).collect()
+        map.source_ids().filter_map(|source| self.of(source).learned(map, source)).collect()
+    }
+
+    /// Makes room for more sources.
+    pub(super) fn grow(&mut self, sources: usize) {
+        self.sources.resize(sources, SchemaState::default());
+    }
+
+    fn of(&self, source: SourceId) -> &SchemaState {
+        &self.sources[source.0 as usize]
     }
 
     fn state(&mut self, source: SourceId) -> &mut SchemaState {

@@ -29,9 +29,9 @@ pub struct Snapshot {
     /// `finished` holds every finished trace planned at or after this instant, but only failures and the
     /// newest of each tenant from before it. `None` while nothing has finished.
     pub complete_since: Option<Timestamp>,
-    /// Each source, by [`SourceId`].
+    /// Each source, by [`SourceId`]; those that are not read any more are among them.
     pub sources: Vec<SourceView>,
-    /// Each tenant, by [`TenantId`].
+    /// Each tenant, by [`TenantId`]; those that are gone are among them.
     pub tenants: Vec<TenantView>,
     /// The last isolation violations, oldest first.
     pub violations: Vec<Violation>,
@@ -45,6 +45,8 @@ pub struct Snapshot {
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, ForeignText)>,
+    /// Since when and why the configuration that was read last is not in force. The tracker does not know it either.
+    pub reload_failed: Option<(Timestamp, ForeignText)>,
     /// What is known of drills; `None` if there are none. The tracker does not know it either.
     pub drills: Option<Drills>,
     /// The episodes of conditions, open and ended. The tracker does not know them either.
@@ -84,6 +86,11 @@ impl Snapshot {
     pub fn traces_of(&self, tenant: TenantId) -> impl Iterator<Item = &Trace> {
         let all = self.finished.iter().chain(&self.open);
         all.map(AsRef::as_ref).filter(move |trace| trace.tenant == tenant)
+    }
+
+    /// The sources that are read.
+    pub fn read_sources(&self) -> impl Iterator<Item = &SourceView> {
+        self.topology.source_ids().filter_map(|id| self.sources.get(id.0 as usize))
     }
 
     /// The failed traces of a tenant that have finished, oldest first.
@@ -247,7 +254,7 @@ impl Tracker {
     /// The state as it is now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let sources = self.topology.source_ids().zip(self.sources.iter()).map(|(source, state)| SourceView {
+        let sources = (0..).map(SourceId).zip(self.sources.iter()).map(|(source, state)| SourceView {
             source,
             waiting: state.waiting.len(),
             watermark: state.watermark,
@@ -261,7 +268,7 @@ impl Tracker {
             seen: state.seen.clone(),
             blind_tenants: state.readability.blind().clone(),
         });
-        let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
+        let tenants = (0..).map(TenantId).zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,
             planned_at: state.planned_at,
             log_groups: state.log_groups.clone(),
@@ -281,6 +288,7 @@ impl Tracker {
             clock: self.clock,
             same_name_at: self.same_name_at,
             not_stored: None,
+            reload_failed: None,
             drills: None,
             episodes: Arc::default(),
         }

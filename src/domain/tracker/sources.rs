@@ -47,6 +47,19 @@ impl Sources {
         Self { states: map.source_ids().map(new).collect(), revision: 0, changed: BTreeSet::new() }
     }
 
+    /// Makes room for the sources that a topology has in addition.
+    pub(super) fn grow(&mut self, map: &Topology) {
+        let new = map.sources().iter().skip(self.states.len());
+        self.states.extend(new.map(|source| SourceState::new(map.stage(source.stage).capabilities)));
+    }
+
+    /// Forgets how far a source was read, because nothing waits there any more and it is not polled.
+    pub(super) fn reset(&mut self, source: SourceId, map: &Topology) {
+        let capabilities = map.stage(map.source(source).stage).capabilities;
+        let seen = std::mem::take(&mut self[source].seen);
+        self[source] = SourceState { seen, ..SourceState::new(capabilities) };
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &SourceState> {
         self.states.iter()
     }

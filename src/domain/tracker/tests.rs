@@ -21,6 +21,7 @@ mod properties;
 mod put;
 mod restart;
 mod schema;
+mod succession;
 mod unproven;
 
 const SLO: u64 = 30;

@@ -317,6 +317,10 @@ impl KindSettings for Settings {
         self.expected_schema.clone()
     }
 
+    fn context(&self, site: &Site<'_>) -> String {
+        format!("{:?}", site.owners())
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<BigQuery, NoClient> {
         let settings = Self { owners: site.owners(), ..self.clone().within(site.rhythm.timeout) };
         let google = site.clients.google()?.clone();

@@ -113,6 +113,10 @@ impl KindSettings for Settings {
         self.objects.attribution()
     }
 
+    fn context(&self, site: &Site<'_>) -> String {
+        format!("{:?}", self.objects.labels(site.topology))
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
         let store = Gcs::new(site.clients.google()?.clone(), &self.objects.bucket, self.page);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());

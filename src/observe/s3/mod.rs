@@ -115,6 +115,10 @@ impl KindSettings for Settings {
         self.objects.attribution()
     }
 
+    fn context(&self, site: &Site<'_>) -> String {
+        format!("{:?}", self.objects.labels(site.topology))
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
         let store = S3::new(client(&site.clients.aws, &self.account), &self.objects.bucket);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());

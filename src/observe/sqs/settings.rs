@@ -143,6 +143,10 @@ impl KindSettings for Settings {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
 
+    fn context(&self, site: &Site<'_>) -> String {
+        format!("{:?}", streams(site.topology))
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Sqs, NoClient> {
         let settings = Self { poll_time_budget: site.rhythm.timeout / 2, ..self.clone() };
         let aws = &site.clients.aws;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::drawing::{Address, Drawing, NoPage, Version, draw};
-use super::app::App;
+use super::app::{App, Apps};
 use crate::domain::tracker::Snapshot;
 
 /// A reader cannot follow more.
@@ -115,14 +115,14 @@ impl Live {
     /// and with `reset` if the version is not known, after which the browser must fetch the page again.
     pub(crate) fn events(
         self: Arc<Self>,
-        app: App,
+        apps: Apps,
         address: Address,
         version: Option<Version>,
     ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send> {
         let held = version.and_then(|version| self.find(|it| it.version == version && it.address == address));
-        let snapshots = app.snapshot.clone();
+        let snapshots = apps.now().snapshot;
         let due = Instant::now();
-        let follower = Follower { live: self, app, address, held, snapshots, due, has_ended: false };
+        let follower = Follower { live: self, apps, address, held, snapshots, due, has_ended: false };
         let events = stream::unfold(follower, |mut follower| async move {
             let event = follower.next().await?;
             Some((Ok(event), follower))
@@ -134,7 +134,7 @@ impl Live {
 /// One open page.
 struct Follower {
     live: Arc<Live>,
-    app: App,
+    apps: Apps,
     address: Address,
     /// What the browser has.
     held: Option<Arc<Drawing>>,
@@ -154,7 +154,7 @@ impl Follower {
             // Without an engine there is nothing new.
             self.snapshots.changed().await.ok()?;
             self.due = Instant::now() + EVERY;
-            let Some(drawing) = self.live.draw(&self.app, &self.address).await else {
+            let Some(drawing) = self.live.draw(&self.apps.now(), &self.address).await else {
                 return Some(self.end("gone"));
             };
             if drawing.version != held.version {

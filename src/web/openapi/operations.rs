@@ -9,7 +9,7 @@ use crate::domain::conditions::ConditionName;
 use crate::web::app::RUNBOOK;
 use crate::web::filter::{DEFAULT_LIMIT, MAX_LIMIT, ROWS, outcome_values};
 use crate::web::history::{HistoryJson, MAX_FIGURES};
-use crate::web::{drill, json as answers};
+use crate::web::{drill, json as answers, reload};
 
 /// An age such as `15m`, of at most some centuries.
 const AGE: &str = "^([0-9]{1,9}(s|m|min)|[0-9]{1,7}h|[0-9]{1,5}d)$";
@@ -81,6 +81,7 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
             })) },
         } },
         drill::BEGIN: { "post": begin_drill() },
+        reload::PATH: { "post": reload_configuration() },
         drill::RANG: { "post": drill_rang(&notification) },
     })
 }
@@ -291,6 +292,21 @@ fn begin_drill() -> Value {
             "202": text("A drill begins, unless one goes on."),
             "403": text("The client is not on the probe's own machine or in its container."),
             "404": text("Drills are not enabled."),
+        },
+    })
+}
+
+fn reload_configuration() -> Value {
+    let text = |description: &str| body(description, "text/plain", json!({ "type": "string" }));
+    json!({
+        "operationId": "reload",
+        "summary": "Read the configuration again",
+        "description": "Reads the file again, as SIGHUP does, and answers once the new configuration is in force. Needs \
+                        `web.reload = true`.",
+        "responses": {
+            "200": text("It is in force; says what changed."),
+            "400": text("It is refused, and the one before stays in force; has every reason, one a line."),
+            "404": text("Reloading over HTTP is not enabled."),
         },
     })
 }

@@ -70,7 +70,8 @@ fn routes() -> BTreeSet<String> {
     let source = include_str!("../routes.rs");
     let named = [("RUNBOOK", "/runbook"), ("openapi::PATH", PATH)]
         .into_iter()
-        .chain([("drill::BEGIN", "/-/drill"), ("drill::RANG", "/-/drill/notification")]);
+        .chain([("drill::BEGIN", "/-/drill"), ("drill::RANG", "/-/drill/notification")])
+        .chain([("reload::PATH", "/-/reload")]);
     let named: std::collections::BTreeMap<_, _> = named.collect();
     let arguments = source.split(".route(").skip(1).filter_map(|rest| rest.split(',').next());
     arguments

@@ -36,11 +36,11 @@ impl Names {
                     Some(tenant) => Some(map.source_of(tenant, stage)),
                     None => shared_source(map, stage),
                 };
-                let evidence = source.and_then(|source| app.settings.evidence.get(source.0 as usize));
+                let evidence = source.and_then(|source| app.settings.evidence.get(&source));
                 names.add(evidence.map(|evidence| evidence.names(at)).unwrap_or_default());
             }
         }
-        let groups = tenant.and_then(|tenant| app.settings.log_groups.get(usize::from(tenant.0)));
+        let groups = tenant.and_then(|tenant| app.settings.log_groups.get(&tenant));
         let group = tenant.map(|tenant| concerned(&app.snapshot.borrow(), tenant));
         let group = groups.zip(group).and_then(|(groups, group)| groups.get(usize::from(group.0)));
         names.add(group.map(|group| group.names(at)).unwrap_or_default());

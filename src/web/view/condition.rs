@@ -205,6 +205,9 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         (ConditionName::StoreDegraded, Detail::Reason(reason)) => {
             format!("traces are kept in memory only, so a restart would forget what is in flight: {reason}")
         }
+        (ConditionName::ReloadFailed, Detail::Reason(reason)) => {
+            format!("the configuration that was read last is not in force, the one before is: {reason}")
+        }
         (ConditionName::SameName, _) => {
             "another process sends canaries under the name of this instance".to_owned()
         }
@@ -219,7 +222,8 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             ConditionName::SchemaDrift
             | ConditionName::CannotSee
             | ConditionName::NotInjecting
-            | ConditionName::StoreDegraded,
+            | ConditionName::StoreDegraded
+            | ConditionName::ReloadFailed,
             _,
         ) => String::new(),
     }
@@ -297,6 +301,7 @@ fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
         | ConditionName::CannotSee
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => condition.name.profile().word,
     };
     let (affected, of) = (condition.affected.unwrap_or_default(), condition.of.unwrap_or_default());

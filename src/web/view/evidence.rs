@@ -46,7 +46,7 @@ impl Lookups {
     /// What shows the canary in its log group; empty if it is not known which that is.
     pub(super) fn in_log_group(app: &App, trace: &Trace, tag: &str) -> Self {
         let question = Question { copy: None, tag, planned_at: trace.planned_at };
-        let of_tenant = app.settings.log_groups.get(usize::from(trace.tenant.0));
+        let of_tenant = app.settings.log_groups.get(&trace.tenant);
         let evidence = of_tenant.zip(trace.log_group).and_then(|(all, group)| all.get(usize::from(group.0)));
         evidence.map(|evidence| Self::of(&**evidence, question)).unwrap_or_default()
     }
@@ -74,7 +74,7 @@ impl LeakedCopy {
         let map = &snapshot.topology;
         // A source of several tenants is the same for the one whose canary it is.
         let source = map.source_of(seen.found_with.or(seen.tenant.known())?, seen.stage);
-        let evidence = app.settings.evidence.get(source.0 as usize)?;
+        let evidence = app.settings.evidence.get(&source)?;
         let planned_at = seen.trace.planned_at();
         let question = Question { copy: Some(&seen.locator), tag, planned_at };
         Some(Self {
@@ -91,7 +91,7 @@ impl StageSource {
     pub(super) fn new(app: &App, snapshot: &Snapshot, trace: &Trace, stage: StageId, tag: &str) -> Self {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, stage);
-        let evidence = app.settings.evidence.get(source.0 as usize);
+        let evidence = app.settings.evidence.get(&source);
         let lookups = |copy: Option<&Locator>| {
             let question = Question { copy, tag, planned_at: trace.planned_at };
             evidence.map(|evidence| Lookups::of(&**evidence, question)).unwrap_or_default()

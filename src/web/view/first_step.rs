@@ -72,6 +72,9 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
         ConditionName::StoreDegraded => {
             "Make the store writable again before anyone restarts the probe.".to_owned()
         }
+        ConditionName::ReloadFailed => {
+            "Run `traceprobe check` on the file: it names every fault. Then reload again.".to_owned()
+        }
         ConditionName::ClockUnsynchronized => {
             "Synchronize the clock of the host that the probe runs on.".to_owned()
         }

@@ -106,6 +106,6 @@ pub(crate) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
         "It may be a canary of another instance: each knows only its own. Search the stages for {id}."
     ));
     let like = format!("{MARKER}_{id}%");
-    sentences.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
+    sentences.extend(app.settings.evidence.values().find_map(|evidence| evidence.search(&like)));
     sentences
 }

@@ -133,15 +133,15 @@ impl<'a> Recent<'a> {
             traces: traces(selection.traces),
             matching: selection.matching,
             nothing_planned: snapshot.open.is_empty() && snapshot.finished.is_empty(),
-            shortest_interval: map.tenants().iter().map(|tenant| tenant.interval).min().unwrap_or_default(),
+            shortest_interval: map.tenant_ids().map(|id| map.tenant(id).interval).min().unwrap_or_default(),
             failures: traces(selection.failures),
             violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
-            sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot, filter)).collect(),
+            sources: snapshot.read_sources().map(|view| Source::new(view, snapshot, filter)).collect(),
             clock: snapshot.clock,
             not_kept: snapshot.not_stored.as_ref().map(|(since, why)| format!("since {since}: {why}")),
             drills: snapshot.drills.clone(),
             tenant_names: map.real_tenants().map(|tenant| map.tenant(tenant).name.clone()).collect(),
-            stage_names: map.stages().iter().map(|stage| stage.name.clone()).collect(),
+            stage_names: map.stage_ids().map(|id| map.stage(id).name.clone()).collect(),
         }
     }
 }

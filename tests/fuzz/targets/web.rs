@@ -1,5 +1,6 @@
 //! Requests to the page.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -94,14 +95,14 @@ fn app() -> App {
         settings: Arc::new(Settings {
             version: "0.1.0".to_owned(),
             runbook: None,
-            log_groups: Vec::new(),
+            log_groups: BTreeMap::new(),
             external_url: None,
             criteria: config.criteria(),
             give_up: config.probe.give_up,
             remember: config.probe.remember,
             stale_after: Duration::from_secs(30),
             pipeline: traceprobe::domain::pipeline::Pipeline::default(),
-            evidence: Vec::new(),
+            evidence: BTreeMap::new(),
         }),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(|| Err("`table` has not been read yet".to_owned())),
@@ -116,6 +117,7 @@ fn app() -> App {
                 .collect(),
         }),
         drill: None,
+        reload: None,
     }
 }
 

@@ -96,12 +96,14 @@ fn the_probes_own_faults_belong_to_no_tenant() {
     assert_eq!(shared(&snapshot), []);
     snapshot.same_name_at = Some(t(900));
     snapshot.not_stored = Some((t(990), "disk full".into()));
+    snapshot.reload_failed = Some((t(990), "1 fault".into()));
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: false, compared_at: None });
-    use ConditionName::{ClockUnsynchronized, SameName, StoreDegraded};
-    assert_eq!(shared(&snapshot), [SameName, StoreDegraded, ClockUnsynchronized]);
+    use ConditionName::{ClockUnsynchronized, ReloadFailed, SameName, StoreDegraded};
+    assert_eq!(shared(&snapshot), [SameName, StoreDegraded, ReloadFailed, ClockUnsynchronized]);
     assert_eq!(problems(&of_acme(&snapshot)), [""; 0]);
     snapshot.same_name_at = Some(t(99));
     snapshot.not_stored = None;
+    snapshot.reload_failed = None;
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: true, compared_at: None });
     assert_eq!(shared(&snapshot), []);
 }

@@ -174,6 +174,12 @@ three_hours! {
         });
         Hours { of_all: true, ..Hours::new(night, None).noticed_within(0) }
     };
+    ReloadFailed, a_configuration_that_is_refused_is_one_incident: {
+        let night = Night::new(World::new(|_| WELL)).changed(move |snapshot, second| {
+            snapshot.reload_failed = fault_at(second).map(|(begin, _)| (t(begin), "1 fault".into()));
+        });
+        Hours { of_all: true, ..Hours::new(night, None).noticed_within(0) }
+    };
     ClockUnsynchronized, a_clock_that_is_not_synchronized_is_one_incident: {
         let night = Night::new(World::new(|_| WELL).reporting(drifting_clock));
         Hours { of_all: true, ..Hours::new(night, None).noticed_within(STEP as u64) }

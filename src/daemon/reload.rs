@@ -1,0 +1,257 @@
+//! Reads the configuration again while the daemon runs, and puts it in force or refuses it as a whole.
+//!
+//! Everything that can fail happens first: the file is read and checked, and what it adds is built. Only then is
+//! the engine given the change, which it makes between two inputs. What was refused changes nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+
+use super::engine::{Change, LaneChange};
+use super::roster::{Next, Roster};
+use super::supervisor::Task;
+use super::wire::{self, Common};
+use super::{build, log_events};
+use crate::config::{Config, Faults};
+use crate::domain::foreign::ForeignText;
+use crate::domain::time::Timestamp;
+use crate::domain::tracker::Snapshot;
+use crate::metrics::Metrics;
+use crate::web::App;
+
+/// How the configuration is read again.
+#[derive(Clone)]
+pub enum Again {
+    /// As at the start.
+    With(Arc<dyn Fn() -> Result<Config, Faults> + Send + Sync>),
+    /// It cannot be, for this reason.
+    Cannot(&'static str),
+}
+
+/// Requests that may wait; more are answered by those.
+const REQUESTS: usize = 4;
+/// Tasks that may wait to be started.
+const TASKS: usize = 256;
+/// How often a change is planned again because a tenant has just left.
+const ATTEMPTS: usize = 3;
+
+/// What is known of the configuration that was read last.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads {
+    /// Since when and why the configuration in force is not the one that was read last.
+    pub failed: Option<(Timestamp, ForeignText)>,
+}
+
+/// Asks for the configuration to be read again.
+#[derive(Clone, Debug)]
+pub struct Reloader(mpsc::Sender<Request>);
+
+type Answer = Result<String, String>;
+
+#[derive(Debug)]
+struct Request(oneshot::Sender<Answer>);
+
+impl Reloader {
+    /// Returns what changed once the new configuration is in force, or every reason why it is refused.
+    ///
+    /// # Errors
+    ///
+    /// The reasons, one a line.
+    pub async fn reload(&self) -> Result<String, String> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Request(answer)).map_err(|_| "the configuration is being read already".to_owned())?;
+        answered.await.unwrap_or_else(|_| Err("the daemon is stopping".to_owned()))
+    }
+
+    /// Asks without waiting. The log has the answer.
+    pub fn ask(&self) {
+        // A full queue has one that waits.
+        let _full = self.0.try_send(Request(oneshot::channel().0));
+    }
+}
+
+/// The ends of the channels of the task that reloads.
+pub(super) struct Channels {
+    requests: mpsc::Receiver<Request>,
+    changes: mpsc::Sender<Change>,
+    reloads: watch::Sender<Reloads>,
+    tasks: mpsc::Sender<Task>,
+}
+
+/// The other ends.
+pub(super) struct Ends {
+    pub(super) reloader: Reloader,
+    /// For the engine.
+    pub(super) changes: mpsc::Receiver<Change>,
+    /// For the engine.
+    pub(super) reloads: watch::Receiver<Reloads>,
+    /// For the supervisor: what to start.
+    pub(super) tasks: mpsc::Receiver<Task>,
+}
+
+pub(super) fn channels() -> (Channels, Ends) {
+    let (to_task, requests) = mpsc::channel(REQUESTS);
+    let (changes, to_engine) = mpsc::channel(1);
+    let (reloads, shown) = watch::channel(Reloads::default());
+    let (tasks, to_start) = mpsc::channel(TASKS);
+    let ends = Ends { reloader: Reloader(to_task), changes: to_engine, reloads: shown, tasks: to_start };
+    (Channels { requests, changes, reloads, tasks }, ends)
+}
+
+/// Everything that a reload needs.
+pub(super) struct Reloading {
+    pub(super) again: Again,
+    /// In force.
+    pub(super) config: Config,
+    pub(super) common: Common,
+    pub(super) roster: Roster,
+    pub(super) metrics: Metrics,
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(super) apps: watch::Sender<App>,
+    pub(super) channels: Channels,
+}
+
+/// Why a configuration is refused. Displays as one reason a line.
+#[derive(Debug)]
+enum Refusal {
+    Cannot(&'static str),
+    Faults(Faults),
+    NeedsRestart(Vec<String>),
+    Failed(anyhow::Error),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cannot(reason) => f.write_str(reason),
+            Self::Faults(faults) => write!(f, "{faults}"),
+            Self::NeedsRestart(keys) => {
+                write!(f, "what changed needs a restart:")?;
+                keys.iter().try_for_each(|key| write!(f, "\n  {key}"))
+            }
+            Self::Failed(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl Reloading {
+    /// Answers requests until the daemon ends.
+    pub(super) async fn run(mut self) {
+        let end = self.common.end.clone();
+        // Cancellation drops a reload in progress: the engine has the whole change, or nothing of it.
+        let _ended = end.run_until_cancelled(self.answer()).await;
+    }
+
+    async fn answer(&mut self) {
+        while let Some(Request(asked)) = self.channels.requests.recv().await {
+            let result = self.reload().await;
+            let now = self.common.clock.now();
+            let answer = match result {
+                Ok(what) => {
+                    log_events::reloaded(&what, &self.config.notes);
+                    self.metrics.reloaded(Some(now));
+                    self.channels.reloads.send_replace(Reloads::default());
+                    Ok(what)
+                }
+                Err(refusal) => {
+                    let why = refusal.to_string();
+                    log_events::reload_refused(&why);
+                    self.metrics.reloaded(None);
+                    let text: ForeignText = why.replace("\n  ", " ").as_str().into();
+                    self.channels.reloads.send_modify(|reloads| {
+                        let since = reloads.failed.as_ref().map_or(now, |(since, _)| *since);
+                        reloads.failed = Some((since, text));
+                    });
+                    Err(why)
+                }
+            };
+            // Who asked may not wait any more.
+            let _told = asked.send(answer);
+        }
+        std::future::pending().await
+    }
+
+    async fn reload(&mut self) -> Result<String, Refusal> {
+        let load = match self.again.clone() {
+            Again::With(load) => load,
+            Again::Cannot(reason) => return Err(Refusal::Cannot(reason)),
+        };
+        let read = spawn_blocking(move || load()).await.map_err(|panic| Refusal::Failed(panic.into()))?;
+        let config = read.map_err(Refusal::Faults)?;
+        let needs = self.config.needs_restart(&config);
+        if !needs.is_empty() {
+            return Err(Refusal::NeedsRestart(needs));
+        }
+        let what = difference(&self.config, &config);
+        let mut common = self.common.clone();
+        build::renew(&mut common.clients, &config.google).await.map_err(Refusal::Failed)?;
+        for _ in 0..ATTEMPTS {
+            if self.put_in_force(&config, &mut common).await.map_err(Refusal::Failed)? {
+                self.config = config;
+                self.common = common;
+                return Ok(what);
+            }
+        }
+        Err(Refusal::Failed(anyhow::anyhow!("tenants kept leaving meanwhile; reload again")))
+    }
+
+    /// Returns false if a tenant left after the change was planned.
+    async fn put_in_force(&mut self, config: &Config, common: &mut Common) -> anyhow::Result<bool> {
+        let engine = self.snapshots.borrow().topology.clone();
+        let same = self.roster.same(config, &engine);
+        let successor = engine.succeeded_by(&config.topology(), &same)?;
+        common.topology = Arc::new(successor.topology);
+        common.recognizer = build::recognizer(&config.keyring, &common.topology);
+        let (tenants, sources) = (&successor.tenants, &successor.sources);
+        let before = Some((&self.config, &*engine));
+        let Next { current, tasks, polled, mut lanes } =
+            self.roster.plan(common, config, before, tenants, sources)?;
+        lanes.extend(common.topology.drill().map(|drill| (drill, LaneChange::Stays)));
+        let schemas = sources.iter().zip(&config.sources);
+        let schemas = schemas.map(|(id, source)| (*id, source.settings.expected_schema())).collect();
+        let (done, is_done) = oneshot::channel();
+        let change = Change {
+            topology: common.topology.clone(),
+            stage_costs: build::costs(common.topology.stages()).stages,
+            lanes,
+            polled,
+            schemas,
+            done,
+        };
+        self.channels.changes.send(change).await.map_err(|_| anyhow::anyhow!("the daemon is stopping"))?;
+        if !is_done.await? {
+            return Ok(false);
+        }
+        self.roster.advance(current);
+        for task in tasks {
+            self.channels.tasks.send(task).await.map_err(|_| anyhow::anyhow!("the daemon is stopping"))?;
+        }
+        self.apps.send_modify(|app| {
+            app.settings = Arc::new(wire::page_settings(config, &self.roster));
+            app.config = Arc::new(config.to_json_without_secrets());
+        });
+        Ok(true)
+    }
+}
+
+/// What changed, for people.
+fn difference(before: &Config, next: &Config) -> String {
+    let tenants = |config: &Config| config.tenants.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    let stages = |config: &Config| config.stages.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    let of = |what: &str, before: Vec<Arc<str>>, next: Vec<Arc<str>>| {
+        let missing = |from: &[Arc<str>], of: &[Arc<str>]| {
+            from.iter().filter(|name| !of.contains(name)).map(|name| &**name).collect::<Vec<_>>().join(", ")
+        };
+        let (added, removed) = (missing(&next, &before), missing(&before, &next));
+        let line = |verb: &str, names: String| (!names.is_empty()).then(|| format!("{what} {verb}: {names}"));
+        [line("added", added), line("removed", removed)]
+    };
+    let all = [of("tenants", tenants(before), tenants(next)), of("stages", stages(before), stages(next))];
+    let all: Vec<_> = all.into_iter().flatten().flatten().collect();
+    if all.is_empty() {
+        return "in force, with the same tenants and stages".to_owned();
+    }
+    format!("in force; {}", all.join("; "))
+}

@@ -1,0 +1,122 @@
+//! A change of the configuration while traces are in flight.
+//!
+//! Nothing is forgotten that still means something. Ids stay what they are, so most of the state needs only room
+//! for what is new. What a trace waits for follows the new topology, as after a restart: it waits at stages that
+//! were added, at the source that its tenant has now, and no longer at stages that are gone. It may have arrived
+//! there while nobody looked, which the next poll that reads back shows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::injection::InjectionState;
+use super::{Event, Tracker};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
+use crate::domain::trace::{Trace, Visit};
+
+/// The new places of the log groups of tenants that have other ones now.
+type Regrouped = Vec<(TenantId, Vec<Option<LogGroupId>>)>;
+
+impl Tracker {
+    /// Takes over a topology that succeeds its own. Returns what follows.
+    pub fn succeed(&mut self, topology: Arc<Topology>, now: Timestamp) -> Vec<Event> {
+        let now = self.advance(now);
+        let mut events = Vec::new();
+        let before = std::mem::replace(&mut self.topology, topology.clone());
+        let map = &*topology;
+        let regrouped = self.make_room(&before, map);
+        let gone: Vec<StageId> = before.stage_ids().filter(|stage| !map.has_stage(*stage)).collect();
+        let open: Vec<_> = self.open.keys().copied().collect();
+        for id in &open {
+            let Some(mut trace) = self.open.get(id).cloned() else { continue };
+            let tenant = trace.tenant;
+            let mut lost_sight = BTreeSet::new();
+            for stage in map.stages().iter().enumerate().filter_map(|(at, _)| u16::try_from(at).ok()) {
+                let stage = StageId(stage);
+                let was = before.has_stage(stage).then(|| before.source_of(tenant, stage));
+                let is = (map.has_stage(stage) && map.is_observed(tenant, stage))
+                    .then(|| map.source_of(tenant, stage));
+                if was == is {
+                    continue;
+                }
+                if let Some(source) = was {
+                    self.sources.stop_waiting(source, *id, None);
+                }
+                if let Some(source) = is.filter(|_| trace.visit(stage).arrival.is_none()) {
+                    self.sources.wait(source, *id, now);
+                    lost_sight.insert(stage);
+                }
+            }
+            if amend(&mut trace, map, &gone, &lost_sight, &regrouped) {
+                self.outbox.note_changed(*id);
+                self.open.insert(*id, trace);
+            }
+        }
+        for id in self.finished.ids() {
+            if let Some(trace) = self.finished.get_mut(id) {
+                amend(trace, map, &gone, &BTreeSet::new(), &regrouped);
+            }
+        }
+        self.pending.retain(|source| map.has_source(source));
+        for source in before.source_ids().filter(|source| !map.has_source(*source)) {
+            self.sources.reset(source, map);
+        }
+        for id in open {
+            self.consider(id, now, &mut events);
+        }
+        events
+    }
+
+    /// Whether more may be learned of a tenant's canaries.
+    #[must_use]
+    pub fn awaits(&self, tenant: TenantId) -> bool {
+        self.open.values().any(|trace| trace.tenant == tenant)
+    }
+
+    fn make_room(&mut self, before: &Topology, map: &Topology) -> Regrouped {
+        self.finished.grow(map.tenants().len());
+        self.sources.grow(map);
+        self.schemas.grow(map.sources().len());
+        let mut regrouped = Vec::new();
+        for (at, tenant) in map.tenants().iter().enumerate() {
+            match (self.injections.get_mut(at), before.tenants().get(at)) {
+                (Some(state), Some(earlier)) if earlier.log_groups != tenant.log_groups => {
+                    let id = TenantId(u16::try_from(at).unwrap_or(u16::MAX));
+                    regrouped.push((id, state.regroup(earlier, tenant)));
+                }
+                (Some(_), _) => {}
+                (None, _) => self.injections.push(InjectionState::new(tenant)),
+            }
+        }
+        regrouped
+    }
+}
+
+/// Fits a trace to a topology. Returns whether it changed other than in its length.
+fn amend(
+    trace: &mut Arc<Trace>,
+    map: &Topology,
+    gone: &[StageId],
+    lost_sight: &BTreeSet<StageId>,
+    regrouped: &Regrouped,
+) -> bool {
+    let stages = map.stages().len();
+    let group = regrouped.iter().find(|(tenant, _)| *tenant == trace.tenant);
+    let forgets = gone.iter().any(|stage| *trace.visit(*stage) != Visit::default());
+    if trace.stages.len() == stages && group.is_none() && !forgets && lost_sight.is_empty() {
+        return false;
+    }
+    let trace = Arc::make_mut(trace);
+    trace.stages.resize(stages, Visit::default());
+    for stage in gone {
+        trace.stages[usize::from(stage.0)] = Visit::default();
+    }
+    for stage in lost_sight {
+        trace.stages[usize::from(stage.0)].gap_since_poll = true;
+    }
+    if let Some((_, places)) = group {
+        let place = |group: LogGroupId| places.get(usize::from(group.0)).copied().flatten();
+        trace.log_group = trace.log_group.and_then(place);
+    }
+    forgets || group.is_some() || !lost_sight.is_empty()
+}

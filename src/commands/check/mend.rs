@@ -192,7 +192,7 @@ fn statement(subject: &Subject<'_>, permission: &str) -> Option<Statement> {
             && row.permission == permission
             && row.place.is_none_or(|place| place == subject.place)
     };
-    let observed = subject.is_observed().then_some(&OBSERVED[..]).unwrap_or_default();
+    let observed: &[Row] = if subject.is_observed() { &OBSERVED } else { &[] };
     observed.iter().chain(&TABLE).find(fits).map(|row| row.statement)
 }
 

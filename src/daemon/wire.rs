@@ -293,6 +293,7 @@ fn app(
         criteria: config.criteria(),
         give_up: config.probe.give_up,
         remember: config.probe.remember,
+        pipeline: config.pipeline.clone(),
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
         log_groups: config.tenants.iter().map(log_groups).collect(),

@@ -58,7 +58,7 @@ async fn check_names_the_statement_that_is_missing() {
         let report = Report::of(&config, &about).await;
         let named: BTreeSet<_> = report.named("fail").collect();
         let wanted = (sid.as_str(), format!("config/iam/{file}.json"));
-        match report.findings.iter().find(|finding| finding.names(&wanted.0, &wanted.1)) {
+        match report.findings.iter().find(|finding| finding.names(wanted.0, &wanted.1)) {
             Some(finding) => println!("| {file} | {sid} | {} | {} |", finding.mark, finding.row()),
             None => faults.push(format!("without {sid} of {file}: {:#?}", report.lacking())),
         }

@@ -13,6 +13,8 @@ mod identity;
 mod letters;
 #[path = "emulators/recipes.rs"]
 mod recipes;
+#[path = "emulators/statements.rs"]
+mod statements;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
@@ -83,8 +85,8 @@ async fn the_arrivals_of_a_hundred_canaries_are_true() {
     }
     assert!(faults.is_empty(), "{} of {checked:?} arrivals are wrong:\n{}", faults.len(), faults.join("\n"));
     // A side stage may be polled after the delivery.
-    let seen = delivered.iter().filter(|trace| trace.stage("log_group").presence == "seen").count();
-    assert!(seen * 10 >= delivered.len() * 9, "only {seen} arrivals in the log groups");
+    let seen = delivered.iter().filter(|trace| trace.stage("export_log").presence == "seen").count();
+    assert!(seen * 10 >= delivered.len() * 9, "only {seen} arrivals in the log of the export");
     for stage in STAGES {
         let count = checked.get(stage).copied().unwrap_or(0);
         assert!(count * 10 >= delivered.len() * 9, "only {count} arrivals at {stage}");
@@ -144,6 +146,9 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     let acme = &scene.pipeline.about.tenants[0];
     let (silent, all) = (acme.log_groups[1].clone(), acme.log_groups.clone());
     scene.use_log_groups("acme", &all);
+    let (code, canaries) = scene.send_canaries(&["--timeout", "60s"]).await;
+    assert_eq!(code, Some(0), "{canaries:#?}");
+    assert_eq!(canaries.len(), all.len() + 1, "one for each log group: {canaries:#?}");
     // So that a canary is soon overdue.
     scene.set_probe("slo", "10s");
     let daemon = scene.start_daemon().await;
@@ -155,6 +160,12 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     daemon.until("a canary of every log group is delivered", Duration::from_secs(60), through_all).await;
 
     scene.pipeline.execute(Action::RemoveFilter).await;
+    let (code, canaries) = scene.send_canaries(&["--tenant", "acme", "--timeout", "20s"]).await;
+    assert_eq!(code, Some(3), "{canaries:#?}");
+    for canary in &canaries {
+        let outcome = if canary["log_group"] == silent.as_str() { "missing" } else { "delivered" };
+        assert_eq!(canary["outcome"], outcome, "{canary:#}");
+    }
     let is_told = |recent: &Recent| recent.conditions.iter().any(|it| it.condition == "stuck");
     let recent = daemon.until("the silent log group is told", Duration::from_secs(90), is_told).await;
     for problem in recent.conditions.iter().filter(|it| it.severity != "note") {
@@ -313,6 +324,22 @@ impl Scene {
         std::fs::write(&self.config, config.to_string()).expect("it was written before");
     }
 
+    /// Runs `check --canary --json`. Returns its exit code and what became of each canary.
+    async fn send_canaries(&self, arguments: &[&str]) -> (Option<i32>, Vec<serde_json::Value>) {
+        let check = tokio::process::Command::new(env!("CARGO_BIN_EXE_traceprobe"))
+            .args(["check", "--canary", "--json", "--config", self.config.to_str().expect("it is Unicode")])
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(Duration::from_secs(90), check).await.expect("check does not end");
+        let output = output.expect("it can be started");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        let canaries = said["canaries"].as_array().cloned().unwrap_or_else(|| panic!("{said:#}"));
+        (output.status.code(), canaries)
+    }
+
     async fn start_daemon(&self) -> Daemon {
         Daemon::start(&self.config, self.variables()).await
     }
@@ -349,7 +376,7 @@ fn configuration(about: &About) -> String {
     let About { aws_endpoint, bigquery_endpoint, region, stream, table, .. } = about;
     let About { archive_bucket, archive_key, transit_bucket, transit_key, .. } = about;
     let About { gcs_endpoint, transfer_bucket, transfer_key, .. } = about;
-    let About { id_column, time_column, tenant_column, .. } = about;
+    let About { export_log_group, id_column, time_column, tenant_column, .. } = about;
     let stop_grace = STOP_GRACE.as_secs();
     let mut text = format!(
         r#"
@@ -373,9 +400,9 @@ auth = "none"
 endpoints = {{ gcs = "{gcs_endpoint}" }}
 
 [[stage]]
-name = "log_group"
+name = "export_log"
 kind = "cloudwatch_logs"
-log_group = "/set/for/each/tenant"
+log_group = "{export_log_group}"
 interval = "2s"
 settle = "500ms"
 # What FilterLogEvents of MiniStack takes for a substring; the default is for AWS.
@@ -431,18 +458,13 @@ name = "{name}"
 log_group = "{log_group}"
 role_arn = "{role_arn}"
 external_id = "{external_id}"
-[tenant.stage.log_group]
-log_group = "{log_group}"
-role_arn = "{role_arn}"
-external_id = "{external_id}"
 "#
         );
     }
     text
 }
 
-/// The arrivals that the pipeline records, too. The log group is inside MiniStack, where arrivals are not
-/// recorded.
+/// The arrivals that the pipeline records, too. Those in the log of the export are not.
 fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
     trace.arrivals().filter(|arrival| STAGES.contains(&arrival.stage))
 }

@@ -211,8 +211,8 @@ const SECTIONS: [&str; 13] = [
     "store",
     "conditions",
     "drill",
-    "pipeline",
     "budgets",
+    "pipeline",
     "tenant",
     "stage",
 ];
@@ -232,8 +232,8 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let store = sections::store(context, root, &probe.probe);
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
-    let pipeline = pipeline::pipeline(context, root);
     let budgets = budgets::budgets(context, root);
+    let pipeline = pipeline::pipeline(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,

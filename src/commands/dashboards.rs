@@ -137,7 +137,7 @@ pub fn settings(config: &Config, job: &str) -> Settings {
         critical: config.probe.critical,
         buckets: config.probe.buckets.clone(),
         topology: config.topology(),
-        has_budgets: !config.budgets.is_empty(),
+        has_budgets: config.budgets.iter().any(|it| it.limits.calls.is_some() || it.limits.bytes.is_some()),
         external_url: config.web.external_url.clone(),
         pipeline: pipeline(config, &places),
         region: region.unwrap_or_default(),

@@ -3,8 +3,9 @@
 //! The suite waits for canaries. With `TRACEPROBE_SESSIONS=long` ("make sessions"), the session is revoked after 25 s,
 //! twice, and what became of the canaries is printed for more than a minute.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use traceprobe::sandbox::{Fault, Service};
 
 use crate::SOON;

@@ -9,6 +9,7 @@
 //! shared by the whole process, so that one tenant with a wrong role would use up the retries of all others.
 
 mod assumed_role;
+mod home;
 mod server_date;
 mod session;
 
@@ -27,6 +28,7 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use self::assumed_role::AssumedRole;
+use self::home::Home;
 use self::server_date::ServerDate;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};
@@ -89,6 +91,8 @@ pub struct Aws {
     calls: Calls,
     /// The probe's own credentials.
     own: Session,
+    /// Whose they are.
+    home: Arc<Home>,
     // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
     // one lookup at start-up.
     roles: Arc<Mutex<HashMap<Role, RoleSession>>>,
@@ -158,7 +162,7 @@ impl Aws {
             loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "anonymous"));
         }
         let base = loader.load().await;
-        Self { base, settings: Arc::new(settings), calls, own, roles: Arc::default() }
+        Self { base, settings: Arc::new(settings), calls, own, home: Arc::default(), roles: Arc::default() }
     }
 
     /// Returns the counter of all calls that its clients make.

@@ -74,6 +74,9 @@ const EXPORT: &str = "config/iam/task-role-log-group-stage.json";
 const INJECT: &str = "config/iam/tenant-inject.json";
 const INJECT_CHECK: &str = "config/iam/tenant-inject-check.json";
 const TRUST: &str = "config/iam/tenant-inject-trust.json";
+const TASK_OBSERVER: &str = "config/iam/task-role-observer.json";
+const OBSERVER: &str = "config/iam/observer-role.json";
+const OBSERVER_TRUST: &str = "config/iam/observer-role-trust.json";
 const TABLE_READER: &str = "config/iam/bigquery-table-reader.json";
 const OBJECT_READER: &str = "config/iam/gcs-object-reader.json";
 
@@ -103,6 +106,17 @@ const TABLE: [Row; 22] = [
     google("gcs", "storage.objects.get", OBJECT_READER),
 ];
 
+/// Which statement allows what to the role of a stage.
+const OBSERVED: [Row; 1] =
+    [aws("sqs", "sqs:GetQueueAttributes", None, "MeasureTheForwardersDeadLetters", OBSERVER)];
+
+const ASSUME_OBSERVER: Statement =
+    Statement { sid: Some("AssumeTheRoleOfTheObserver"), file: Some(TASK_OBSERVER), role: None };
+const TRUST_OF_OBSERVER: Statement = Statement {
+    sid: Some("OnlyTheProbeWithTheExternalIdOfThisOwner"),
+    file: Some(OBSERVER_TRUST),
+    role: None,
+};
 const ASSUME: Statement = Statement { sid: Some("AssumeTheRolesOfTheTenants"), file: Some(TASK), role: None };
 const TRUST_OF_ROLE: Statement =
     Statement { sid: Some("OnlyTheProbeWithTheExternalIdOfThisTenant"), file: Some(TRUST), role: None };
@@ -178,13 +192,16 @@ fn statement(subject: &Subject<'_>, permission: &str) -> Option<Statement> {
             && row.permission == permission
             && row.place.is_none_or(|place| place == subject.place)
     };
-    TABLE.iter().find(fits).map(|row| row.statement)
+    let observed = subject.is_observed().then_some(&OBSERVED[..]).unwrap_or_default();
+    observed.iter().chain(&TABLE).find(fits).map(|row| row.statement)
 }
 
 /// A role that could not be assumed. AWS gives one answer for several causes.
 fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> Mend {
+    let (assume, trust) =
+        if subject.is_observed() { (ASSUME_OBSERVER, TRUST_OF_OBSERVER) } else { (ASSUME, TRUST_OF_ROLE) };
     let Some(role) = subject.account.and_then(|account| account.role.as_ref()) else {
-        return Mend { statement: Some(ASSUME), ..Mend::default() };
+        return Mend { statement: Some(assume), ..Mend::default() };
     };
     let us = denial.principal.or(identity.arn()).unwrap_or("the probe's own role");
     let own = format!("{us} may call sts:AssumeRole on {}", role.arn);
@@ -197,7 +214,7 @@ fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> M
     let key = Some(format!("{}.role_arn", subject.keys));
     if denial.no_identity_policy {
         let possibilities = vec![own];
-        return Mend { statement: Some(ASSUME), key, command, possibilities };
+        return Mend { statement: Some(assume), key, command, possibilities };
     }
     let name = role.arn.rsplit('/').next().unwrap_or_default();
     let holder = subject.account.map(|account| account.holder()).unwrap_or_default();
@@ -211,9 +228,9 @@ fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> M
         format!("the role {name} exists in account {holder}"),
         format!("its trust policy names {us}"),
         external_id,
-        format!("{own}: {}", describe(ASSUME).unwrap_or_default()),
+        format!("{own}: {}", describe(assume).unwrap_or_default()),
     ];
-    Mend { statement: Some(TRUST_OF_ROLE), key, command, possibilities }
+    Mend { statement: Some(trust), key, command, possibilities }
 }
 
 /// A command that grants what a statement allows.
@@ -284,6 +301,8 @@ mod tests {
     use crate::keys::secret::Secret;
     use crate::observe::spec;
 
+    const ASSUMING: [Statement; 4] = [ASSUME, TRUST_OF_ROLE, ASSUME_OBSERVER, TRUST_OF_OBSERVER];
+
     fn subject<'a>(service: &'static str, place: Place, account: &'a Account) -> Subject<'a> {
         let names =
             vec![("BUCKET", "b".to_owned()), ("BUCKET_REGION", "r".to_owned()), ("PREFIX", "p/".to_owned())];
@@ -304,8 +323,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_role_of_a_stage_may_not_do_is_in_the_policy_of_that_role() {
+        let role =
+            Role { arn: "arn:aws:iam::111111111111:role/traceprobe-observe".to_owned(), external_id: None };
+        let account = Account { role: Some(role), ..Account::in_region("eu-central-1") };
+        let said = |permission, text| {
+            let subject = subject("sqs", Place::DeadLetters, &account);
+            mend(&subject, symptom(FailureKind::Denied, permission, text), &Identity::default()).statement
+        };
+        let denied = "AccessDeniedException: not authorized to perform: sqs:GetQueueAttributes";
+        assert_eq!(said("sqs:GetQueueAttributes", denied), Some(OBSERVED[0].statement));
+        assert_eq!(said("sts:AssumeRole", "AccessDenied"), Some(TRUST_OF_OBSERVER));
+    }
+
+    #[test]
     fn every_statement_of_the_table_is_in_its_file() {
-        let of_rows = TABLE.iter().map(|row| (row.permission, row.statement));
+        let of_rows = TABLE.iter().chain(&OBSERVED).map(|row| (row.permission, row.statement));
         for (permission, statement) in
             of_rows.chain([("sts:AssumeRole", ASSUME), ("sts:AssumeRole", TRUST_OF_ROLE)])
         {
@@ -345,13 +378,13 @@ mod tests {
     #[test]
     fn every_statement_that_the_probe_needs_can_be_named() {
         let mut named: BTreeSet<_> = TABLE.iter().filter_map(|row| row.statement.sid).collect();
-        named.extend([ASSUME, TRUST_OF_ROLE].iter().filter_map(|statement| statement.sid));
+        named.extend(OBSERVED.iter().filter_map(|row| row.statement.sid));
+        named.extend(ASSUMING.iter().filter_map(|statement| statement.sid));
         for file in fs::read_dir("config/iam").unwrap().map(|entry| entry.unwrap().path()) {
             let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            // What ECS needs to start the task and to mount its store, and what the collector beside the program needs;
-            // the program never calls with it.
-            let of_others = ["task-role-store.json", "task-role-remote-write.json"].contains(&&*name);
-            if of_others || name.starts_with("execution-role") || name.ends_with("role-trust.json") {
+            // What ECS, the file system and the sidecar need; the program never calls with it.
+            let of_others = ["task-role-trust.json", "task-role-store.json", "task-role-remote-write.json"];
+            if name.starts_with("execution-role") || of_others.contains(&&*name) {
                 continue;
             }
             let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -411,7 +444,8 @@ mod tests {
         let arn = "arn:aws:iam::111111111111:role/traceprobe-inject".to_owned();
         let role = Some(Role { arn, external_id: Some(Secret::new("hush-hush")) });
         let account = Account { role, ..Account::in_region("eu-central-1") };
-        let subject = subject("logs", Place::OfTenant, &account);
+        // A log group into which canaries are put.
+        let subject = Subject { stage: None, ..subject("logs", Place::OfTenant, &account) };
         let of =
             |text| mend(&subject, symptom(FailureKind::Denied, "sts:AssumeRole", text), &Identity::default());
         let unknown = of("PutLogEvents on `g`: AssumeRole: AccessDenied: no");

@@ -79,6 +79,11 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether it is a stage that is read with the role of its owner.
+    pub(super) fn is_observed(&self) -> bool {
+        self.stage.is_some() && self.account.is_some_and(|account| account.role.is_some())
+    }
+
     /// The name that stands for a placeholder of a command.
     pub(super) fn name_of(&self, placeholder: &str) -> Option<String> {
         self.names.iter().find(|(name, _)| *name == placeholder).map(|(_, value)| value.clone())

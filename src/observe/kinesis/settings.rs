@@ -176,7 +176,7 @@ impl KindSettings for Settings {
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let kinesis = Kinesis::new(settings, pages.clone(), client, recognizer, clock);
-        Ok(kinesis.within(site.rhythm.timeout))
+        Ok(kinesis.naming(aws.clone()).within(site.rhythm.timeout))
     }
 }
 

@@ -65,6 +65,7 @@ PARAMETERS = {
         "Secret with tag keys that no longer sign but are still accepted, during a rotation. Empty otherwise.", ""
     ),
     "TenantRoleArns": listed("The roles of the tenants that the probe assumes, one for each."),
+    "ObserverRoleArns": listed("Roles in other accounts with which stages are read (role_arn of a stage)."),
     "StreamArns": listed("The Kinesis streams that it reads."),
     "StreamKeyArn": parameter("KMS key of these streams, if it is your own.", ""),
     "ArchiveBucket": parameter("The S3 bucket of the archive. Empty if none.", ""),
@@ -118,6 +119,7 @@ GROUPS = {
     "Configuration and key": ["ConfigurationSecretArn", "ConfigurationParameterArn", "AcceptedTagKeysArn"],
     "What the probe may read and write": [
         "TenantRoleArns",
+        "ObserverRoleArns",
         "StreamArns",
         "StreamKeyArn",
         "ArchiveBucket",

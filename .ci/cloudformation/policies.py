@@ -12,6 +12,7 @@ IAM = pathlib.Path(__file__).resolve().parents[2] / "config" / "iam"
 # Values of which there is one for each tenant become one parameter that is a list.
 LISTS = [
     (r"arn:aws:iam::\d{12}:role/traceprobe-inject", "TenantRoleArns"),
+    (r"arn:aws:iam::\d{12}:role/traceprobe-observe", "ObserverRoleArns"),
     (r"arn:aws:kinesis:eu-central-1:999999999999:stream/logs-.*", "StreamArns"),
     (r"archive/tenant=.*", "ArchivePrefixes"),
     (r"arn:aws:s3:::sre-archive/archive/tenant=.*", "ArchiveObjectArns"),

@@ -17,6 +17,7 @@ The probe on ECS. Generated from config/ecs/*.json and config/iam/*.json: change
 
 TASK_POLICIES = [
     "task-role.json",
+    "task-role-observer.json",
     "task-role-log-group-stage.json",
     "task-role-dead-letter-stage.json",
     "task-role-dead-letter-queue.json",

@@ -177,20 +177,20 @@ fn day_and_time(at: Timestamp) -> (u64, u64) {
 
 /// How long after `time` of the day the share of `limit` exceeds `used`; at most until the day is over.
 fn wait(used: u64, limit: u64, time: u64) -> Duration {
-    let share = |time: u64| {
-        let share =
+    let allowed_at = |time: u64| {
+        let allowed =
             u128::from(limit) * u128::from((time + AHEAD_MILLIS).min(DAY_MILLIS)) / u128::from(DAY_MILLIS);
-        u64::try_from(share).unwrap_or(u64::MAX)
+        u64::try_from(allowed).unwrap_or(u64::MAX)
     };
-    if used < share(time) {
+    if used < allowed_at(time) {
         return Duration::ZERO;
     }
     // The first millisecond at which the share is one more than what was used.
     let needed = (u128::from(used) + 1) * u128::from(DAY_MILLIS);
     let at = needed.div_ceil(u128::from(limit.max(1)));
     let at = u64::try_from(at).unwrap_or(u64::MAX).saturating_sub(AHEAD_MILLIS);
-    let allowed = used.checked_add(1).is_some_and(|next| next <= limit);
-    let until = if allowed { at.clamp(time + 1, DAY_MILLIS) } else { DAY_MILLIS };
+    let fits_today = used.checked_add(1).is_some_and(|next| next <= limit);
+    let until = if fits_today { at.clamp(time + 1, DAY_MILLIS) } else { DAY_MILLIS };
     Duration::from_millis(until.saturating_sub(time))
 }
 

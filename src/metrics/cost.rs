@@ -41,9 +41,9 @@ pub struct BudgetUsed {
 pub struct BudgetsSoFar(Option<Arc<dyn Fn() -> Vec<BudgetUsed> + Send + Sync>>);
 
 impl BudgetsSoFar {
-    /// Asks at each scrape.
-    pub fn new(ask: impl Fn() -> Vec<BudgetUsed> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(ask)))
+    /// Calls `read` at each scrape.
+    pub fn new(read: impl Fn() -> Vec<BudgetUsed> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(read)))
     }
 }
 
@@ -151,7 +151,7 @@ impl Collector for OwnCosts {
             calls.iter().map(|call| ([&*call.service, &*call.operation, &*call.result], call.count as f64));
         let mut families =
             vec![CALLS.family(calls), COST.family(dollars.iter().map(|(name, value)| ([*name], *value)))];
-        let used = self.costs.budgets.0.as_ref().map(|ask| ask()).unwrap_or_default();
+        let used = self.costs.budgets.0.as_ref().map(|read| read()).unwrap_or_default();
         // A family without a series is none.
         if !used.is_empty() {
             families.push(BUDGET.family(used.iter().map(|used| ([used.service, used.of], used.ratio))));

@@ -17,6 +17,7 @@ EVERYTHING = {
     "ConfigurationSecretArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/configuration-AbCdEf",
     "AcceptedTagKeysArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-keys-accepted-AbCdEf",
     "TenantRoleArns": ",".join(f"arn:aws:iam::1111111111{number:02}:role/traceprobe-inject" for number in range(50)),
+    "ObserverRoleArns": "arn:aws:iam::111111111111:role/traceprobe-observe",
     "StreamArns": ",".join(f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}" for tenant in TENANTS),
     "StreamKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
     "ArchiveBucket": "sre-archive",

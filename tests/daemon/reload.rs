@@ -41,7 +41,7 @@ async fn start(path: &Path, keys: &[(&str, &str)]) -> Daemon {
 }
 
 async fn reload(daemon: &Daemon) -> (u16, String) {
-    daemon.ask("/-/reload").await
+    daemon.post_without_body("/-/reload").await
 }
 
 fn in_force(metrics: &crate::support::metrics::Metrics) -> f64 {
@@ -159,7 +159,7 @@ async fn tenants_come_and_go_under_load_and_no_outcome_is_lost_or_false() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stage_comes_and_goes_while_canaries_pass_it() {
+async fn a_stage_comes_and_goes_while_canaries_are_in_flight() {
     let stand = Stand::brisk(2).await;
     let (all, path) = (names(&stand), file(&stand));
     let without_archive = |config: &mut toml::Table| {

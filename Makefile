@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,17 @@ rules: ## check and test the Prometheus rules at three intervals, and the Alertm
 rules-files: ## write the rules and the Alertmanager configuration of the example again
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --output $(RULES)/rules.yml
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --alertmanager --output $(RULES)/alertmanager.yml
+
+dashboards-files: ## write the dashboards of the example and the configurations of exporters again
+	for for in grafana cloudwatch google exporters; do \
+		$(CARGO) run --locked -- dashboards $$for --config config/traceprobe.toml --output dashboards/$$for || exit 1; \
+	done
+
+dashboards-pictures: ## draw Grafana's dashboards in a stall, an archive outage and a cost overrun into FOLDER (takes 20 minutes)
+	$(CARGO) build --locked
+	for tenants in 3 50; do for fault in stall archive cost; do \
+		$$(tests/tools/venv.sh tests/browser | tail -n 1) tests/dashboards/draw.py $(or $(FOLDER),target/dashboards) --tenants $$tenants --fault $$fault || exit 1; \
+	done; done
 
 config-docs: ## write the JSON schema of the configuration and docs/configuration.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib config::tests -- --quiet

@@ -10,6 +10,7 @@ pub mod cloud;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod dashboards;
 pub mod domain;
 pub mod inject;
 mod keys;

@@ -146,6 +146,9 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     let acme = &scene.pipeline.about.tenants[0];
     let (silent, all) = (acme.log_groups[1].clone(), acme.log_groups.clone());
     scene.use_log_groups("acme", &all);
+    let (code, canaries) = scene.send_canaries(&["--timeout", "60s"]).await;
+    assert_eq!(code, Some(0), "{canaries:#?}");
+    assert_eq!(canaries.len(), all.len() + 1, "one for each log group: {canaries:#?}");
     // So that a canary is soon overdue.
     scene.set_probe("slo", "10s");
     let daemon = scene.start_daemon().await;
@@ -157,6 +160,12 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     daemon.until("a canary of every log group is delivered", Duration::from_secs(60), through_all).await;
 
     scene.pipeline.execute(Action::RemoveFilter).await;
+    let (code, canaries) = scene.send_canaries(&["--tenant", "acme", "--timeout", "20s"]).await;
+    assert_eq!(code, Some(3), "{canaries:#?}");
+    for canary in &canaries {
+        let outcome = if canary["log_group"] == silent.as_str() { "missing" } else { "delivered" };
+        assert_eq!(canary["outcome"], outcome, "{canary:#}");
+    }
     let is_told = |recent: &Recent| recent.conditions.iter().any(|it| it.condition == "stuck");
     let recent = daemon.until("the silent log group is told", Duration::from_secs(90), is_told).await;
     for problem in recent.conditions.iter().filter(|it| it.severity != "note") {
@@ -313,6 +322,22 @@ impl Scene {
         config.insert("stage".to_owned(), stages.into());
         config.insert("tenant".to_owned(), tenants.into());
         std::fs::write(&self.config, config.to_string()).expect("it was written before");
+    }
+
+    /// Runs `check --canary --json`. Returns its exit code and what became of each canary.
+    async fn send_canaries(&self, arguments: &[&str]) -> (Option<i32>, Vec<serde_json::Value>) {
+        let check = tokio::process::Command::new(env!("CARGO_BIN_EXE_traceprobe"))
+            .args(["check", "--canary", "--json", "--config", self.config.to_str().expect("it is Unicode")])
+            .args(arguments)
+            .env_clear()
+            .envs(self.variables())
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(Duration::from_secs(90), check).await.expect("check does not end");
+        let output = output.expect("it can be started");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+        let canaries = said["canaries"].as_array().cloned().unwrap_or_else(|| panic!("{said:#}"));
+        (output.status.code(), canaries)
     }
 
     async fn start_daemon(&self) -> Daemon {

@@ -56,7 +56,7 @@ fn every_recipe_names_its_configurations_and_is_linked_from_the_list() {
 #[test]
 fn every_shipped_json_file_is_an_object() {
     let mut seen = 0;
-    for folder in ["config/iam", "config/ecs", "config/google/alerting", "dashboards/grafana"] {
+    for folder in ["config/iam", "config/ecs", "config/google/alerting"] {
         for file in files(Path::new(folder)).into_iter().filter(|file| file.extension().is_some()) {
             let text = fs::read_to_string(&file).unwrap();
             let json: serde_json::Value =
@@ -65,7 +65,7 @@ fn every_shipped_json_file_is_an_object() {
             seen += 1;
         }
     }
-    assert!(seen >= 9, "only {seen} files");
+    assert!(seen >= 7, "only {seen} files");
 }
 
 #[test]
@@ -333,8 +333,12 @@ fn no_dashboard_shows_the_tenant_of_drills_among_the_others() {
     }
     let labels = documented_labels();
     let mut expressions = Vec::new();
-    let dashboard = fs::read_to_string("dashboards/grafana/overview.json").unwrap();
-    strings(&serde_json::from_str(&dashboard).unwrap(), &mut expressions);
+    for file in files(Path::new("dashboards/grafana")) {
+        if file.extension().is_some_and(|it| it == "json") {
+            let dashboard = fs::read_to_string(file).unwrap();
+            strings(&serde_json::from_str(&dashboard).unwrap(), &mut expressions);
+        }
+    }
     assert!(expressions.len() > 40, "only {} expressions were found", expressions.len());
     let found: Vec<_> =
         expressions.iter().flat_map(|expression| selects_the_drill(expression, &labels)).collect();

@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod configuration;
+pub mod dashboards;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 mod drill;
@@ -62,6 +63,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
     Rules(rules::Rules),
+    Dashboards(dashboards::Dashboards),
     Schema(schema::Schema),
     Completions(completions::Completions),
     Man(man::Man),
@@ -76,6 +78,8 @@ To watch a pipeline of your own:
   3. traceprobe check --config FILE   reports every fault of the file, then tries every permission.
   4. traceprobe run --config FILE     runs the daemon.
   5. traceprobe rules --config FILE   prints the alerts for Prometheus.
+  6. traceprobe dashboards grafana --config FILE -o FOLDER
+                                      writes dashboards for Grafana, CloudWatch or Google Cloud.
 
 For your shell: `source <(traceprobe completions bash)`, and `traceprobe man | man -l -`.";
 
@@ -97,6 +101,7 @@ pub fn run_program() -> ExitCode {
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
         Command::Rules(rules) => printed(rules.run()),
+        Command::Dashboards(dashboards) => printed(dashboards.run()),
         Command::Schema(schema) => printed(schema.run()),
         Command::Completions(completions) => printed(completions.run()),
         Command::Man(man) => printed(man.run()),

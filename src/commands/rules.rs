@@ -92,7 +92,7 @@ pub fn settings(config: &Config, job: &str, scrape_interval: Duration) -> Settin
 }
 
 /// Reads a job name. It becomes part of expressions and templates, where quotes and braces would end them.
-fn job(text: &str) -> Result<String, String> {
+pub(super) fn job(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-./:".contains(c);
     if !text.is_empty() && text.chars().all(fits) {
         Ok(text.to_owned())

@@ -146,6 +146,25 @@ pub(super) static TENANT: [Key; 11] = {
     ]
 };
 
+pub(super) static PIPELINE: [Key; 16] = [
+    text("forwarder"),
+    text("firehose"),
+    text("aggregation"),
+    text("central_stream"),
+    text("dead_letter_queue"),
+    text("archive_metrics"),
+    text("export"),
+    Key::new("vpn_connections", Shape::List),
+    Key::new("nat_gateways", Shape::List),
+    Key::new("alarms", Shape::List),
+    text("metrics_role"),
+    text("google_project"),
+    Key::new("google_vpn_tunnels", Shape::List),
+    Key::new("interconnect_attachments", Shape::List),
+    Key::new("transfer_jobs", Shape::List),
+    Key::new("slots", Shape::Integer),
+];
+
 /// Keys of every stage, whatever its kind.
 pub(super) static STAGE: [Key; 12] = [
     text("name").required(),
@@ -177,6 +196,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[drill]", DRILL.iter().collect()),
         ("[budgets]", BUDGETS.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
+        ("[pipeline]", PIPELINE.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),
     ]

@@ -14,6 +14,7 @@ mod budgets;
 mod drill;
 mod endpoints;
 mod keys;
+mod pipeline;
 mod place;
 mod reference;
 mod restart;
@@ -43,6 +44,7 @@ use crate::cloud::aws::AwsSettings;
 use crate::cloud::budget::Budget;
 use crate::cloud::google::GoogleSettings;
 use crate::domain::conditions::Criteria;
+use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
@@ -95,6 +97,8 @@ pub struct Config {
     pub store: Store,
     /// What is a problem, and what is only a note.
     pub conditions: Conditions,
+    /// Names of the parts of the pipeline that are not polled, for dashboards and the runbook.
+    pub pipeline: Pipeline,
     /// The tenants, in the order of the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
     pub tenants: Vec<Tenant>,
     /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
@@ -198,7 +202,7 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "probe",
     "web",
     "log",
@@ -209,6 +213,7 @@ const SECTIONS: [&str; 12] = [
     "conditions",
     "drill",
     "budgets",
+    "pipeline",
     "tenant",
     "stage",
 ];
@@ -229,6 +234,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
     let budgets = budgets::budgets(context, root);
+    let pipeline = pipeline::pipeline(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -277,6 +283,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         budgets: budgets?,
         store: store?,
         conditions: conditions?,
+        pipeline: pipeline?,
         tenants,
         stages,
         sources,

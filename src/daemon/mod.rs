@@ -1,6 +1,7 @@
 //! Builds all parts from the configuration and runs them: the engine, the supervisor, shutdown and the clock.
 
 pub mod build;
+pub mod canary;
 #[cfg(test)]
 pub(crate) mod captured_log;
 pub mod clock;

@@ -109,16 +109,16 @@ impl Injector {
     async fn prove_filters(&self, lines: &[String], proofs: &mut Vec<Proof>) {
         let filters = match self.forwarding().await {
             Err(failure) => {
-                let why = format!("it is not known what forwards its events: {}", failure.text);
-                proofs.push(Proof::without(FILTERS, DESCRIBE_FILTERS, why));
+                let why = format!("what forwards its events is unknown: {}", failure.text);
+                proofs.push(not_tried(FILTERS, DESCRIBE_FILTERS, why, &failure));
                 return;
             }
             Ok(Forwarding::Unknown(failure)) => {
                 let why = format!(
-                    "the log group has no subscription filter, and whether the account has one is not known: {}",
+                    "the log group has no subscription filter, and whether the account has one is unknown: {}",
                     failure.text
                 );
-                proofs.push(Proof::without(FILTERS, DESCRIBE_POLICIES, why));
+                proofs.push(not_tried(FILTERS, DESCRIBE_POLICIES, why, &failure));
                 return;
             }
             Ok(Forwarding::Account(count)) => {
@@ -162,7 +162,7 @@ impl Injector {
                 Ok(_) => {}
                 Err(failure) => {
                     let why = format!("{}: {}", describe(filter), failure.text);
-                    return Proof::without(PATTERN, TEST_FILTER, why);
+                    return not_tried(PATTERN, TEST_FILTER, why, &failure);
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Injector {
     }
 
     async fn forwarding(&self) -> Result<Forwarding, Failure> {
-        let request = self.client.describe_subscription_filters().log_group_name(self.group_name());
+        let request = self.client.describe_subscription_filters().log_group_name(&self.settings.log_group);
         let answer = self.in_time("DescribeSubscriptionFilters", request.send()).await?;
         let filters = answer.subscription_filters.unwrap_or_default();
         if !filters.is_empty() {
@@ -185,12 +185,6 @@ impl Injector {
             Ok(answer) => Forwarding::Account(answer.account_policies().len()),
             Err(failure) => Forwarding::Unknown(failure),
         })
-    }
-
-    /// The name of the log group, also if it is configured by its ARN.
-    fn group_name(&self) -> &str {
-        let group = &self.settings.log_group;
-        group.split(":log-group:").last().unwrap_or(group).trim_end_matches(":*")
     }
 
     async fn in_time<T, E>(
@@ -239,6 +233,15 @@ impl Injector {
             text: text.into(),
             key: None,
         }
+    }
+}
+
+/// What could not be tried. Only a denial is for lack of a permission.
+fn not_tried(what: &'static str, permission: &'static str, why: String, failure: &Failure) -> Proof {
+    if failure.kind == FailureKind::Denied {
+        Proof::without(what, permission, why)
+    } else {
+        Proof::not_tried(what, why)
     }
 }
 

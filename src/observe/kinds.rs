@@ -15,7 +15,7 @@ use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Capabilities, SourceId, Topology};
 use crate::keys::fault::Checked;
-use crate::keys::key::Key;
+use crate::keys::key::{Fallback, Key};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed};
 
@@ -38,6 +38,13 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// The key that says which place a source reads: `stream`.
+    #[must_use]
+    pub fn place_key(&self) -> &'static str {
+        let place = self.keys.iter().find(|key| matches!(key.fallback, Fallback::Required));
+        place.map_or("", |key| key.name)
+    }
+
     /// The service that its polls call, as in metrics.
     #[must_use]
     pub fn service(&self) -> &'static str {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Observe, ObserveError, Site, Spec};
 use crate::domain::proof::{Proof, Refusal};
 use crate::domain::sighting::{FailureKind, Poll, Wanted};
-use crate::keys::key::Fallback;
 
 /// Most unreadable records that are named.
 const NAMED: usize = 3;
@@ -16,9 +15,12 @@ pub(super) async fn in_time<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, ObserveError>>,
 ) -> Result<T, ObserveError> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| {
-        Err(ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64())))
-    })
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(no_answer(limit)))
+}
+
+/// The failure of a step that was not answered in time.
+pub(super) fn no_answer(limit: Duration) -> ObserveError {
+    ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
 /// Polls once, as the daemon does.
@@ -46,10 +48,17 @@ pub(super) fn refusal(spec: &Spec, resource: &str, error: &ObserveError) -> Refu
     Refusal {
         kind: error.kind,
         permission: permission(spec, text),
-        resource: resource.to_owned(),
+        resource: called(text).unwrap_or(resource).to_owned(),
         text: error.detail.clone(),
         key: key(spec, error.kind, text),
     }
+}
+
+/// What was called, as the text of a failure names it: `GetObject on s3://b/k: AccessDenied`.
+fn called(text: &str) -> Option<&str> {
+    let (call, _) = text.split_once(": ")?;
+    let (_, resource) = call.split_once(" on ").or_else(|| call.split_once(" of "))?;
+    Some(resource.trim_matches('`'))
 }
 
 /// The permission of the call that the text of a failure begins with.
@@ -69,10 +78,8 @@ fn key(spec: &Spec, kind: FailureKind, text: &str) -> Option<&'static str> {
     // A word in plain English, such as `key` or `table`, names no key.
     let named = || spec.keys.iter().find(|key| key.name.contains('_') && text.contains(key.name));
     let region = || spec.keys.iter().find(|key| key.name == "region" && text.contains("set region of"));
-    let place = || spec.keys.iter().find(|key| matches!(key.fallback, Fallback::Required));
-    let found = in_brackets.or_else(named).or_else(region);
-    let found = found.or_else(|| if kind == FailureKind::NotFound { place() } else { None });
-    found.map(|key| key.name)
+    let found = in_brackets.or_else(named).or_else(region).map(|key| key.name);
+    found.or_else(|| (kind == FailureKind::NotFound).then(|| spec.place_key()))
 }
 
 /// Whether a poll read records and could open none of them completely: canaries would not be found there
@@ -122,6 +129,13 @@ mod tests {
         assert_eq!(of("no answer within 5 s"), None);
         let denied = "GetRecords on stream s: AssumeRole: AccessDenied: no";
         assert_eq!(permission(spec(Kind::Kinesis), denied), Some("sts:AssumeRole"));
+    }
+
+    #[test]
+    fn a_failure_names_what_was_called() {
+        assert_eq!(called("GetObject on s3://b/k: AccessDenied: no"), Some("s3://b/k"));
+        assert_eq!(called("tables.get of `p.d.t`: HTTP 404"), Some("p.d.t"));
+        assert_eq!(called("no answer within 5 s"), None);
     }
 
     #[test]

@@ -21,14 +21,14 @@ mod latency;
 mod links;
 mod loss;
 mod probe;
-mod promql;
+pub(crate) mod promql;
 mod rule;
 mod stage;
 mod stall;
 #[cfg(test)]
 mod tests;
 mod visibility;
-mod window;
+pub(crate) mod window;
 mod yaml;
 
 use std::time::Duration;

@@ -93,7 +93,7 @@ pub(super) fn labels(by: &str) -> String {
 
 /// A matcher of a bucket's bound. OpenMetrics and Prometheus 3 write `30.0`, the text format 0.0.4 on
 /// Prometheus 2 may write `30`.
-pub(super) fn bound(threshold: Duration) -> String {
+pub(crate) fn bound(threshold: Duration) -> String {
     let seconds = threshold.as_secs_f64();
     let digits = format!("{seconds}");
     match digits.split_once('.') {

@@ -57,7 +57,7 @@ fn whole_seconds(duration: Duration) -> Duration {
 }
 
 /// Writes a duration for Prometheus: `1h30m`. In whole seconds, which is what all of them are.
-pub(super) fn text(duration: Duration) -> String {
+pub(crate) fn text(duration: Duration) -> String {
     let mut rest = duration.as_secs();
     let mut text = String::new();
     for (unit, seconds) in [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)] {
@@ -70,6 +70,6 @@ pub(super) fn text(duration: Duration) -> String {
 }
 
 /// Writes a threshold for people: `2.5 s`.
-pub(super) fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }

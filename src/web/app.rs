@@ -13,6 +13,7 @@ use super::words::percent_encoded;
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
+use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{SourceId, TenantId};
@@ -128,6 +129,8 @@ pub struct Settings {
     pub remember: usize,
     /// Maximum age of the last snapshot before the engine counts as stuck.
     pub stale_after: Duration,
+    /// Names of the parts of the pipeline that are not polled, for commands of the runbook.
+    pub pipeline: Pipeline,
     /// Commands that show what each source holds.
     pub evidence: BTreeMap<SourceId, Arc<dyn Evidence>>,
     /// Commands that show what each log group of a tenant holds.

@@ -13,6 +13,7 @@ use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::evidence::Evidence;
 use crate::domain::incidents::Incidents;
 use crate::domain::kind::Kind;
+use crate::domain::pipeline::Pipeline;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
@@ -367,6 +368,11 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             criteria: criteria(),
             give_up: Duration::from_secs(900),
             remember: 1_000,
+            pipeline: Pipeline {
+                forwarder: Some("log-forwarder-{tenant}".to_owned()),
+                export: Some("log-export".to_owned()),
+                ..Pipeline::default()
+            },
             stale_after: Duration::from_secs(30),
             evidence: (0..).map(SourceId).zip(evidence()).collect(),
             log_groups: (0..).map(TenantId).zip(log_groups()).collect(),

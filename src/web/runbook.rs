@@ -229,8 +229,22 @@ mod tests {
         let missing = chapter(&page, "missing");
         assert!(missing.contains("aws s3 ls s3://sre-transit/transit/2026/11/22/02/ "), "{missing}");
         assert!(
-            missing.contains("list-event-source-mappings --region eu-central-1 --function-name FUNCTION")
+            missing.contains("list-event-source-mappings --region eu-central-1 --function-name log-export"),
+            "{missing}"
         );
+    }
+
+    #[test]
+    fn the_forwarder_of_the_tenant_is_named_at_the_first_stage() {
+        let page = page(&[("tenant", "globex"), ("stage", "tenant_stream")]).unwrap();
+        let stuck = chapter(&page, "stuck");
+        assert!(stuck.contains("aws logs tail /aws/lambda/log-forwarder-globex "), "{stuck}");
+    }
+
+    #[test]
+    fn a_function_that_the_configuration_does_not_name_stays_a_placeholder() {
+        let page = page(&[("tenant", "globex"), ("stage", "archive")]).unwrap();
+        assert!(chapter(&page, "missing").contains("--function-name FUNCTION"));
     }
 
     #[test]

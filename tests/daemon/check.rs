@@ -3,8 +3,10 @@
 use std::process::Output;
 
 use serde_json::Value;
-use traceprobe::sandbox::{Fault, Service, ServiceEffect};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect};
 
+use crate::SOON;
 use crate::commands::program;
 use crate::support::stand::{Stand, variables};
 
@@ -75,7 +77,8 @@ async fn a_role_that_cannot_be_assumed_fails_its_tenant_only_and_lists_what_it_m
         assert_eq!(finding["tenants"], serde_json::json!(["acme"]));
         assert_eq!(finding["failure"]["permission"], "sts:AssumeRole");
         assert_eq!(finding["mend"]["possibilities"].as_array().map(Vec::len), Some(4), "{finding:#}");
-        assert_eq!(finding["mend"]["statement"]["file"], "config/iam/tenant-inject-trust.json");
+        let role = if finding["stage"].is_null() { "tenant-inject" } else { "observer-role" };
+        assert_eq!(finding["mend"]["statement"]["file"], format!("config/iam/{role}-trust.json"));
     }
     let put = |finding: &&&Value| finding["what"] == "right to put";
     let ok = with_mark(&findings, "ok");
@@ -132,12 +135,117 @@ async fn credentials_of_google_that_cannot_be_used_stop_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_tenants_on_a_silent_service_take_no_longer_than_one() {
-    let stand = Stand::brisk(20).await;
+    let stand = Stand::brisk(8).await;
     stand.sandbox.fault(Fault::service(Service::Logs, ServiceEffect::Hang));
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));
-    // One after the other they would take 41 timeouts of 5 s, and `program` waits for a minute.
+    // One after the other they would take 17 timeouts of 5 s, and `program` waits for 45 s.
     let (output, said) = check(&stand, &[], &[]).await;
     assert_eq!(output.status.code(), Some(1), "{said}");
     // Each log group is tried for writing and for reading.
-    assert_eq!(said.lines().filter(|line| line.starts_with("FAIL")).count(), 20 * 2 + 1, "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("FAIL")).count(), 8 * 2 + 1, "{said}");
+}
+
+/// Runs `check --canary --json`. Returns the exit code and the canaries.
+async fn canaries(stand: &Stand, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let (output, said) = check(stand, &[&["--canary", "--json"], arguments].concat(), &[]).await;
+    let mut document: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    match document["canaries"].take() {
+        Value::Array(canaries) => (output.status.code(), canaries),
+        other => panic!("{other}: {said}"),
+    }
+}
+
+fn state<'a>(canary: &'a Value, stage: &str) -> &'a str {
+    let stages = canary["stages"].as_array().unwrap();
+    let found = stages.iter().find(|it| it["stage"] == stage);
+    found.unwrap_or_else(|| panic!("no {stage} in {canary:#}"))["state"].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_of_each_tenant_arrives_everywhere_and_no_daemon_counts_it() {
+    let stand = Stand::brisk(2).await;
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "2s")]).await;
+    daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
+    let (code, canaries) = canaries(&stand, &[]).await;
+    assert_eq!((code, canaries.len()), (Some(0), 2), "{canaries:#?}");
+    for canary in &canaries {
+        assert_eq!(canary["outcome"], "delivered", "{canary:#}");
+        for stage in ["log_group", "tenant_stream", "archive", "transit", "bigquery"] {
+            assert_eq!(state(canary, stage), "arrived", "{canary:#}");
+        }
+        assert_eq!(state(canary, "dead_letter"), "not_given_up");
+    }
+    let (recent, metrics) = (daemon.recent().await, daemon.metrics().await);
+    for canary in &canaries {
+        assert!(recent.trace(canary["trace"].as_str().unwrap()).is_none(), "the daemon follows {canary:#}");
+    }
+    for counted in ["stray_tags", "adopted_traces", "isolation_violations", "duplicates", "foreign_tags"] {
+        assert_eq!(metrics.sum(&format!("traceprobe_{counted}_total"), &[]), 0.0, "{counted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_tenants_that_are_named_get_a_canary() {
+    let stand = Stand::brisk(2).await;
+    let (code, canaries) = canaries(&stand, &["--tenant", "globex"]).await;
+    let tenants: Vec<_> = canaries.iter().filter_map(|canary| canary["tenant"].as_str()).collect();
+    assert_eq!((code, tenants), (Some(0), vec!["globex"]));
+    assert_eq!(stand.sandbox.truth().len(), 1);
+    let (output, _) = check(&stand, &["--canary", "--tenant", "globx"], &[]).await;
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Lose { probability: 1.0 }));
+    let (code, canaries) = canaries(&stand, &["--timeout", "5s"]).await;
+    assert_eq!((code, &canaries[0]["outcome"]), (Some(3), &Value::from("missing")), "{canaries:#?}");
+    assert_eq!((state(&canaries[0], "transit"), state(&canaries[0], "bigquery")), ("arrived", "missing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_at_a_stage_that_cannot_be_read_is_not_called_missing() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny));
+    let (code, canaries) = canaries(&stand, &["--timeout", "5s"]).await;
+    assert_eq!((code, &canaries[0]["outcome"]), (Some(4), &Value::from("unknown")), "{canaries:#?}");
+    assert_eq!(state(&canaries[0], "bigquery"), "cannot_see");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_check_prints_what_is_known() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Lose { probability: 1.0 }));
+    let config = stand.config();
+    let mut check = tokio::process::Command::new(env!("CARGO_BIN_EXE_traceprobe"))
+        .args(["check", "--canary", "--config", config.to_str().unwrap()])
+        .env_clear()
+        .envs(variables(&[]))
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(check.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let until_it_ends = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains(": transit: arrived after") {
+                let id = check.id().unwrap().to_string();
+                assert!(
+                    tokio::process::Command::new("kill")
+                        .args(["-INT", &id])
+                        .status()
+                        .await
+                        .unwrap()
+                        .success()
+                );
+            }
+            said.push(line);
+        }
+        check.wait().await.unwrap()
+    };
+    let status = tokio::time::timeout(SOON, until_it_ends).await.expect("it does not end");
+    assert_eq!(status.code(), Some(130), "{said:#?}");
+    assert!(said.iter().any(|line| line.starts_with("not tried canary of acme")), "{said:#?}");
 }

@@ -135,7 +135,7 @@ async fn a_file_beside_a_text_is_a_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_asks_where_the_daemon_listens() {
+async fn a_health_check_calls_the_address_of_the_daemon() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[]).await;
     let address = daemon.address().trim_start_matches("http://").to_owned();

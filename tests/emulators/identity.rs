@@ -18,6 +18,7 @@ use traceprobe::cloud::google::{BIGQUERY, Google, GoogleSettings, Request};
 use traceprobe::config::Config;
 
 use super::Scene;
+use super::support::client::http;
 
 /// What STS answered to each request that it was sent.
 type Answers = Arc<Mutex<Vec<(u16, String)>>>;
@@ -83,7 +84,8 @@ async fn sts_tells_google_who_the_probe_is() {
     let config = Config::load(&scene.config, scene.variables().chain(google)).expect("it is valid");
     let about = &scene.pipeline.about;
     let task = about.credentials["AWS_CONTAINER_CREDENTIALS_FULL_URI"].as_str();
-    let task = reqwest::get(task).await.expect("ECS answers").json::<Value>().await.expect("it is JSON");
+    let answer = http().get(task).send().await.expect("ECS answers");
+    let task = answer.json::<Value>().await.expect("it is JSON");
     let of = |name: &str| text_of(&task[name]);
     let own =
         Credentials::new(of("AccessKeyId"), of("SecretAccessKey"), Some(of("Token")), None, "the task role");

@@ -5,6 +5,7 @@
 //! sandbox knows what truly happened to every canary, so the time at which the alert becomes true can be
 //! compared with the time at which it should.
 
+mod dashboards;
 mod expressions;
 mod server;
 #[path = "../support/mod.rs"]
@@ -19,6 +20,7 @@ use self::expressions::Named;
 use self::server::{Points, Prometheus, Series};
 use self::support::daemon::Daemon;
 use serde_json::Value;
+use traceprobe::config::Config;
 use traceprobe::daemon::clock;
 use traceprobe::sandbox::{
     Access, Distribution, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect,
@@ -75,22 +77,24 @@ async fn until<T>(what: &str, within: Duration, mut poll: impl AsyncFnMut() -> O
 struct Scene {
     sandbox: Sandbox,
     daemon: Daemon,
+    config: Config,
     began: f64,
 }
 
 impl Scene {
-    async fn set(folder: &Path, name: &str, tenants: &[&str], give_up: &str) -> Scene {
+    async fn set(folder: &Path, name: &str, tenants: &[&str], interval: &str, give_up: &str) -> Scene {
         let hop = |min_ms, max_ms| Distribution::Uniform { min_ms, max_ms };
         let pace = Pace { export: hop(100.0, 400.0), transfer: hop(100.0, 400.0), ..Pace::brisk() };
         let specs = tenants.iter().enumerate().map(|(index, name)| TenantSpec::named(name, index));
         let settings = Settings { tenants: specs.collect(), pace, ..Settings::brisk(7, 0) };
         let sandbox = Sandbox::start(settings).await.expect("cannot start the sandbox");
         let file = folder.join(format!("{name}.toml"));
-        fs::write(&file, configuration(&sandbox, give_up)).expect("cannot write the configuration");
+        fs::write(&file, configuration(&sandbox, interval, give_up)).expect("cannot write the configuration");
         let began = now();
         let key = ("TRACEPROBE_TAG_KEY".to_owned(), "the key of these tests: 0123456789".to_owned());
+        let config = Config::load(&file, [key.clone()]).unwrap_or_else(|faults| panic!("{faults}"));
         let daemon = Daemon::start(&file, [key]).await;
-        Scene { sandbox, daemon, began }
+        Scene { sandbox, daemon, config, began }
     }
 
     fn target(&self) -> &str {
@@ -114,10 +118,10 @@ impl Scene {
     }
 }
 
-fn configuration(sandbox: &Sandbox, give_up: &str) -> String {
+fn configuration(sandbox: &Sandbox, interval: &str, give_up: &str) -> String {
     let probe = format!(
         r#"listen = "127.0.0.1:0"
-interval = "500ms"
+interval = "{interval}"
 slo = "{SLO}s"
 critical = "10s"
 give_up = "{give_up}"
@@ -154,8 +158,9 @@ async fn a_real_prometheus_shows_the_truth() {
     let folder =
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("prometheus-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("cannot create the folder of the test");
-    let watched = Scene::set(&folder, "watched", &[&[STALLED, LOSING][..], &HEALTHY].concat(), "2m").await;
-    let unseen = Scene::set(&folder, "unseen", &UNSEEN, &format!("{GIVE_UP}s")).await;
+    let watched =
+        Scene::set(&folder, "watched", &[&[STALLED, LOSING][..], &HEALTHY].concat(), "500ms", "2m").await;
+    let unseen = Scene::set(&folder, "unseen", &UNSEEN, "500ms", &format!("{GIVE_UP}s")).await;
     let prometheus = Prometheus::start(&folder, &server(&folder, &[watched.target(), unseen.target()])).await;
 
     until("20 canaries of each tenant are judged", Duration::from_secs(60), async || {
@@ -197,7 +202,27 @@ async fn a_real_prometheus_shows_the_truth() {
     truth.shipped_rules_are_loaded_and_healthy().await;
     truth.exposition_is_clean_and_both_formats_agree().await;
     truth.rules_and_dashboards_name_only_existing_metrics().await;
+    truth.every_panel_has_data_and_a_misnamed_metric_has_none().await;
+    drop((prometheus, watched, unseen));
+    panels_of_fifty_tenants_have_data_and_few_lines(&folder).await;
     fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");
+}
+
+/// A pipeline of fifty tenants, in a Prometheus of its own: canaries of fifty would disturb what is measured above.
+async fn panels_of_fifty_tenants_have_data_and_few_lines(folder: &Path) {
+    let names: Vec<String> = (0..50).map(|number| format!("tenant-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let scene = Scene::set(folder, "fifty", &names, "4s", "2m").await;
+    let own = folder.join("fifty");
+    fs::create_dir_all(&own).expect("cannot create the folder of the second server");
+    let prometheus = Prometheus::start(&own, &server(&own, &[scene.target()])).await;
+    until("a canary of each tenant is judged", Duration::from_secs(60), async || {
+        let judged = prometheus.query("increase(traceprobe_e2e_latency_seconds_count[20s]) > 0").await;
+        (judged.len() == names.len()).then_some(())
+    })
+    .await;
+    let faults = dashboards::faults(&prometheus, &dashboards::panels(&scene.config), names[7], now()).await;
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 /// The checks after the scenario.
@@ -351,21 +376,25 @@ impl Truth<'_> {
             let text = fs::read_to_string(&file).expect("the file can be read");
             examined += live.check(&text, &mut faults);
         }
-        for file in files("dashboards/grafana", "json") {
-            let text = fs::read_to_string(&file).expect("the file can be read");
-            let mut texts = Vec::new();
-            strings(&serde_json::from_str(&text).expect("a dashboard is JSON"), &mut texts);
-            for text in texts {
-                let named = live.check(&text, &mut faults);
-                examined += named;
-                if named > 0 {
-                    live.check_groupings(&text, &mut faults);
-                }
-                live.check_legend(&text, &mut faults);
+        for panel in dashboards::panels(&shipped()) {
+            for dashboards::PanelQuery { expr, legend } in &panel.queries {
+                examined += live.check(expr, &mut faults);
+                live.check_groupings(expr, &mut faults);
+                live.check_legend(legend, &mut faults);
             }
         }
         assert!(examined > 100, "only {examined} metrics were found");
         assert!(faults.is_empty(), "{faults:#?}");
+    }
+
+    async fn every_panel_has_data_and_a_misnamed_metric_has_none(&self) {
+        let mut panels = dashboards::panels(&self.watched.config);
+        let faults = dashboards::faults(self.prometheus, &panels, LOSING, now()).await;
+        assert!(faults.is_empty(), "{faults:#?}");
+        let expr = &mut panels[0].queries[0].expr;
+        *expr = "sum(increase(traceprobe_lost_traces_total[1m]))".to_owned();
+        let faults = dashboards::faults(self.prometheus, &panels[..1], LOSING, now()).await;
+        assert!(matches!(faults.as_slice(), [one] if one.contains("no data")), "{faults:#?}");
     }
 
     async fn number(&self, expression: &str) -> f64 {
@@ -452,12 +481,9 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Collects every string of a JSON document.
-fn strings(value: &Value, into: &mut Vec<String>) {
-    match value {
-        Value::String(text) => into.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| strings(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| strings(field, into)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+/// The configuration whose rules and dashboards are shipped.
+fn shipped() -> Config {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/traceprobe.toml");
+    let key = ("TRACEPROBE_TAG_KEY".to_owned(), "the key of these tests: 0123456789".to_owned());
+    Config::load(&file, [key]).unwrap_or_else(|faults| panic!("{faults}"))
 }

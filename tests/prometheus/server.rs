@@ -152,8 +152,13 @@ impl Prometheus {
 
     /// Evaluates four times a second between two instants, in seconds since the epoch.
     pub async fn query_range(&self, expression: &str, from: f64, to: f64) -> Vec<Series> {
-        let (from, to) = (from.to_string(), to.to_string());
-        let parameters = [("query", expression), ("start", &from), ("end", &to), ("step", "0.25")];
+        self.query_range_by(expression, from, to, 0.25).await
+    }
+
+    /// Evaluates every so many seconds between two instants, in seconds since the epoch.
+    pub async fn query_range_by(&self, expression: &str, from: f64, to: f64, step: f64) -> Vec<Series> {
+        let (from, to, step) = (from.to_string(), to.to_string(), step.to_string());
+        let parameters = [("query", expression), ("start", &from), ("end", &to), ("step", &step)];
         let data = self.get("query_range", &parameters).await;
         serde_json::from_value(data["result"].clone()).unwrap_or_else(|error| panic!("{error} in {data}"))
     }

@@ -35,7 +35,7 @@ impl Home {
 
 impl Aws {
     /// Returns the ARN of a resource: `arn:aws:kinesis:eu-central-1:999999999999:stream/logs` for `kinesis` and
-    /// `stream/logs`. `None` while nobody knows the account.
+    /// `stream/logs`. `None` while the account is unknown.
     ///
     /// A role's ARN names its partition and account. Those of our own credentials are asked of STS, once:
     /// GetCallerIdentity needs no permission (AWS STS API reference).
@@ -50,7 +50,7 @@ impl Aws {
     }
 
     async fn own_arn(&self) -> Option<&str> {
-        let ask = || async {
+        let query = || async {
             if self.home.is_paused() {
                 return Err(());
             }
@@ -59,6 +59,6 @@ impl Aws {
             let arn = answer.ok().and_then(Result::ok).and_then(|identity| identity.arn);
             arn.ok_or_else(|| self.home.pause())
         };
-        self.home.arn.get_or_try_init(ask).await.ok().map(String::as_str)
+        self.home.arn.get_or_try_init(query).await.ok().map(String::as_str)
     }
 }

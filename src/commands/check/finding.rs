@@ -96,7 +96,7 @@ impl Finding {
         match verdict {
             Verdict::Ok(seen) => of(Mark::Ok, seen),
             Verdict::NotTried { why, permission, key } => {
-                let symptom = Symptom { kind: None, permission, key, text: &why };
+                let symptom = Symptom { kind: None, permission, key, resource: None, text: &why };
                 let mend = Some(mend(subject, symptom, identity)).filter(|mend| !mend.is_empty());
                 Self { mend, ..of(Mark::NotTried, why) }
             }
@@ -115,18 +115,18 @@ impl Finding {
 }
 
 fn symptom(refusal: &Refusal) -> Symptom<'_> {
-    let Refusal { kind, permission, key, text, .. } = refusal;
-    Symptom { kind: Some(*kind), permission: *permission, key: *key, text }
+    let Refusal { kind, permission, key, resource, text } = refusal;
+    Symptom { kind: Some(*kind), permission: *permission, key: *key, resource: Some(resource), text }
 }
 
 fn failed(subject: &Subject<'_>, refusal: &Refusal, identity: &Identity) -> Failed {
     let denial = Denial::read(&refusal.text);
     let is_denied = refusal.kind == FailureKind::Denied;
-    let of_role = || {
-        let role = subject.account.and_then(|account| account.role.as_ref())?;
-        // Who assumes a role is not the role yet.
-        (refusal.permission != Some("sts:AssumeRole")).then_some(role.arn.as_str())
-    };
+    let assumes = refusal.permission == Some("sts:AssumeRole");
+    let role = || Some(subject.account?.role.as_ref()?.arn.as_str());
+    // Who assumes a role is not the role yet.
+    let of_role = || role().filter(|_| !assumes);
+    let resource = role().filter(|_| assumes).unwrap_or(&refusal.resource);
     let own = || if subject.account.is_some() { identity.arn() } else { identity.google() };
     let principal = denial.principal.or_else(of_role).or_else(own);
     let named = |of_denial: Option<&str>| of_denial.filter(|_| is_denied).map(str::to_owned);
@@ -134,7 +134,7 @@ fn failed(subject: &Subject<'_>, refusal: &Refusal, identity: &Identity) -> Fail
         kind: refusal.kind.as_str(),
         principal: principal.map(str::to_owned),
         permission: named(denial.action).or_else(|| refusal.permission.map(str::to_owned)),
-        resource: named(denial.resource).unwrap_or_else(|| ForeignText::label(&refusal.resource).to_string()),
+        resource: named(denial.resource).unwrap_or_else(|| ForeignText::label(resource).to_string()),
         sentence: refusal.text.to_string(),
     }
 }

@@ -157,6 +157,8 @@ pub(super) struct Symptom<'a> {
     pub(super) kind: Option<FailureKind>,
     pub(super) permission: Option<&'static str>,
     pub(super) key: Option<&'static str>,
+    /// What was called.
+    pub(super) resource: Option<&'a str>,
     /// The sentence of the service.
     pub(super) text: &'a str,
 }
@@ -179,7 +181,24 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
         (None, Some(FailureKind::NotFound | FailureKind::Error)) => show(subject),
         (None, _) => None,
     };
-    Mend { statement, key, command, possibilities: Vec::new() }
+    let possibilities =
+        match (symptom.kind, statement.and_then(describe), denial.resource.or(symptom.resource)) {
+            (Some(FailureKind::Denied), Some(statement), Some(resource)) => {
+                denied(subject, &statement, resource)
+            }
+            _ => Vec::new(),
+        };
+    Mend { statement, key, command, possibilities }
+}
+
+/// Where rights are few, a name that is wrong is denied like a right that is missing.
+fn denied(subject: &Subject<'_>, statement: &str, resource: &str) -> Vec<String> {
+    let Subject { keys, place_key, .. } = subject;
+    let region = if subject.account.is_some() { format!(" and {keys}.region are") } else { " is".to_owned() };
+    vec![
+        format!("{statement} is granted, for {resource}"),
+        format!("{keys}.{place_key}{region} what was meant"),
+    ]
 }
 
 /// The statement that allows a call to this subject.
@@ -192,7 +211,7 @@ fn statement(subject: &Subject<'_>, permission: &str) -> Option<Statement> {
             && row.permission == permission
             && row.place.is_none_or(|place| place == subject.place)
     };
-    let observed = subject.is_observed().then_some(&OBSERVED[..]).unwrap_or_default();
+    let observed = if subject.is_observed() { &OBSERVED[..] } else { &[] };
     observed.iter().chain(&TABLE).find(fits).map(|row| row.statement)
 }
 
@@ -311,6 +330,7 @@ mod tests {
             tenants: Vec::new(),
             stage: Some("archive".into()),
             keys: "stage.archive".to_owned(),
+            place_key: "bucket",
             service,
             place,
             account: Some(account),
@@ -319,7 +339,7 @@ mod tests {
     }
 
     fn symptom<'a>(kind: FailureKind, permission: &'static str, text: &'a str) -> Symptom<'a> {
-        Symptom { kind: Some(kind), permission: Some(permission), key: None, text }
+        Symptom { kind: Some(kind), permission: Some(permission), key: None, resource: None, text }
     }
 
     #[test]
@@ -408,6 +428,13 @@ mod tests {
         );
         let statement = describe(mend.statement.unwrap()).unwrap();
         assert_eq!(statement, "statement ReadTheObjects in config/iam/task-role.json");
+        assert_eq!(
+            mend.possibilities,
+            [
+                "statement ReadTheObjects in config/iam/task-role.json is granted, for arn:aws:s3:::b/k",
+                "stage.archive.bucket and stage.archive.region are what was meant",
+            ]
+        );
         assert_eq!(
             mend.command.unwrap(),
             "aws iam put-role-policy --role-name task --policy-name task-role --policy-document \

@@ -4,6 +4,7 @@
 //! log group that anybody could find, except with `--canary`. The proofs of a kind of stage are in its folder
 //! (`src/observe/`), those of a log group in `src/inject/`; here they are arranged and printed, with what mends them.
 
+mod canary;
 mod finding;
 mod mend;
 mod report;
@@ -12,16 +13,25 @@ mod subject;
 mod who;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use self::finding::{Finding, Mark};
 use self::report::{Format, Report};
 use self::run::Stand;
 use super::configuration::Configuration;
+use super::output::complain;
+use super::signals::Signals;
 use crate::cloud::trust::check_roots;
 use crate::config::Config;
-use crate::daemon::clock;
+use crate::daemon::canary::Errand;
+use crate::daemon::clock::{self, ProbeClock};
+use crate::domain::topology::TenantId;
+
+/// Exit code for wrong arguments, as clap has it.
+const USAGE: u8 = 2;
 
 /// Shown below the options of `traceprobe check --help`.
 const EXIT_CODES: &str = "\
@@ -31,15 +41,21 @@ Marks:
   not tried  unknown, for the reason in the line
 
 Exit codes:
-   0  nothing failed
+   0  nothing failed, and with --canary, every canary arrived everywhere
    1  something failed; its line says why
-  78  the configuration is faulty; every fault is on stderr";
+   3  a canary was not accepted, is missing at a stage, is among the dead letters or was found with another tenant
+   4  a stage could not be read in time, so whether a canary arrived there is unknown
+  78  the configuration is faulty; every fault is on stderr
+ 130  stopped by SIGINT, after printing what was known; 143 if it was SIGTERM";
 
 /// Check a configuration, then try everything that it needs: one line per try.
 ///
-/// Each source is polled once, as the daemon would poll it, and asked for more: the newest object, the columns, the
+/// Each source is polled once, as the daemon would poll it, and more is tried: the newest object, the columns, the
 /// price of a poll. The right to put is tried with an event of 15 days ago, which CloudWatch Logs takes and does not
 /// store. A missing log stream is created, because that needs a permission of its own.
+///
+/// With --canary, one real canary is then put into every log group and followed through the whole pipeline. A running
+/// daemon does not count it.
 ///
 /// Needs TRACEPROBE_TAG_KEY in the environment, as `traceprobe run` does.
 #[derive(Debug, Args)]
@@ -48,11 +64,20 @@ pub struct Check {
     #[command(flatten)]
     configuration: Configuration,
     /// Only validate the file; make no calls.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "canary")]
     offline: bool,
     /// Print one JSON document instead of lines; docs/check.md describes it.
     #[arg(long)]
     json: bool,
+    /// Check only what this tenant needs; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    tenant: Vec<String>,
+    /// Send one canary into each log group, and follow it until it has arrived everywhere.
+    #[arg(long)]
+    canary: bool,
+    /// How long to follow canaries, such as 90s or 5m [default: probe.give_up].
+    #[arg(long, value_name = "DURATION", requires = "canary", value_parser = duration)]
+    timeout: Option<Duration>,
 }
 
 impl Check {
@@ -62,27 +87,134 @@ impl Check {
             Ok(config) => config,
             Err(code) => return code,
         };
+        let tenants = match self.tenants(&config) {
+            Ok(tenants) => tenants,
+            Err(fault) => {
+                complain!("{fault}");
+                return ExitCode::from(USAGE);
+            }
+        };
         let mut report = Report::new(if self.json { Format::Json } else { Format::Lines });
         report.add(Finding::general(Mark::Ok, "configuration", counts(&config)));
         config.notes.iter().for_each(|note| report.note(note));
-        if !self.offline {
-            crate::cloud::install_tls();
-            match check_roots() {
-                Ok(()) => {
-                    let clock = clock::system().wall();
-                    let clients = run::clients(&config, &mut report).await;
-                    Stand::new(&config, &clients, &clock).try_everything(&mut report).await;
+        let stop = CancellationToken::new();
+        let code = if self.offline {
+            0
+        } else {
+            let trying = self.try_all(&config, tenants, &stop, &mut report);
+            match until_signal(trying, &stop).await {
+                Ok(code) => code,
+                Err(error) => {
+                    report.add(Finding::general(Mark::Fail, "check", format!("{error:#}")));
+                    1
                 }
-                Err(none) => report.add(Finding::general(Mark::Fail, "certificates", none.to_string())),
             }
-        }
-        let code = u8::from(report.count(Mark::Fail) > 0);
+        };
+        let code = match code {
+            0 => u8::from(report.count(Mark::Fail) > 0),
+            code => code,
+        };
         report.finish(code);
         ExitCode::from(code)
+    }
+
+    async fn try_all(
+        &self,
+        config: &Config,
+        tenants: Vec<TenantId>,
+        stop: &CancellationToken,
+        report: &mut Report,
+    ) -> anyhow::Result<u8> {
+        crate::cloud::install_tls();
+        if let Err(none) = check_roots() {
+            report.add(Finding::general(Mark::Fail, "certificates", none.to_string()));
+            return Ok(0);
+        }
+        let clock: ProbeClock = clock::system();
+        let wall = clock.wall();
+        let clients = run::clients(config, report).await;
+        let stand = Stand::new(config, &clients, &wall, &tenants);
+        if stop.run_until_cancelled(stand.try_everything(report)).await.is_none() || !self.canary {
+            return Ok(0);
+        }
+        let timeout = self.timeout.unwrap_or(config.probe.give_up);
+        let errand = Errand { tenants, timeout };
+        canary::send(config, clients, clock, &errand, stop, report).await
+    }
+
+    /// The tenants that are named, or all.
+    fn tenants(&self, config: &Config) -> Result<Vec<TenantId>, String> {
+        let id = |at: usize| TenantId(u16::try_from(at).unwrap_or(u16::MAX));
+        if self.tenant.is_empty() {
+            return Ok((0..config.tenants.len()).map(id).collect());
+        }
+        let names = || config.tenants.iter().map(|tenant| &*tenant.name);
+        let mut found: Vec<TenantId> = Vec::new();
+        for name in &self.tenant {
+            let at = names().position(|known| known == name).ok_or_else(|| {
+                let known = names().take(10).collect::<Vec<_>>().join(", ");
+                format!("there is no tenant \"{name}\"; the configuration has {known}")
+            })?;
+            if !found.contains(&id(at)) {
+                found.push(id(at));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Runs `work` to its end. A signal asks it to end, and its exit code is that of the signal then.
+async fn until_signal(
+    work: impl Future<Output = anyhow::Result<u8>>,
+    stop: &CancellationToken,
+) -> anyhow::Result<u8> {
+    let mut work = std::pin::pin!(work);
+    let mut signals = Signals::catch()?;
+    tokio::select! {
+        done = &mut work => done,
+        signal = signals.stop() => {
+            stop.cancel();
+            // It ends at once: what it waits for is dropped.
+            let _known = work.await?;
+            Ok(signal.exit_code())
+        }
     }
 }
 
 fn counts(config: &Config) -> String {
     let (tenants, stages, sources) = (config.tenants.len(), config.stages.len(), config.sources.len());
     format!("{tenants} tenants, {stages} stages, {sources} sources")
+}
+
+/// Reads a duration, such as `90s` or `5m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a valid duration; write for example 90s or 5m");
+    let unit = text.len().checked_sub(1).filter(|at| text.is_char_boundary(*at)).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    // A day is longer than any pipeline takes, and far from any overflow.
+    match u64::from(number) * seconds {
+        seconds @ 1..=86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("\"{text}\" is out of range; write 1s to 24h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for wrong in ["", "5", "m", "0s", "25h", "5 m", "5µ", "99999999999s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+use super::canary::CanaryReport;
 use super::finding::{Finding, Mark};
 use super::mend::describe;
 use crate::commands::output::{complain, say};
@@ -26,6 +27,7 @@ pub(super) enum Format {
 pub(super) struct Report {
     format: Format,
     findings: Vec<Finding>,
+    canaries: Vec<CanaryReport>,
     notes: Vec<String>,
 }
 
@@ -40,11 +42,16 @@ struct Document<'a> {
     exit_code: u8,
     notes: &'a [String],
     findings: &'a [Finding],
+    canaries: &'a [CanaryReport],
 }
 
 impl Report {
     pub(super) const fn new(format: Format) -> Self {
-        Self { format, findings: Vec::new(), notes: Vec::new() }
+        Self { format, findings: Vec::new(), canaries: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(super) const fn format(&self) -> Format {
+        self.format
     }
 
     /// How many findings have this mark.
@@ -66,6 +73,13 @@ impl Report {
         self.findings.push(finding);
     }
 
+    pub(super) fn add_canary(&mut self, canary: CanaryReport) {
+        if self.format == Format::Lines {
+            canary.lines().iter().for_each(|line| say!("{line}"));
+        }
+        self.canaries.push(canary);
+    }
+
     /// Prints the end.
     pub(super) fn finish(self, exit_code: u8) {
         let [ok, failed, not_tried] = [Mark::Ok, Mark::Fail, Mark::NotTried].map(|mark| self.count(mark));
@@ -82,6 +96,7 @@ impl Report {
             exit_code,
             notes: &self.notes,
             findings: &self.findings,
+            canaries: &self.canaries,
         };
         match serde_json::to_string_pretty(&document) {
             Ok(text) => say!("{text}"),
@@ -97,7 +112,7 @@ fn lines(finding: &Finding) -> Vec<String> {
     let mut lines = vec![format!("{} {subject}{tenants}: {what}: {detail}", mark.column())];
     let mut more = |label: &str, text: &str| lines.push(format!("          {label:<8} {text}"));
     if let Some(failure) = failure {
-        if let Some(principal) = &failure.principal {
+        if let Some(principal) = failure.principal.as_ref().filter(|_| failure.kind == "denied") {
             more("who", principal);
         }
         if let Some(permission) = &failure.permission {
@@ -106,7 +121,8 @@ fn lines(finding: &Finding) -> Vec<String> {
     }
     if let Some(mend) = mend {
         if !mend.possibilities.is_empty() {
-            more("check", "AWS does not say which of these is not so:");
+            let which = if mend.possibilities.len() == 1 { "this is" } else { "at least one of these is" };
+            more("check", &format!("{which} not so:"));
             mend.possibilities.iter().for_each(|it| more("", &format!("- {it}")));
         }
         if let Some(statement) = mend.statement.and_then(describe) {
@@ -169,4 +185,52 @@ fn write_to_stderr(text: &str) {
     let mut stderr = std::io::stderr().lock();
     // Progress that cannot be shown is no failure.
     let _shown = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::check::finding::Failed;
+    use crate::commands::check::mend::{Mend, Statement};
+
+    #[test]
+    fn a_failure_is_a_line_and_what_mends_it() {
+        let failure = Failed {
+            kind: "denied",
+            principal: Some("arn:aws:iam::9:user/u".to_owned()),
+            permission: Some("s3:GetObject".to_owned()),
+            resource: "arn:aws:s3:::b/k".to_owned(),
+            sentence: "AccessDenied: no".to_owned(),
+        };
+        let mend = Mend {
+            statement: Some(Statement { sid: Some("ReadTheObjects"), file: Some("a.json"), role: None }),
+            key: Some("stage.archive.bucket".to_owned()),
+            command: Some("aws x".to_owned()),
+            possibilities: vec!["one".to_owned(), "two".to_owned()],
+        };
+        let finding = Finding::general(Mark::Fail, "newest object", "AccessDenied: no").with_mend(mend);
+        let finding = Finding { failure: Some(failure), tenants: vec!["acme".to_owned()], ..finding };
+        assert_eq!(
+            lines(&finding),
+            [
+                "FAIL      probe (acme): newest object: AccessDenied: no",
+                "          who      arn:aws:iam::9:user/u",
+                "          call     s3:GetObject on arn:aws:s3:::b/k",
+                "          check    at least one of these is not so:",
+                "                   - one",
+                "                   - two",
+                "          allow    statement ReadTheObjects in a.json",
+                "          key      stage.archive.bucket",
+                "          run      aws x",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_names_five_tenants_at_most() {
+        let tenants = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
+        assert_eq!(of_tenants(&[]), "");
+        assert_eq!(of_tenants(&tenants(2)), " (t0, t1)");
+        assert_eq!(of_tenants(&tenants(7)), " (t0, t1, t2, t3, t4 and 2 more)");
+    }
 }

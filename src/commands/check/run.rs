@@ -36,6 +36,8 @@ pub(super) struct Stand<'a> {
     pub(super) config: &'a Config,
     pub(super) clients: &'a Clients,
     pub(super) clock: &'a WallClock,
+    /// The sources and log groups of these tenants are tried.
+    tenants: &'a [TenantId],
     topology: Topology,
     recognizer: Recognizer,
     wanted: Wanted,
@@ -67,23 +69,33 @@ enum Item<'a> {
 type SharedIdentity<'a> = Shared<LocalBoxFuture<'a, Arc<Identity>>>;
 
 impl<'a> Stand<'a> {
-    pub(super) fn new(config: &'a Config, clients: &'a Clients, clock: &'a WallClock) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        clients: &'a Clients,
+        clock: &'a WallClock,
+        tenants: &'a [TenantId],
+    ) -> Self {
         let topology = config.topology();
         let recognizer = build::recognizer(&config.keyring, &topology);
         let sample = phantom_canary(config, clock);
         let wanted = Wanted { waiting: Arc::new([sample]), ..Wanted::default() };
         let shared = observe::Shared::default();
-        Self { config, clients, clock, topology, recognizer, wanted, sample, shared }
+        Self { config, clients, clock, tenants, topology, recognizer, wanted, sample, shared }
     }
 
     /// Tries every log group and source, and adds what came of it to the report in the order of the configuration.
     pub(super) async fn try_everything(&self, report: &mut Report) {
-        let destinations = build::destinations(&self.config.tenants, self.clients, self.clock);
-        let progress = Progress::new(destinations.len() + self.config.sources.len());
+        let mut destinations = build::destinations(&self.config.tenants, self.clients, self.clock);
+        destinations
+            .retain(|destination| destination.tenants.iter().any(|(id, _)| self.tenants.contains(id)));
+        let is_of_them =
+            |at: &usize| self.config.sources[*at].tenants.iter().any(|tenant| self.tenants.contains(tenant));
+        let sources: Vec<usize> = (0..self.config.sources.len()).filter(is_of_them).collect();
+        let progress = Progress::new(destinations.len() + sources.len());
         let identity = Identity::request(self.clients, self.google(), self.clock).map(Arc::new);
         let identity = identity.boxed_local().shared();
         let items = destinations.iter().map(Item::Group);
-        let items = items.chain((0..self.config.sources.len()).map(Item::Source));
+        let items = items.chain(sources.into_iter().map(Item::Source));
         let tries = stream::iter(items).map(|item| self.try_one(item, identity.clone(), &progress));
         let mut tries = std::pin::pin!(tries.buffered(CONCURRENCY));
         who::own(self.config, &self.sample).into_iter().for_each(|finding| report.add(finding));

@@ -29,6 +29,8 @@ pub(super) struct Subject<'a> {
     pub(super) stage: Option<String>,
     /// Where its keys are in the configuration: `stage.archive`.
     pub(super) keys: String,
+    /// The key that says what is tried: `stream`.
+    pub(super) place_key: &'static str,
     /// The service that is called, as in metrics.
     pub(super) service: &'static str,
     pub(super) place: Place,
@@ -51,6 +53,7 @@ impl<'a> Subject<'a> {
             tenants: names(config, destination.tenants.iter().map(|(id, _)| *id)),
             stage: None,
             keys: first.map_or_else(|| "tenant".to_owned(), |tenant| format!("tenant.{}", tenant.name)),
+            place_key: "log_group",
             service: "logs",
             place: Place::OfTenant,
             account,
@@ -66,12 +69,14 @@ impl<'a> Subject<'a> {
             Role::Way | Role::End if source.single_tenant => Place::OfTenant,
             Role::Way | Role::End => Place::Shared,
         };
-        let operation = spec(source.settings.kind()).costs.operations.first();
+        let spec = spec(source.settings.kind());
+        let operation = spec.costs.operations.first();
         Self {
             name: format!("stage {}: {}", stage.name, source.name),
             tenants: names(config, source.tenants.iter().copied()),
             stage: Some(stage.name.to_string()),
             keys: format!("stage.{}", stage.name),
+            place_key: spec.place_key(),
             service: operation.map_or("", |operation| operation.service),
             place,
             account: source.settings.account(),

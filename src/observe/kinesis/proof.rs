@@ -35,7 +35,7 @@ pub(super) async fn prove(
     }
     let records = poll.map(|poll| poll.stats.records);
     let of_record = match records {
-        None => Proof::without(DECRYPTION, DECRYPT, "the stream could not be polled"),
+        None => Proof::not_tried(DECRYPTION, "the stream could not be polled"),
         Some(0) => older_record(settings, site, shared, wanted).await?,
         Some(_) => Proof::ok(DECRYPTION, "read and, if the stream is encrypted, decrypted"),
     };

@@ -3,20 +3,25 @@
 //! An hour without objects would hide that objects cannot be read, so it searches back to the last prefix that
 //! has some. If there is none, the nearest prefix above with objects in it shows what may be wrong with the key.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::stream;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Body, CONCURRENCY, GetError, Listed, ObjectObserver, ObjectStore, Page, Position};
+use super::{Body, GetError, Listed, ObjectObserver, ObjectStore, Page, Position};
 use crate::domain::foreign::ForeignText;
 use crate::domain::proof::{Proof, Verdict};
 use crate::domain::sighting::{FailureKind, Stamp, Wanted};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 use crate::observe::kinds::{Site, Spec};
-use crate::observe::proving::{in_time, polled, refusal};
+use crate::observe::proving::{in_time, no_answer, polled, refusal};
 
-/// How many prefixes to look into, newest first: two days of hours. Each is a call of its own.
-const PREFIXES: usize = 48;
+/// How many prefixes are searched, newest first: a day of hours. Each is a call of its own.
+const PREFIXES: usize = 24;
+/// How many of them at the same time: other sources are tried as well.
+const AT_ONCE: usize = 2;
 /// Pages of a prefix in which the newest object is searched. Any recent one would do.
 const PAGES: usize = 3;
 
@@ -29,6 +34,10 @@ enum Newest {
     None {
         searched: usize,
         elsewhere: Option<(String, String)>,
+    },
+    /// None in as many prefixes as were listed in time.
+    NoTime {
+        searched: usize,
     },
 }
 
@@ -44,16 +53,16 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let (poll, _) = polled(&mut self, site, spec, &resource, wanted).await;
         if let Verdict::Failed(failed) = &poll.verdict {
             // A poll that listed and could not read has tried what follows.
-            let why = if failed.text.contains("GetObject") || failed.text.contains("objects.get") {
-                "the poll could not read an object"
-            } else {
-                "the prefix could not be listed"
+            let why = match (failed.kind, failed.permission) {
+                (FailureKind::Garbled, _) => "the poll read objects that cannot be opened",
+                (_, Some("s3:GetObject" | "storage.objects.get")) => "the poll could not read an object",
+                _ => "the prefix could not be listed",
             };
             let newest = Proof::not_tried(NEWEST, why);
             return vec![poll, newest];
         }
         let limit = site.rhythm.timeout;
-        let newest = match in_time(limit, self.newest(site.clock.now())).await {
+        let newest = match self.newest(site.clock.now(), limit).await {
             Err(error) => Proof::failed(NEWEST, refusal(spec, &resource, &error)),
             Ok(Newest::Object(object)) => {
                 let uri = self.store.uri(&object.key);
@@ -65,6 +74,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     }
                 }
             }
+            Ok(Newest::NoTime { searched }) => {
+                let why = format!("there was none in the last {searched} prefixes, and no time for more");
+                Proof::not_tried(NEWEST, why)
+            }
             Ok(Newest::None { searched, elsewhere }) => {
                 none(&self.settings.key.to_string(), searched, elsewhere)
             }
@@ -72,18 +85,27 @@ impl<S: ObjectStore> ObjectObserver<S> {
         vec![poll, newest]
     }
 
-    async fn newest(&self, now: Timestamp) -> Result<Newest, ObserveError> {
+    /// Searches for at most about `limit`. Only a call without an answer is silence.
+    async fn newest(&self, now: Timestamp, limit: Duration) -> Result<Newest, ObserveError> {
         let prefixes = self.settings.key.last_prefixes(now + self.settings.slack, PREFIXES);
-        let searched = prefixes.len();
+        let count = prefixes.len();
         let top = self.settings.key.prefix_of(now);
-        let mut found = stream::iter(prefixes).map(|prefix| self.newest_in(prefix)).buffered(CONCURRENCY);
-        while let Some(newest) = found.next().await {
-            if let Some(newest) = newest? {
+        let mut searches = stream::iter(prefixes).map(|prefix| self.newest_in(prefix)).buffered(AT_ONCE);
+        let end = Instant::now() + limit;
+        for searched in 0..count {
+            let Ok(found) = timeout_at(end, searches.next()).await else {
+                return match searched {
+                    0 => Err(no_answer(limit)),
+                    searched => Ok(Newest::NoTime { searched }),
+                };
+            };
+            if let Some(newest) = found.transpose()?.flatten() {
                 return Ok(Newest::Object(newest));
             }
         }
-        drop(found);
-        Ok(Newest::None { searched, elsewhere: self.elsewhere(&top).await })
+        drop(searches);
+        let elsewhere = timeout(limit, self.elsewhere(&top)).await.ok().flatten();
+        Ok(Newest::None { searched: count, elsewhere })
     }
 
     async fn newest_in(&self, prefix: String) -> Result<Option<Listed>, ObserveError> {

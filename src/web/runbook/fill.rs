@@ -24,6 +24,12 @@ impl Names {
             names.add([("STAGE", map.stage(*stage).name.to_string())]);
         }
         let at = app.snapshot.borrow().at;
+        let pipeline = &app.settings.pipeline;
+        if let [stage, ..] = stages {
+            let name = tenant.map(|tenant| &*map.tenant(tenant).name);
+            names.add(pipeline.function_into(map, *stage, name).map(|name| ("FUNCTION", name)));
+        }
+        names.add(pipeline.vpn_connections.first().map(|name| ("VPN_CONNECTION", name.clone())));
         for stage in stages {
             for stage in std::iter::successors(Some(*stage), |stage| map.stage(*stage).parent) {
                 let source = match tenant {

@@ -101,6 +101,7 @@ fn app() -> App {
             give_up: config.probe.give_up,
             remember: config.probe.remember,
             stale_after: Duration::from_secs(30),
+            pipeline: traceprobe::domain::pipeline::Pipeline::default(),
             evidence: BTreeMap::new(),
         }),
         config: Arc::new(config.to_json_without_secrets()),

@@ -23,7 +23,7 @@ async fn sts(answer: (u16, &'static str)) -> (Aws, Arc<Mutex<usize>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_account_is_asked_for_once_and_gives_the_partition_too() {
+async fn our_own_account_is_found_by_one_call_which_tells_the_partition_too() {
     let (aws, calls) = sts((200, WHO)).await;
     for _ in 0..3 {
         let arn = aws.arn("kinesis", &Account::in_region("cn-north-1"), "stream/logs").await;
@@ -45,9 +45,9 @@ async fn a_role_names_its_account_without_a_call() {
 async fn an_sts_that_does_not_answer_is_left_alone_for_ten_minutes() {
     let (aws, calls) = sts((403, DENIED)).await;
     let account = Account::in_region("cn-north-1");
-    for (pause, asked) in [(0, 1), (599, 1), (2, 2)] {
+    for (pause, called) in [(0, 1), (599, 1), (2, 2)] {
         tokio::time::sleep(Duration::from_secs(pause)).await;
         assert_eq!(aws.arn("kinesis", &account, "stream/logs").await, None);
-        assert_eq!(*calls.lock().unwrap(), asked);
+        assert_eq!(*calls.lock().unwrap(), called);
     }
 }

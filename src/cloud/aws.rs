@@ -157,7 +157,7 @@ impl Aws {
     }
 
     /// Has every identity's credentials read again before the next call. The SDK reads files such as
-    /// `~/.aws/credentials` once, so their provider is made anew.
+    /// `~/.aws/credentials` once, so their provider is made again.
     pub async fn renew(&self) {
         let base = base_config(&self.settings, self.http.clone(), self.own.clone()).await;
         self.credentials.replace(base.credentials_provider());

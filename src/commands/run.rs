@@ -145,7 +145,7 @@ async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
                 let signal = match signal {
                     Received::Stop(signal) => signal,
                     Received::HangUp => {
-                        reloader.ask();
+                        reloader.request();
                         continue;
                     }
                 };

@@ -210,7 +210,7 @@ impl Engine {
                 self.let_go(now);
                 self.publish(now);
                 // Whoever asked may not wait any more.
-                let _told = self.in_force.take().map(|asked| asked.send(true));
+                let _told = self.in_force.take().map(|waits| waits.send(true));
                 published = now;
                 publish_at = None;
             } else {

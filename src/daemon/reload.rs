@@ -66,7 +66,7 @@ impl Reloader {
     }
 
     /// Asks without waiting. The log has the answer.
-    pub fn ask(&self) {
+    pub fn request(&self) {
         // A full queue has one that waits.
         let _full = self.0.try_send(Request(oneshot::channel().0));
     }
@@ -145,7 +145,7 @@ impl Reloading {
     }
 
     async fn answer(&mut self) {
-        while let Some(Request(asked)) = self.channels.requests.recv().await {
+        while let Some(Request(waits)) = self.channels.requests.recv().await {
             let result = self.reload().await;
             let now = self.common.clock.now();
             let answer = match result {
@@ -168,7 +168,7 @@ impl Reloading {
                 }
             };
             // Who asked may not wait any more.
-            let _told = asked.send(answer);
+            let _told = waits.send(answer);
         }
         std::future::pending().await
     }

@@ -21,9 +21,9 @@ use super::reload::Reloads;
 use super::roster::Roster;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{descriptors, random, readiness, store_writer};
+use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::drill::{DrillProof, Drills};
@@ -33,7 +33,7 @@ use crate::domain::tag::InstanceCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Role, SourceId, TenantId, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
-use crate::inject::Report;
+use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::observe::Recognizer;
 use crate::store::{LoadLimits, Naming};
@@ -79,6 +79,31 @@ pub(super) struct Channels {
     pub(super) reloads: watch::Receiver<Reloads>,
     /// What is known of drills.
     pub(super) drills: Option<watch::Receiver<Drills>>,
+}
+
+/// The queues to the injectors of one tenant, by log group.
+type LogGroupQueues = Vec<mpsc::Sender<CanaryLine>>;
+
+/// Makes one injecting task for each log group, and returns each tenant's queues to the injectors of its log
+/// groups. For a run whose configuration does not change.
+pub(super) fn wire_injectors(
+    common: &Common,
+    tenants: &[Tenant],
+    puts: &mpsc::Sender<Report>,
+) -> anyhow::Result<(Vec<Task>, Vec<LogGroupQueues>)> {
+    let mut tasks = Vec::new();
+    let mut queues: Vec<_> = tenants.iter().map(|tenant| vec![None; tenant.log_groups.len()]).collect();
+    for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
+        let (outbound, due) = mpsc::channel(OUTBOUND);
+        for (tenant, group) in destination.tenants {
+            queues[usize::from(tenant.0)][usize::from(group.0)] = Some(outbound.clone());
+        }
+        let injecting = injecting::run(destination.injector, due, puts.clone(), common.end.clone());
+        tasks.push(Task::new(destination.name, injecting));
+    }
+    let queues = queues.into_iter().map(|of_tenant| of_tenant.into_iter().collect::<Option<Vec<_>>>());
+    let queues: Option<Vec<_>> = queues.collect();
+    Ok((tasks, queues.context("a log group has no injector")?))
 }
 
 /// The drill's pipeline as a task, its queue of canaries, the channels of its wanted traces, and what page
@@ -282,6 +307,7 @@ pub(super) fn page_settings(config: &Config, roster: &Roster) -> web::Settings {
         criteria: config.criteria(),
         give_up: config.probe.give_up,
         remember: config.probe.remember,
+        pipeline: config.pipeline.clone(),
         stale_after: STALE_AFTER,
         pipeline: config.pipeline.clone(),
         evidence: roster.evidence(),

@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// The status and the text of the answer to a POST without a body.
-    pub async fn ask(&self, path: &str) -> (u16, String) {
+    pub async fn post_without_body(&self, path: &str) -> (u16, String) {
         let answer = self.http.post(format!("{}{path}", self.address)).send().await;
         let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
         (answer.status().as_u16(), answer.text().await.unwrap_or_default())

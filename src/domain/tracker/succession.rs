@@ -30,7 +30,7 @@ impl Tracker {
         for id in &open {
             let Some(mut trace) = self.open.get(id).cloned() else { continue };
             let tenant = trace.tenant;
-            let mut lost_sight = BTreeSet::new();
+            let mut moved = BTreeSet::new();
             for stage in map.stages().iter().enumerate().filter_map(|(at, _)| u16::try_from(at).ok()) {
                 let stage = StageId(stage);
                 let was = before.has_stage(stage).then(|| before.source_of(tenant, stage));
@@ -44,10 +44,10 @@ impl Tracker {
                 }
                 if let Some(source) = is.filter(|_| trace.visit(stage).arrival.is_none()) {
                     self.sources.wait(source, *id, now);
-                    lost_sight.insert(stage);
+                    moved.insert(stage);
                 }
             }
-            if amend(&mut trace, map, &gone, &lost_sight, &regrouped) {
+            if amend(&mut trace, map, &gone, &moved, &regrouped) {
                 self.outbox.note_changed(*id);
                 self.open.insert(*id, trace);
             }
@@ -97,13 +97,13 @@ fn amend(
     trace: &mut Arc<Trace>,
     map: &Topology,
     gone: &[StageId],
-    lost_sight: &BTreeSet<StageId>,
+    moved: &BTreeSet<StageId>,
     regrouped: &Regrouped,
 ) -> bool {
     let stages = map.stages().len();
     let group = regrouped.iter().find(|(tenant, _)| *tenant == trace.tenant);
     let forgets = gone.iter().any(|stage| *trace.visit(*stage) != Visit::default());
-    if trace.stages.len() == stages && group.is_none() && !forgets && lost_sight.is_empty() {
+    if trace.stages.len() == stages && group.is_none() && !forgets && moved.is_empty() {
         return false;
     }
     let trace = Arc::make_mut(trace);
@@ -111,12 +111,12 @@ fn amend(
     for stage in gone {
         trace.stages[usize::from(stage.0)] = Visit::default();
     }
-    for stage in lost_sight {
+    for stage in moved {
         trace.stages[usize::from(stage.0)].gap_since_poll = true;
     }
     if let Some((_, places)) = group {
         let place = |group: LogGroupId| places.get(usize::from(group.0)).copied().flatten();
         trace.log_group = trace.log_group.and_then(place);
     }
-    forgets || group.is_some() || !lost_sight.is_empty()
+    forgets || group.is_some() || !moved.is_empty()
 }

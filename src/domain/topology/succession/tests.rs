@@ -86,7 +86,7 @@ fn a_tenant_that_leaves_keeps_its_sources_until_it_is_gone() {
     assert_eq!(map.leaving().collect::<Vec<_>>(), [GLOBEX]);
     assert!(map.has_source(own));
     let shared = map.source_of(GLOBEX, StageId(2));
-    assert!(map.source(shared).tenants.contains(&GLOBEX), "its canaries in the table are no leaks");
+    assert!(map.source(shared).tenants.contains(&GLOBEX), "its canaries in the table do not leak");
     let map = map.without(GLOBEX);
     assert_eq!(live(&map), ["acme"]);
     assert!(map.is_gone(GLOBEX) && !map.has_source(own) && map.has_source(shared));
@@ -140,7 +140,7 @@ fn a_stage_that_is_removed_is_gone_and_its_name_is_still_known() {
 }
 
 #[test]
-fn every_source_of_every_tenant_can_be_looked_up_whatever_came_and_went() {
+fn the_source_of_every_tenant_is_known_whatever_came_and_went() {
     let mut map = configured(&["acme", "globex"], &STAGES);
     let stages = [&STAGES[..], &["stream", "archive", "transit", "table"], &["stream", "table"]];
     let tenants = [&["acme"][..], &["globex", "initech"], &["hooli", "acme"], &["acme", "globex"]];

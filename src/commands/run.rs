@@ -27,6 +27,8 @@ use crate::store::StoreError;
 pub const EX_CONFIG: u8 = 78;
 /// Exit code of a daemon that only has to be started again: `EX_TEMPFAIL` of `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
+/// Exit code of a daemon whose store another process holds.
+const STORE_HELD: u8 = 76;
 
 /// Shown below the options of `traceprobe run --help`.
 const EXIT_CODES: &str = "\
@@ -34,6 +36,7 @@ Exit codes:
    0  stopped by a signal
    1  failed, for the reason on stderr
   75  the system clock was set; start the daemon again
+  76  another process held the store for longer than store.lock_timeout
   78  the configuration is faulty; every fault is on stderr
  130  stopped at once by SIGINT, as the second signal or while starting; 143 if it was SIGTERM";
 
@@ -107,6 +110,7 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
     for note in &config.notes {
         info!("{note}");
     }
+    info!("{}", config.total_stall());
     descriptors::raise();
     // Before anything that can take long, such as opening a store on a slow disk, and before the line that
     // says that the daemon listens: a reader of that line may send a signal at once.
@@ -136,9 +140,12 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
 
 fn not_started(error: &anyhow::Error) -> End {
     complain!("cannot start: {error:#}");
-    // Some faults of the configuration show only when the store that it names is opened.
-    let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
-    End::InOrder(if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE })
+    End::InOrder(match error.downcast_ref::<StoreError>() {
+        Some(StoreError::Locked(_)) => ExitCode::from(STORE_HELD),
+        // Some faults of the configuration show only when the store that it names is opened.
+        Some(error) if error.is_permanent() => ExitCode::from(EX_CONFIG),
+        Some(_) | None => ExitCode::FAILURE,
+    })
 }
 
 async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {

@@ -18,7 +18,7 @@ use super::clock::ProbeClock;
 use super::last_scrape::Scrapes;
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
-use super::{build, clock_error, engine};
+use super::{build, clock_error, engine, store_lock};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
@@ -67,7 +67,8 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// If the port or the store cannot be opened, or credentials cannot be used.
+    /// If the port or the store cannot be opened, or credentials cannot be used. While another process holds the
+    /// store, it waits for `store.lock_timeout`.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
         let listen = config.probe.listen;
@@ -92,7 +93,7 @@ impl Daemon {
         let (reports, puts) = mpsc::channel(wire::INPUTS);
         let (injectors, outbound) = wire::wire_injectors(&common, &config.tenants, &reports)?;
         tasks.extend(injectors);
-        let store = wire::open_store(&config, &common.topology, &common.clock.wall()).await?;
+        let (store, listener) = store_lock::open(&config, &common, &metrics.connections(), listener).await?;
         let proof = store.loaded.drill;
         let drill = wire::wire_drill(&common, config.drill.as_ref(), proof, reports, to_engine);
         let (mut queue, mut status, mut commands) = (None, None, None);
@@ -102,8 +103,8 @@ impl Daemon {
             (queue, status, commands) = (Some(drill.outbound), Some(drill.status), Some(drill.commands));
         }
         let channels = Channels { wanted, outbound, inputs, puts, drill: queue, drills: status };
-        let engine = wire::wire_engine(&common, &config, metrics, store, channels);
         let scrapes = Arc::new(Scrapes::default());
+        let engine = wire::wire_engine(&common, &config, metrics, store, scrapes.clone(), channels);
         tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, commands));
 
         let (report_end, engine_end) = oneshot::channel();

@@ -17,7 +17,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, random, readiness, store_writer};
+use super::{build, descriptors, injecting, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{self, Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
@@ -188,6 +188,7 @@ pub(super) fn wire_engine(
     config: &Config,
     metrics: Metrics,
     store: OpenedStore,
+    scrapes: Arc<Scrapes>,
     channels: Channels,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
@@ -195,7 +196,8 @@ pub(super) fn wire_engine(
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
     let settings = tracker::Settings { instance, ..config.tracker_settings() };
-    let mut tracker = Tracker::new(topology.clone(), settings, now);
+    let keys = recognizer.keys.clone();
+    let mut tracker = Tracker::new(topology.clone(), settings, now).with_plan(keys.clone());
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
@@ -216,13 +218,13 @@ pub(super) fn wire_engine(
     metrics.show(&first);
     metrics.show_conditions(&Assessment::new(&first, &criteria));
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
-        let seed = TenantCode::of(&tenant.name).value();
-        let schedule = engine::schedule(now, tenant.interval, seed);
+        let plan = keys.plan(TenantCode::of(&tenant.name), tenant.interval);
+        let schedule = engine::schedule(now, plan);
         Lane::new(schedule, tenant.sizes.clone(), outbound)
     });
     let drill_lane = topology.drill().zip(channels.drill).map(|(tenant, outbound)| {
         let spec = topology.tenant(tenant);
-        let schedule = engine::schedule(now, spec.interval, spec.code.value());
+        let schedule = engine::schedule(now, keys.plan(spec.code, spec.interval));
         Lane::new(schedule, vec![DRILL_SIZE], vec![outbound])
     });
     let lanes = lanes.chain(drill_lane);
@@ -230,7 +232,7 @@ pub(super) fn wire_engine(
         tracker,
         topology: topology.clone(),
         metrics,
-        keys: recognizer.keys.clone(),
+        keys: keys.clone(),
         instance,
         store: writer,
         lanes: lanes.collect(),
@@ -239,8 +241,8 @@ pub(super) fn wire_engine(
         inputs: channels.inputs,
         puts: channels.puts,
         clock: clock.clone(),
-        random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
+        scrapes,
         criteria,
         figures: SharedFigures::new(figures),
         incidents,

@@ -34,6 +34,7 @@ mod server;
 mod strip;
 mod timeline;
 mod view;
+mod waiting;
 mod waterfall;
 mod words;
 
@@ -46,3 +47,4 @@ pub use self::app::{App, Check, DrillControl, HistoryReader, Scraper, Settings, 
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};
+pub use self::waiting::waiting;

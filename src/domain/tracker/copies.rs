@@ -16,7 +16,7 @@ use crate::domain::copies::{
     Check, CopyStanding, MAX_CHECKED_RECORDS, Presence, Round, StoredCopy, UnchargedReason,
 };
 use crate::domain::sighting::{Locator, Sighting};
-use crate::domain::tag::TraceId;
+use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId};
 use crate::domain::trace::{Origin, Put, Trace, Visit};
@@ -108,13 +108,19 @@ fn may_be_answered(trace: &Trace) -> bool {
 }
 
 /// The first copy of a canary at a stage.
-pub(super) fn first_copy(sighting: &Sighting, second_sender: bool) -> StoredCopy {
+pub(super) fn first_copy(sighting: &Sighting, other_sender: Option<InstanceCode>) -> StoredCopy {
     let standing = if sighting.found_in.decoded { CopyStanding::First } else { CopyStanding::Undecoded };
-    StoredCopy::new(sighting.locator.clone(), second_sender, standing)
+    StoredCopy::new(sighting.locator.clone(), other_sender, standing)
+}
+
+/// The run that sent a copy, if it is not the one in the tag of the trace.
+pub(super) fn other_sender(trace: &Trace, sighting: &Sighting) -> Option<InstanceCode> {
+    let sender = sighting.tag.instance;
+    (sender != trace.tag.instance).then_some(sender)
 }
 
 /// The existing copy that others of the same sender are compared with.
-fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
+fn first_existing(visit: &Visit, other_sender: Option<InstanceCode>) -> Option<&StoredCopy> {
     visit.copies.iter().rfind(|copy| {
         let is_first = match copy.standing {
             CopyStanding::First
@@ -130,7 +136,7 @@ fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
                 | UnchargedReason::Unknown,
             ) => false,
         };
-        is_first && !copy.gone && copy.second_sender == second_sender
+        is_first && !copy.gone && copy.other_sender == other_sender
     })
 }
 
@@ -149,13 +155,13 @@ impl Tracker {
         self.demote_mentions(source, stage, sighting, events);
         let Some(trace) = self.trace_mut(id) else { return false };
         let (tenant, may_be_answered) = (trace.tenant, may_be_answered(trace));
-        let second_sender = sighting.tag.instance != trace.tag.instance;
+        let (sender, others) = (other_sender(trace, sighting), trace.other_senders());
         let is_mentioned = trace.stages.iter().flat_map(|visit| &visit.copies).any(is_mention);
         let visit = &mut trace.stages[usize::from(stage.0)];
         let is_whole = visit.arrival.as_ref().is_some_and(|arrival| arrival.integrity == Integrity::Intact);
         let is_decoded = |copy: &&StoredCopy| copy.standing != CopyStanding::Undecoded;
         let in_same_record = |copy: &StoredCopy| copy.locator.record() == sighting.locator.record();
-        let mut decoded = visit.copies.iter().filter(is_decoded).filter(|copy| !is_mention(copy));
+        let decoded = visit.copies.iter().filter(is_decoded).filter(|copy| !is_mention(copy));
         let uncharged = |reason| Event::UnchargedCopy { tenant, stage, trace: id, reason };
         let standing = if !sighting.found_in.decoded {
             events.push(uncharged(UnchargedReason::Unknown));
@@ -179,14 +185,17 @@ impl Tracker {
             // A stage that keeps only tags cannot tell a mention from the canary, but an earlier one did.
             events.push(uncharged(UnchargedReason::Mention));
             CopyStanding::Uncharged(UnchargedReason::Mention)
-        } else if !decoded.any(|copy| copy.second_sender == second_sender) {
+        } else if decoded.clone().all(|copy| copy.other_sender != sender)
+            || (decoded.clone().all(|copy| copy.other_sender == sender) && decoded.count() <= others.len())
+        {
+            // A stage that keeps only the trace id shows the copies of all senders as those of one.
             events.push(uncharged(UnchargedReason::SecondSender));
             CopyStanding::Uncharged(UnchargedReason::SecondSender)
         } else {
             // Before the put is answered, it is unknown whether it was retried, and so who caused the copy.
             CopyStanding::AwaitsPut
         };
-        visit.copies.push(StoredCopy::new(sighting.locator.clone(), second_sender, standing));
+        visit.copies.push(StoredCopy::new(sighting.locator.clone(), sender, standing));
         if standing == CopyStanding::AwaitsPut && !may_be_answered {
             self.judge_copy(
                 PendingCopy { source, trace: id, locator: sighting.locator.clone() },
@@ -347,7 +356,7 @@ impl Tracker {
         let visit = self.trace(copy.trace)?.visit(stage);
         let known = visit.copies.iter().find(|known| known.locator == copy.locator)?;
         let CopyStanding::Pending(Check { round, .. }) = known.standing else { return None };
-        Some((&first_existing(visit, known.second_sender)?.locator, round))
+        Some((&first_existing(visit, known.other_sender)?.locator, round))
     }
 
     /// Takes the answers of an observer that checked whether records exist.

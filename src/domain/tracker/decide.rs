@@ -139,7 +139,11 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        let adopted = trace.origin == Origin::Adopted;
+        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count.
+        let is_shared = !self.settings.is_kept
+            && trace.planned_at < self.began + self.settings.hand_over
+            && !trace.other_senders().is_empty();
+        let adopted = trace.origin == Origin::Adopted || is_shared;
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }
 

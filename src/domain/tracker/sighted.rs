@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copies::{first_copy, is_known};
+use super::copies::{first_copy, is_known, other_sender};
 use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::foreign::ForeignText;
@@ -39,7 +39,7 @@ impl Tracker {
         if !self.topology.source(source).tenants.contains(&tenant) {
             return None;
         }
-        self.check_name(stage, &sighting.tag, events);
+        self.check_name(stage, &sighting, events);
         self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
             let other_instance = !sighting.tag.instance.has_same_name_bits(self.settings.instance);
@@ -59,7 +59,7 @@ impl Tracker {
         let corrupted = is_changed.then_some(Event::Corrupted { tenant, stage, trace: id });
         let trace = Arc::make_mut(trace);
         self.outbox.note_changed(id);
-        let second_sender = sighting.tag.instance != trace.tag.instance;
+        let sender = other_sender(trace, &sighting);
         let visit = &mut trace.stages[usize::from(stage.0)];
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
@@ -79,7 +79,7 @@ impl Tracker {
             return None;
         }
         events.extend(corrupted);
-        visit.copies.push(first_copy(&sighting, second_sender));
+        visit.copies.push(first_copy(&sighting, sender));
         let Stored { interval, clocks } = stored;
         if clocks != Clocks::Agree {
             events.push(Event::ClockInversion { tenant, stage, trace: id });
@@ -235,18 +235,6 @@ impl Tracker {
                 self.outbox.keep_forgotten(forgotten);
             }
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
-        }
-    }
-
-    /// Notes a canary that another process sent under this instance's name while this one was running.
-    fn check_name(&mut self, stage: StageId, tag: &Tag, events: &mut Vec<Event>) {
-        let (ours, planned_at) = (self.settings.instance, tag.trace.planned_at());
-        let other_run = tag.instance != ours && tag.instance.has_same_name_bits(ours);
-        if tag.purpose() == Purpose::Probe && other_run && planned_at >= self.began {
-            if self.same_name_at.is_none() {
-                events.push(Event::SameName { stage, trace: tag.trace });
-            }
-            self.same_name_at = self.same_name_at.max(Some(planned_at));
         }
     }
 }

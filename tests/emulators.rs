@@ -7,8 +7,12 @@
 
 #[path = "emulators/formats.rs"]
 mod formats;
+#[path = "emulators/identity.rs"]
+mod identity;
 #[path = "emulators/letters.rs"]
 mod letters;
+#[path = "emulators/recipes.rs"]
+mod recipes;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;

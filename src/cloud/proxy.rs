@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::keys::secret::Secret;
 
@@ -93,8 +92,9 @@ impl Proxy {
     }
 
     /// Decides for each destination.
-    pub(super) fn matcher(&self) -> Matcher {
-        let builder = Matcher::builder().no(self.bypass.clone());
+    #[cfg(test)]
+    fn matcher(&self) -> hyper_util::client::proxy::matcher::Matcher {
+        let builder = hyper_util::client::proxy::matcher::Matcher::builder().no(self.bypass.clone());
         match &self.url {
             Some(url) => builder.https(url.expose().to_owned()).build(),
             None => builder.build(),

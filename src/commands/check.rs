@@ -1,7 +1,6 @@
 //! `traceprobe check`: validates a configuration and tries every permission that it needs.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +18,8 @@ use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
 use crate::observe::Site;
 
+use super::configuration::Configuration;
 use super::output::say;
-use super::run;
 
 /// Shown below the options of `traceprobe check --help`.
 const EXIT_CODES: &str = "\
@@ -38,9 +37,8 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Check {
-    /// Path of the configuration.
-    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: Configuration,
     /// Only validate the file; make no calls.
     #[arg(long)]
     offline: bool,
@@ -49,7 +47,7 @@ pub struct Check {
 impl Check {
     /// Prints one line per check; [`EXIT_CODES`] lists what it returns.
     pub async fn run(&self) -> ExitCode {
-        let config = match run::load(&self.config) {
+        let config = match self.configuration.load() {
             Ok(config) => config,
             Err(code) => return code,
         };

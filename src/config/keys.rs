@@ -84,10 +84,11 @@ pub(super) fn google_service(kind: Kind) -> Option<Service> {
     }
 }
 
-pub(super) static GCP: [Key; 4] = [
+pub(super) static GCP: [Key; 5] = [
     text("endpoint"),
     text("auth").or("adc").one_of(&["adc", "service_account", "workload_identity", "none"]),
     text("credentials_file"),
+    text("credentials").masked(),
     text("project"),
 ];
 

@@ -14,6 +14,7 @@ mod drill;
 mod endpoints;
 mod in_flight;
 mod keys;
+mod place;
 mod reference;
 mod route;
 mod schema;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use toml::Table;
 
+pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
@@ -46,8 +48,12 @@ use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
 
-/// Variables that do not override a key: the tag keys, and the path of the file.
-pub const OTHER_VARIABLES: [&str; 4] = [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
+/// The variable with the address at which commands ask the daemon of this machine.
+pub const DAEMON_ADDRESS: &str = "TRACEPROBE_HEALTHCHECK_ADDRESS";
+
+/// Variables that do not override a key: the tag keys, where the configuration is, and where the daemon is.
+pub const OTHER_VARIABLES: [&str; 6] =
+    [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, CONFIG_FILE, CONFIG_TEXT, DAEMON_ADDRESS];
 
 const VARIABLES: Variables = Variables {
     prefix: "TRACEPROBE",
@@ -108,12 +114,7 @@ impl Config {
     ///
     /// [`Faults`], all of them at once.
     pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Faults {
-            file: file.clone(),
-            list: vec![Fault { key: file.clone(), message: format!("cannot be read: {error}") }],
-        })?;
-        Self::parse_named(&file, &text, env.into_iter().collect())
+        Place::File(path.to_owned()).load(env.into_iter().collect())
     }
 
     /// Reads a TOML text and the environment variables that override it.

@@ -12,13 +12,14 @@ use super::tenant::TenantRead;
 use super::{endpoints, keys};
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
-use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
+use crate::cloud::google::{Auth, BIGQUERY, Document, GoogleSettings, GoogleVariables};
 use crate::cloud::proxy::Proxy;
 use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
 use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::{Checked, Collector};
 use crate::keys::key::Key;
 use crate::keys::reader::{Context, Reader};
+use crate::keys::secret::Secret;
 use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -350,12 +351,6 @@ fn proxy(context: &mut Context) -> Checked<Proxy> {
         .map_err(|unusable| context.faults.report(unusable.variable, unusable.message))
 }
 
-fn unused_file(file: &str, auth: &str) -> String {
-    format!(
-        "\"{file}\" is only used if gcp.auth is \"service_account\" or \"workload_identity\", but gcp.auth is \"{auth}\"; change gcp.auth, or remove gcp.credentials_file"
-    )
-}
-
 /// Reads how to reach Google, except for the services in use, and the project that pays for queries.
 pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSettings>, Checked<Option<String>>) {
     #[derive(Clone, Copy, PartialEq)]
@@ -377,30 +372,57 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         ]),
     );
     let file = read.find("credentials_file", value::text);
+    let text = read.find("credentials", |value| match value {
+        Value::String(text) => Ok(text.clone()),
+        // Not quoted, because it is secret.
+        _ => Err("is not text; write the JSON of the file in single quotes".to_owned()),
+    });
     let project = read.find("project", value::text);
-    let auth = method.and_then(|method| match (method, file?) {
-        (Method::ServiceAccount, Some(file)) => Ok(Auth::ServiceAccountFile(file.into())),
-        (Method::WorkloadIdentity, Some(file)) => Ok(Auth::WorkloadIdentity(file.into())),
-        (Method::ServiceAccount, None) => Err(read.report(
+    let name = |method| match method {
+        Method::Adc => "adc",
+        Method::ServiceAccount => "service_account",
+        Method::WorkloadIdentity => "workload_identity",
+        Method::None => "none",
+    };
+    let document = match (file, text) {
+        (Ok(Some(_)), Ok(Some(_))) => {
+            Err(read.report("credentials", "gcp.credentials_file is set, too; remove one of the two"))
+        }
+        (Ok(Some(file)), Ok(None)) => Ok(Some(("credentials_file", Document::File(file.into())))),
+        (Ok(None), Ok(Some(text))) => Ok(Some(("credentials", Document::Text(Secret::new(text))))),
+        (Ok(None), Ok(None)) => Ok(None),
+        (Err(reported), _) | (_, Err(reported)) => Err(reported),
+    };
+    let auth = method.and_then(|method| match (method, document?) {
+        (Method::ServiceAccount, Some((_, document))) => Ok(Auth::ServiceAccount(document)),
+        (Method::WorkloadIdentity, Some((_, document))) => Ok(Auth::WorkloadIdentity(document)),
+        (Method::ServiceAccount | Method::WorkloadIdentity, None) => Err(read.report(
             "credentials_file",
-            "missing; gcp.auth = \"service_account\" needs the path of a key file",
+            format!(
+                "missing; gcp.auth = \"{}\" needs the path of a file here, or its text in gcp.credentials",
+                name(method)
+            ),
         )),
-        (Method::WorkloadIdentity, None) => Err(read.report(
-            "credentials_file",
-            "missing; gcp.auth = \"workload_identity\" needs the path of an external_account file",
+        (Method::Adc | Method::None, Some((key, _))) => Err(read.report(
+            key,
+            format!(
+                "only used if gcp.auth is \"service_account\" or \"workload_identity\", but gcp.auth is \"{}\"; \
+                 change gcp.auth, or remove gcp.{key}",
+                name(method)
+            ),
         )),
-        (Method::Adc, Some(file)) => Err(read.report("credentials_file", unused_file(&file, "adc"))),
-        (Method::None, Some(file)) => Err(read.report("credentials_file", unused_file(&file, "none"))),
         (Method::Adc, None) => Ok(Auth::ApplicationDefault),
         (Method::None, None) => Ok(Auth::None),
     });
     let endpoints: Checked<HashMap<_, _>> = endpoints::of_cloud(context, root, "gcp", &keys::GCP_ENDPOINTS);
     let proxy = proxy(context);
+    let variables = GoogleVariables::read(&context.env);
     let all = || {
         // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
         let endpoints = bigquery.into_iter().chain(endpoints?).collect();
-        Ok(GoogleSettings { endpoints, auth: auth?, proxy: proxy.clone()?, ..GoogleSettings::default() })
+        let (auth, proxy) = (auth?, proxy.clone()?);
+        Ok(GoogleSettings { endpoints, auth, proxy, variables, ..GoogleSettings::default() })
     };
     (all(), project)
 }

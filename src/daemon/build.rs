@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cloud::Clients;
-use crate::cloud::account::Account;
+use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
@@ -62,7 +62,7 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
             }
             known.insert(key, all.len());
             let settings = inject::Settings {
-                log_group: log_group.clone(),
+                log_group: account::log_group_name(log_group).to_owned(),
                 log_stream: tenant.log_stream.clone(),
                 retry: Retry::default(),
                 attempt_timeout: Duration::from_secs(5),

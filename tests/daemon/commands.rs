@@ -137,6 +137,54 @@ async fn check_ends_when_a_service_hangs() {
     assert!(printed.contains("no answer within 5 s"), "{printed}");
 }
 
+/// The variable that holds the text of a configuration.
+fn as_text(config: &std::path::Path) -> (String, String) {
+    ("TRACEPROBE_CONFIG_TEXT".to_owned(), std::fs::read_to_string(config).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_may_be_a_text_in_the_environment() {
+    let stand = Stand::brisk(1).await;
+    let environment = [variables(&[]), vec![as_text(&stand.config())]].concat();
+    let output = program(&["check", "--offline"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("configuration: 1 tenants"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_beside_a_text_is_a_fault() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let environment = [variables(&[]), vec![as_text(&config)]].concat();
+    for command in ["run", "check", "rules"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let printed = stderr(&output);
+        assert!(printed.contains("TRACEPROBE_CONFIG_TEXT: is set, and "), "{printed}");
+        assert!(printed.contains("set only one of them"), "{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_asks_where_the_daemon_listens() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[]).await;
+    let address = daemon.address().trim_start_matches("http://").to_owned();
+    let text = ("TRACEPROBE_CONFIG_TEXT".to_owned(), format!("[probe]\nlisten = \"{address}\"\n"));
+    for environment in [variables(&[("PROBE_LISTEN", &address)]), vec![text]] {
+        let output = program(&["healthcheck"], &environment).await;
+        assert_eq!(output.status.code(), Some(0), "{environment:?}: {output:?}");
+    }
+    daemon.terminate(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_variable_of_the_health_check_does_not_stop_the_daemon() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("HEALTHCHECK_ADDRESS", "127.0.0.1:9464")]).await;
+    daemon.terminate(SOON).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_health_check_fails_when_the_daemon_is_down() {
     let stand = Stand::brisk(1).await;

@@ -21,6 +21,7 @@ mod outcomes;
 mod output;
 mod proxies;
 mod service_quirks;
+mod sessions;
 mod stopping;
 mod tables;
 

@@ -174,10 +174,10 @@ async fn every_service_is_reached_through_the_proxy_and_the_containers_credentia
     assert_eq!(
         hosts,
         [
-            "TLS accounts.google.com:443",
             "TLS bigquery.googleapis.com:443",
             "TLS kinesis.eu-central-1.amazonaws.com:443",
             "TLS logs.eu-central-1.amazonaws.com:443",
+            "TLS oauth2.googleapis.com:443",
             "TLS sre-archive.s3.eu-central-1.amazonaws.com:443",
             "TLS storage.googleapis.com:443",
             "TLS sts.eu-central-1.amazonaws.com:443",
@@ -200,8 +200,8 @@ async fn hosts_of_no_proxy_are_reached_directly() {
     assert_eq!(
         hosts,
         [
-            "TLS accounts.google.com:443",
             "TLS bigquery.googleapis.com:443",
+            "TLS oauth2.googleapis.com:443",
             "TLS sre-archive.s3.eu-central-1.amazonaws.com:443",
             "TLS sts.eu-central-1.amazonaws.com:443",
             "TLS sts.googleapis.com:443",

@@ -1,27 +1,25 @@
 //! Access tokens for Google services, from the configured credentials.
 //!
-//! One token serves all services: it is requested with the scopes of all services in use. Every token fetch
-//! has a timeout, because the token client has none of its own and could hang forever.
+//! One token serves all services: it is requested with the scopes of all services in use. It is fetched again shortly
+//! before it expires. If that fails, the present one is used for as long as it is good, so that an outage of the token
+//! server is not one of the services. Every fetch has a timeout, because a call waits for it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gcp_bigquery_client::yup_oauth2;
-use tokio::sync::Mutex;
-use yup_oauth2::authenticator::{
-    ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsTypes,
-};
-use yup_oauth2::authorized_user::AuthorizedUserSecret;
+use tokio::time::Instant;
 
+use super::GoogleSettings;
+use super::credentials::{Credentials, Document};
 use super::error::GoogleError;
-use super::federation::Federation;
-use super::token_client::{TokenAuthenticator, token_client};
-use super::{GoogleSettings, check_token_url};
-use crate::cloud::failure::causes;
-use crate::cloud::proxy::Proxy;
+use super::token_server::Grant;
 use crate::cloud::renewal::{Begin, Renewal};
+
+/// A token is fetched again when it expires in less than this. The metadata server hands out the same token until about
+/// 4 minutes before it expires (google-auth-library-python, REFRESH_THRESHOLD).
+const RENEW_BEFORE: Duration = Duration::from_secs(225);
+/// Time between two attempts to replace a token that is still good.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,192 +28,244 @@ pub enum Auth {
     /// server.
     #[default]
     ApplicationDefault,
-    /// A credentials file: a service account key or authorized-user credentials.
-    ServiceAccountFile(PathBuf),
-    /// Our AWS identity, which Google trusts according to this `external_account` file (not a secret).
-    WorkloadIdentity(PathBuf),
+    /// A service account key, or the login of a person.
+    ServiceAccount(Document),
+    /// Our AWS identity, or another that Google trusts, according to this `external_account` document.
+    WorkloadIdentity(Document),
     /// No token, for emulators.
     None,
 }
 
-/// Whether a cached token may be returned.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cache {
-    Use,
-    Skip,
-}
-
-/// Fetches tokens and caches them until shortly before they expire.
+/// Fetches tokens and caches them until shortly before they expire. Clones share the cache.
 #[derive(Clone)]
 pub(super) struct TokenProvider {
-    source: TokenSource,
+    /// `None` if calls need no token.
+    credentials: Option<Arc<Credentials>>,
     scopes: Arc<[&'static str]>,
+    http: reqwest::Client,
     timeout: Duration,
-    refusal: Arc<Refusal>,
+    cache: Arc<Cache>,
 }
 
-/// Whether the cached token was refused, although it has not expired.
 #[derive(Default)]
-struct Refusal {
-    renewal: Renewal,
-    /// Set until a new token was fetched.
-    stale: AtomicBool,
+struct Cache {
+    // A mutex, because calls come from any thread; held to copy a token.
+    token: Mutex<Option<Cached>>,
     // A tokio mutex, held while a token is fetched, so that concurrent callers share one fetch.
-    fetching: Mutex<()>,
+    fetching: tokio::sync::Mutex<()>,
+    renewal: Renewal,
 }
 
-/// Where a token comes from. The variants follow [`Auth`]; both kinds of file and the metadata server are
-/// behind the crate's authenticator.
-#[derive(Clone)]
-enum TokenSource {
-    None,
-    Authenticator(TokenAuthenticator),
-    Federation(Arc<Federation>),
+struct Cached {
+    token: String,
+    /// From then on, it is to be replaced.
+    renew_at: Instant,
+    /// From then on, it is not valid.
+    until: Instant,
+    /// Whether the log says that it cannot be replaced.
+    is_told: bool,
 }
 
 impl TokenProvider {
-    /// Returns a provider of tokens that are valid for all of `scopes`.
-    pub(super) async fn new(
+    /// Returns a provider of tokens that are valid for all scopes of the services in use.
+    pub(super) fn new(
         settings: &GoogleSettings,
-        scopes: Arc<[&'static str]>,
-        http: &reqwest::Client,
-    ) -> Result<Self, GoogleError> {
-        let source = match &settings.auth {
-            Auth::None => TokenSource::None,
-            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path, settings).await?),
-            Auth::WorkloadIdentity(path) => {
-                let federation =
-                    Federation::new(path, settings.aws.clone(), scopes.clone(), http.clone()).await?;
-                TokenSource::Federation(Arc::new(federation))
-            }
-            Auth::ApplicationDefault => {
-                TokenSource::Authenticator(match application_default_credentials_file() {
-                    Some(path) => from_file(&path, settings).await?,
-                    None => from_metadata_server().await?,
-                })
-            }
-        };
-        Ok(Self { source, scopes, timeout: settings.timeouts.token, refusal: Arc::default() })
+        credentials: Option<Credentials>,
+        http: reqwest::Client,
+    ) -> Self {
+        Self {
+            credentials: credentials.map(Arc::new),
+            scopes: settings.services.iter().map(|service| service.scope).collect(),
+            http,
+            timeout: settings.timeouts.token,
+            cache: Arc::default(),
+        }
     }
 
     /// Returns a valid token, cached or fetched; `None` if no token is needed.
     pub(super) async fn get(&self) -> Result<Option<String>, GoogleError> {
-        tokio::time::timeout(self.timeout, self.fetch())
-            .await
-            .map_err(|_| GoogleError::TokenTimedOut(self.timeout))?
+        let Some(credentials) = &self.credentials else { return Ok(None) };
+        if let Some(token) = self.cache.fresh() {
+            return Ok(Some(token));
+        }
+        let error = match tokio::time::timeout(self.timeout, self.fetch(credentials)).await {
+            Ok(Ok(token)) => return Ok(Some(token)),
+            Ok(Err(error)) => error,
+            Err(_) => GoogleError::TokenTimedOut(self.timeout),
+        };
+        self.cache.keep(&error).map(Some).ok_or(error)
     }
 
-    /// Notes that a service refused the token. The next call fetches a new one: at once, then at most once a minute.
+    /// Drops a token that a service refused. The next call fetches a new one: at once, then at most once a minute.
     pub(super) fn refused(&self) {
-        let Some(begin) = self.refusal.renewal.begin() else { return };
+        let Some(begin) = self.cache.renewal.begin() else { return };
         if begin == Begin::First {
             tracing::warn!("the Google access token was refused; a new one is fetched");
         }
-        self.refusal.stale.store(true, Ordering::Relaxed);
+        *self.cache.token() = None;
     }
 
-    async fn fetch(&self) -> Result<Option<String>, GoogleError> {
-        let stale = || self.refusal.stale.load(Ordering::Relaxed);
-        if stale() {
-            let _fetching = self.refusal.fetching.lock().await;
-            if stale() {
-                let token = self.token(Cache::Skip).await?;
-                self.refusal.stale.store(false, Ordering::Relaxed);
-                return Ok(token);
-            }
-        }
-        self.token(Cache::Use).await
-    }
-
-    async fn token(&self, cache: Cache) -> Result<Option<String>, GoogleError> {
-        let authenticator = match &self.source {
-            TokenSource::None => return Ok(None),
-            TokenSource::Federation(federation) => return federation.token(cache).await.map(Some),
-            TokenSource::Authenticator(authenticator) => authenticator,
+    async fn fetch(&self, credentials: &Credentials) -> Result<String, GoogleError> {
+        let _fetching = match self.cache.fetching.try_lock() {
+            Ok(fetching) => fetching,
+            Err(_) => match self.cache.good() {
+                // Somebody else is fetching already, and nobody has to wait for it.
+                Some(token) => return Ok(token),
+                None => self.cache.fetching.lock().await,
+            },
         };
-        let token = match cache {
-            Cache::Use => authenticator.token(&self.scopes).await,
-            Cache::Skip => authenticator.force_refreshed_token(&self.scopes).await,
-        };
-        let token = token.map_err(|error| match &error {
-            yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
-            other => GoogleError::TokenFetchFailed(causes(other)),
-        })?;
-        let token = token.token().ok_or_else(|| {
-            GoogleError::TokenFetchFailed("the token server's response contains no token".to_owned())
-        })?;
-        Ok(Some(token.to_owned()))
+        if let Some(token) = self.cache.fresh() {
+            return Ok(token);
+        }
+        let requested = Instant::now();
+        let Grant { token, lasts } = credentials.fetch(&self.http, &self.scopes).await?;
+        let until = requested + lasts;
+        // A token that lasts minutes only is not fetched for each call.
+        let renew_at = until - RENEW_BEFORE.min(lasts / 4);
+        *self.cache.token() = Some(Cached { token: token.clone(), renew_at, until, is_told: false });
+        Ok(token)
     }
 }
 
-/// Returns the file with the application default credentials, if there is one.
-fn application_default_credentials_file() -> Option<PathBuf> {
-    let from_variable = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
-    from_variable.or_else(|| {
-        let home = std::env::var_os("HOME")?;
-        let file = Path::new(&home).join(".config/gcloud/application_default_credentials.json");
-        file.exists().then_some(file)
-    })
-}
+impl Cache {
+    fn token(&self) -> MutexGuard<'_, Option<Cached>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-async fn from_file(path: &Path, settings: &GoogleSettings) -> Result<TokenAuthenticator, GoogleError> {
-    // Error messages never quote the file's content, because it is secret.
-    let unusable = |reason: String| GoogleError::Credentials(format!("{}: {reason}", path.display()));
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
-    let client = token_client(&settings.proxy).map_err(|error| unusable(error.to_string()))?;
-    let authenticator = match json.get("type").and_then(serde_json::Value::as_str) {
-        Some("service_account") | None => {
-            let key = yup_oauth2::parse_service_account_key(&text)
-                .map_err(|error| unusable(format!("not a service account key: {error}")))?;
-            check_token_url(&key.token_uri).map_err(&unusable)?;
-            yup_oauth2::ServiceAccountAuthenticator::with_client(key, client).build().await
-        }
-        Some("authorized_user") => {
-            let secret: AuthorizedUserSecret = serde_json::from_value(json)
-                .map_err(|error| unusable(format!("not authorized-user credentials: {error}")))?;
-            yup_oauth2::authenticator::AuthorizedUserAuthenticator::with_client(secret, client).build().await
-        }
-        Some(other) => {
-            return Err(unusable(format!(
-                "credentials of type `{other}` cannot be used with this auth method; use a service account key, or auth = \"workload_identity\""
-            )));
-        }
-    };
-    authenticator.map_err(|error| unusable(error.to_string()))
-}
+    /// Returns the token unless it is to be replaced.
+    fn fresh(&self) -> Option<String> {
+        let now = Instant::now();
+        self.token().as_ref().filter(|cached| now < cached.renew_at).map(|cached| cached.token.clone())
+    }
 
-async fn from_metadata_server() -> Result<TokenAuthenticator, GoogleError> {
-    let unusable = |error: std::io::Error| GoogleError::Credentials(error.to_string());
-    let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
-    // Never through a proxy: the server is on the machine itself.
-    let client = token_client(&Proxy::default()).map_err(unusable)?;
-    let found = ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await;
-    let authenticator = match found {
-        ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
-        ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
-    };
-    authenticator.map_err(unusable)
+    /// Returns the token if it is valid.
+    fn good(&self) -> Option<String> {
+        let now = Instant::now();
+        self.token().as_ref().filter(|cached| now < cached.until).map(|cached| cached.token.clone())
+    }
+
+    /// Returns the token if it is still valid, although it could not be replaced. The next attempt comes later.
+    fn keep(&self, error: &GoogleError) -> Option<String> {
+        let now = Instant::now();
+        let mut token = self.token();
+        let cached = token.as_mut().filter(|cached| now < cached.until)?;
+        if !cached.is_told {
+            let left_seconds = (cached.until - now).as_secs();
+            tracing::warn!(
+                left_seconds,
+                %error,
+                "cannot renew the Google access token; the present one is used until it expires"
+            );
+        }
+        cached.is_told = true;
+        cached.renew_at = now + RETRY_AFTER;
+        Some(cached.token.clone())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::extract::State;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::{IntoResponse as _, Response};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use serde_json::json;
+
     use super::*;
     use crate::cloud::calls::Calls;
-    use crate::cloud::google::Google;
+    use crate::cloud::google::{BIGQUERY, Google, GoogleVariables, Request};
+
+    /// What a metadata server does after its first token.
+    #[derive(Clone, Copy, PartialEq)]
+    enum After {
+        Fails,
+        Issues,
+    }
+
+    type Issued = (Arc<AtomicUsize>, After);
+
+    async fn server(after: After) -> (String, Arc<AtomicUsize>) {
+        crate::cloud::install_tls();
+        let issued = Arc::new(AtomicUsize::new(0));
+        let token = async |State((issued, after)): State<Issued>| -> Response {
+            let number = issued.fetch_add(1, Ordering::Relaxed) + 1;
+            if number > 1 && after == After::Fails {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            }
+            Json(json!({"access_token": format!("token-{number}"), "expires_in": 3600})).into_response()
+        };
+        let service = async |headers: HeaderMap| {
+            let revoked = headers["authorization"] == "Bearer token-1";
+            if revoked { StatusCode::UNAUTHORIZED } else { StatusCode::OK }
+        };
+        let path = "/computeMetadata/v1/instance/service-accounts/default/token";
+        let app = Router::new().route(path, get(token)).route("/x", get(service));
+        let app = app.with_state((issued.clone(), after));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (host, issued)
+    }
+
+    async fn google(host: &str) -> Google {
+        let settings = GoogleSettings {
+            services: vec![BIGQUERY],
+            endpoints: [(BIGQUERY.name, format!("http://{host}"))].into(),
+            variables: GoogleVariables { metadata_host: Some(host.to_owned()), ..GoogleVariables::default() },
+            ..GoogleSettings::default()
+        };
+        Google::new(&settings, Calls::default()).await.unwrap()
+    }
+
+    /// Lets the cached token be due, and valid for this much longer.
+    fn make_due(tokens: &TokenProvider, left: Duration) {
+        let mut cached = tokens.cache.token();
+        let cached = cached.as_mut().unwrap();
+        cached.renew_at = Instant::now();
+        cached.until = Instant::now() + left;
+    }
 
     #[tokio::test]
-    async fn unusable_credentials_are_named_but_never_shown() {
-        let path =
-            std::env::temp_dir().join(format!("traceprobe-credentials-{:016x}.json", fastrand::u64(..)));
-        std::fs::write(&path, r#"{"type": "external_account", "private_key": "hush"}"#).unwrap();
-        let settings =
-            GoogleSettings { auth: Auth::ServiceAccountFile(path.clone()), ..GoogleSettings::default() };
-        let error = Google::new(&settings, Calls::default()).await.unwrap_err();
-        std::fs::remove_file(&path).unwrap();
-        let text = error.to_string();
-        assert!(text.contains("`external_account`") && text.contains("traceprobe-credentials"));
-        assert!(!text.contains("hush"), "{text}");
+    async fn a_token_that_cannot_be_renewed_is_used_for_as_long_as_it_is_good() {
+        let (host, issued) = server(After::Fails).await;
+        let tokens = google(&host).await.tokens;
+        assert_eq!(tokens.get().await.unwrap().as_deref(), Some("token-1"));
+        make_due(&tokens, Duration::from_mins(3));
+        for _ in 0..3 {
+            assert_eq!(tokens.get().await.unwrap().as_deref(), Some("token-1"));
+        }
+        assert_eq!(issued.load(Ordering::Relaxed), 2, "the next attempt comes later");
+        make_due(&tokens, Duration::ZERO);
+        assert!(matches!(tokens.get().await, Err(GoogleError::TokenFetchFailed(_))));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_good_is_not_kept_waiting_by_another_callers_fetch() {
+        let (host, issued) = server(After::Issues).await;
+        let tokens = google(&host).await.tokens;
+        tokens.get().await.unwrap();
+        make_due(&tokens, Duration::from_mins(3));
+        let fetching = tokens.cache.fetching.lock().await;
+        assert_eq!(tokens.get().await.unwrap().as_deref(), Some("token-1"));
+        drop(fetching);
+        assert_eq!(tokens.get().await.unwrap().as_deref(), Some("token-2"));
+        assert_eq!(issued.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_refused_is_replaced_by_the_next_call() {
+        let (host, issued) = server(After::Issues).await;
+        let google = google(&host).await;
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let answer = google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await;
+            statuses.push(answer.map_or_else(|failure| failure.status, |answer| Some(answer.status)));
+        }
+        assert_eq!(statuses, [Some(401), Some(200), Some(200)]);
+        assert_eq!(issued.load(Ordering::Relaxed), 2);
     }
 }

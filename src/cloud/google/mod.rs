@@ -5,11 +5,19 @@
 //! followed, because these APIs send none and a token must not go elsewhere. Nothing is decompressed, because
 //! the bytes of an object are needed as they are stored.
 
+mod aws_identity;
 mod bigquery;
+mod credentials;
 mod error;
-mod federation;
+mod external_account;
+mod fields;
 mod identity;
-mod token_client;
+mod impersonation;
+mod metadata_server;
+mod refresh_token;
+mod service_account;
+mod token_server;
+mod variables;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,17 +33,23 @@ use super::calls::{CallResult, Calls};
 use super::failure::{Effect, Failure, causes};
 use super::proxy::Proxy;
 use crate::domain::sighting::FailureKind;
+use credentials::{DEFAULT_UNIVERSE, Found};
 use identity::TokenProvider;
 
 pub use bigquery::BIGQUERY;
+pub use credentials::Document;
 pub use error::GoogleError;
 pub use identity::Auth;
+pub use variables::GoogleVariables;
 
 /// Largest response that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
 /// Longest time that a streamed response may take from the first byte to the last.
 const MAX_STREAM: Duration = Duration::from_hours(1);
+
+/// Names the project whose quota a call is counted against (Google Cloud APIs, system parameters).
+const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 
 /// A Google API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +75,9 @@ pub struct GoogleSettings {
     pub auth: Auth,
     /// Time limits of every call.
     pub timeouts: GoogleTimeouts,
-    /// Our AWS identity; needed only for [`Auth::WorkloadIdentity`].
+    /// What the environment says.
+    pub variables: GoogleVariables,
+    /// Our AWS identity; needed only for credentials that rest on it.
     pub aws: Option<SdkConfig>,
     /// How calls leave.
     pub proxy: Proxy,
@@ -213,17 +229,31 @@ impl Google {
     /// [`GoogleError::Credentials`] if the file cannot be read or its type is not supported.
     pub async fn new(settings: &GoogleSettings, calls: Calls) -> Result<Self, GoogleError> {
         super::install_tls();
+        let Found { credentials, quota_project, universe } = credentials::find(settings).await?;
+        let mut headers = HeaderMap::new();
+        if let Some(project) = quota_project {
+            let value = HeaderValue::try_from(&project).map_err(|_| {
+                GoogleError::Credentials(format!(
+                    "their quota project {project:?} is not the id of a project"
+                ))
+            })?;
+            headers.insert(QUOTA_PROJECT, value);
+        }
         // No token leaves unencrypted. An emulator's endpoint is configured as http.
-        let http = client(settings, settings.endpoints.values().all(|url| is_https(url)))?;
+        let https_only = settings.endpoints.values().all(|url| is_https(url));
+        let http = client(settings, https_only, headers)?;
         // `check_token_url` has seen its URLs, and may have found one on this machine.
-        let token_http = client(settings, false)?;
-        let endpoints = settings.endpoints.iter();
-        let endpoints = endpoints.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned())).collect();
-        let scopes = settings.services.iter().map(|service| service.scope).collect();
+        let token_http = client(settings, false, HeaderMap::new())?;
+        let of_universe = settings
+            .services
+            .iter()
+            .map(|service| (service.name, service.base_url.replace(DEFAULT_UNIVERSE, &universe)));
+        let configured = settings.endpoints.iter();
+        let configured = configured.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned()));
         Ok(Self {
-            endpoints: Arc::new(endpoints),
+            endpoints: Arc::new(of_universe.chain(configured).collect()),
             timeouts: settings.timeouts,
-            tokens: TokenProvider::new(settings, scopes, &token_http).await?,
+            tokens: TokenProvider::new(settings, credentials, token_http),
             http,
             calls,
         })
@@ -395,13 +425,18 @@ async fn whole(service: &'static str, mut response: reqwest::Response) -> Result
 }
 
 /// Builds an HTTP client that follows no redirects.
-fn client(settings: &GoogleSettings, https_only: bool) -> Result<reqwest::Client, GoogleError> {
+fn client(
+    settings: &GoogleSettings,
+    https_only: bool,
+    headers: HeaderMap,
+) -> Result<reqwest::Client, GoogleError> {
     let client = settings.proxy.of_client(reqwest::Client::builder()).and_then(|client| {
         client
             .connect_timeout(settings.timeouts.connect)
             .timeout(settings.timeouts.request)
             .redirect(reqwest::redirect::Policy::none())
             .https_only(https_only)
+            .default_headers(headers)
             // Off by default, but another crate in the tree may enable the features.
             .no_gzip()
             .no_brotli()
@@ -415,21 +450,6 @@ fn client(settings: &GoogleSettings, https_only: bool) -> Result<reqwest::Client
 /// Whether a URL is encrypted. Schemes are case-insensitive (RFC 3986, section 3.1).
 fn is_https(url: &str) -> bool {
     url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
-}
-
-/// Checks the URL of a token server: our identity and its tokens go there, so it must be https, except on this
-/// machine. The metadata server, whose address is fixed and plain http, does not come here.
-fn check_token_url(url: &str) -> Result<(), String> {
-    let parsed =
-        reqwest::Url::parse(url).map_err(|_| "it names a token server that is not a URL".to_owned())?;
-    let host = parsed.host_str().unwrap_or_default();
-    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    if is_https(url) || host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
-        return Ok(());
-    }
-    Err(format!(
-        "its token server on {host} is not reached over https, so a token would be sent in the clear"
-    ))
 }
 
 /// Percent-encodes all characters except the unreserved ones of RFC 3986.
@@ -446,199 +466,4 @@ fn percent_encoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::oneshot;
-
-    use super::*;
-
-    const STORAGE: Service = Service {
-        name: "gcs",
-        title: "Cloud Storage",
-        base_url: "https://storage.googleapis.com",
-        scope: "https://www.googleapis.com/auth/devstorage.read_only",
-    };
-
-    /// Starts a server that reads one request and then calls `reply`. Returns its address and the request.
-    async fn server<F>(
-        reply: impl FnOnce(TcpStream) -> F + Send + 'static,
-    ) -> (String, oneshot::Receiver<String>)
-    where
-        F: Future<Output = ()> + Send,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (send_request, request) = oneshot::channel();
-        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
-        tokio::spawn(async move {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let mut buffer = vec![0; 4_096];
-            let read = connection.read(&mut buffer).await.unwrap_or(0);
-            let _ = send_request.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
-            reply(connection).await;
-        });
-        (format!("http://{address}/v2/"), request)
-    }
-
-    async fn answers(reply: &'static str) -> (String, oneshot::Receiver<String>) {
-        server(async move |mut connection| connection.write_all(reply.as_bytes()).await.unwrap()).await
-    }
-
-    async fn holds(_connection: TcpStream) {
-        std::future::pending().await
-    }
-
-    async fn google(endpoint: String) -> Google {
-        let settings = GoogleSettings {
-            services: vec![BIGQUERY, STORAGE],
-            endpoints: [("bigquery", endpoint.clone()), ("gcs", endpoint)].into(),
-            auth: Auth::None,
-            timeouts: GoogleTimeouts {
-                request: Duration::from_millis(500),
-                idle: Duration::from_millis(500),
-                ..GoogleTimeouts::default()
-            },
-            aws: None,
-            proxy: Proxy::default(),
-        };
-        Google::new(&settings, Calls::default()).await.unwrap()
-    }
-
-    async fn get(google: &Google) -> Result<Answer, Failure> {
-        google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await
-    }
-
-    fn object() -> Request<'static> {
-        let path = path_of(["b", "transit", "o", "2026/11/a b.gz"]);
-        Request::get(&STORAGE, "objects.get", path)
-            .query([("alt", "media".to_owned())])
-            .header(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
-    }
-
-    #[tokio::test]
-    async fn an_error_answer_keeps_its_status_retry_after_and_text() {
-        let reply =
-            "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
-        let google = google(answers(reply).await.0).await;
-        let failure = get(&google).await.unwrap_err();
-        assert_eq!(
-            (failure.status, failure.retry_after, failure.effect),
-            (Some(503), Some(Duration::from_secs(4)), Effect::Refused)
-        );
-        assert_eq!(failure.text, "HTTP 503 from 127.0.0.1 without an error code: busy");
-        let failed = CallResult::Failed(FailureKind::Error);
-        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
-    }
-
-    #[tokio::test]
-    async fn a_silent_server_and_a_closed_port_are_different_failures() {
-        let silent = google(server(holds).await.0).await;
-        let error = get(&silent).await.unwrap_err();
-        assert_eq!((error.kind, error.effect), (FailureKind::Timeout, Effect::Unknown), "{error:?}");
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
-        assert_eq!((error.kind, error.effect), (FailureKind::Unreachable, Effect::NotSent));
-        let text = error.text;
-        assert!(text.contains("refused") && text.starts_with("cannot reach Cloud Storage"), "{text}");
-    }
-
-    #[test]
-    fn tokens_are_exchanged_over_https_only_except_on_this_machine() {
-        for url in
-            ["https://sts.googleapis.com/v1/token", "HTTPS://sts", "http://127.0.0.1:1/x", "http://[::1]:1/x"]
-        {
-            assert_eq!(check_token_url(url), Ok(()), "{url}");
-        }
-        for url in ["http://sts.googleapis.com/v1/token", "http://127.0.0.1.example/", "ftp://x", "sts"] {
-            assert!(check_token_url(url).is_err(), "{url}");
-        }
-    }
-
-    #[tokio::test]
-    async fn without_an_endpoint_of_http_nothing_is_sent_over_http() {
-        let (endpoint, mut request) = answers("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        let service = Service { base_url: Box::leak(endpoint.into_boxed_str()), ..STORAGE };
-        let settings =
-            GoogleSettings { services: vec![service], auth: Auth::None, ..GoogleSettings::default() };
-        let google = Google::new(&settings, Calls::default()).await.unwrap();
-        let failure = google.send(Request::get(&service, "objects.list", "/x")).await.unwrap_err();
-        assert_eq!(failure.effect, Effect::NotSent, "{failure:?}");
-        assert!(request.try_recv().is_err());
-    }
-
-    #[tokio::test]
-    async fn the_secrets_of_an_endpoint_are_not_in_its_errors() {
-        let google = google("http://user:hush@127.0.0.1:1/v2?key=hush".to_owned()).await;
-        let failure = get(&google).await.unwrap_err();
-        assert!(failure.text.contains("127.0.0.1:1") && !failure.text.contains("hush"), "{}", failure.text);
-    }
-
-    #[tokio::test]
-    async fn a_redirect_is_not_followed() {
-        let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
-        let failure = get(&google(answers(reply).await.0).await).await.unwrap_err();
-        assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Error));
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_cannot_be_parsed_is_a_failed_call() {
-        let google = google(answers("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
-        let request = Request::get(&BIGQUERY, "tables.get", "/x");
-        let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
-        assert_eq!(read.unwrap_err().kind, FailureKind::Garbled);
-        let failed = CallResult::Failed(FailureKind::Garbled);
-        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
-    }
-
-    #[tokio::test]
-    async fn an_object_is_streamed_as_stored_and_its_name_is_encoded() {
-        let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnot gzip";
-        let (endpoint, request) = answers(reply).await;
-        let google = google(endpoint).await;
-        let mut stream = google.open(object()).await.unwrap();
-        assert_eq!(
-            (stream.status, &stream.headers["content-encoding"]),
-            (200, &HeaderValue::from_static("gzip"))
-        );
-        let mut body = Vec::new();
-        while let Some(chunk) = stream.chunk().await.unwrap() {
-            body.extend_from_slice(&chunk);
-        }
-        assert_eq!(body, b"not gzip");
-        let request = request.await.unwrap();
-        assert!(
-            request.starts_with("GET /v2/b/transit/o/2026%2F11%2Fa%20b.gz?alt=media HTTP/1.1"),
-            "{request}"
-        );
-        assert!(request.contains("accept-encoding: gzip\r\n"), "{request}");
-        assert_eq!(google.calls().snapshot(), [("gcs", "objects.get".to_owned(), CallResult::Ok, 1)]);
-    }
-
-    #[tokio::test]
-    async fn a_stream_may_take_longer_than_a_call_but_must_not_stall() {
-        let (endpoint, _request) = server(async |mut connection: TcpStream| {
-            let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
-            connection.write_all(head.as_bytes()).await.unwrap();
-            for _ in 0..7 {
-                connection.write_all(b"x").await.unwrap();
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            std::future::pending().await
-        })
-        .await;
-        let google = google(endpoint).await;
-        let mut stream = google.open(object()).await.unwrap();
-        let mut bytes = 0;
-        let error = loop {
-            match stream.chunk().await {
-                Ok(chunk) => bytes += chunk.unwrap().len(),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(bytes, 7);
-        assert_eq!(error.kind, FailureKind::Timeout, "{error:?}");
-    }
-}
+mod tests;

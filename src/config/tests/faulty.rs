@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 106] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 107] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -106,10 +106,11 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 106] = [
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),
     (
         "[gcp]",
-        "[gcp]\ncredentials_file = \"x\"",
-        "gcp.credentials_file:",
-        "\"x\" is only used if gcp.auth is",
+        "[gcp]\nauth = \"service_account\"\ncredentials_file = \"x\"\ncredentials = \"{}\"",
+        "gcp.credentials:",
+        "gcp.credentials_file is set, too",
     ),
+    ("[gcp]", "[gcp]\ncredentials_file = \"x\"", "gcp.credentials_file:", "only used if gcp.auth is"),
     (
         "[gcp]",
         "[conditions]\nmissing_problem = \"3 or 5%\"\n[gcp]",

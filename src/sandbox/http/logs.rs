@@ -34,11 +34,13 @@ fn str_field<'a>(body: &'a Value, key: &str) -> &'a str {
     body.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Returns the name of the log group that a request names. Some operations also accept an ARN.
+/// Returns the name of the log group that a request names. Only an identifier may be an ARN.
 fn group_name(body: &Value) -> String {
     let identifier = str_field(body, "logGroupIdentifier");
-    let name = if identifier.is_empty() { str_field(body, "logGroupName") } else { identifier };
-    name.split(":log-group:").last().unwrap_or_default().trim_end_matches(":*").to_owned()
+    if identifier.is_empty() {
+        return str_field(body, "logGroupName").to_owned();
+    }
+    identifier.split(":log-group:").last().unwrap_or_default().trim_end_matches(":*").to_owned()
 }
 
 /// Identifies the operation, the log group and its tenant.
@@ -88,6 +90,16 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
     if group.account != call.account {
         let message = format!(
             "User: arn:aws:sts::{}:assumed-role/sandbox/session is not authorized to perform: logs:{operation} on resource: {}",
+            call.account,
+            arn(group)
+        );
+        return bad_request("AccessDeniedException", &message);
+    }
+    if world.tenants[tenant_index].sessions.is_revoked(&call.key) {
+        // A role's sessions are revoked by a policy that denies them everything (IAM user guide, "Revoke IAM role
+        // temporary security credentials").
+        let message = format!(
+            "User: arn:aws:sts::{}:assumed-role/sandbox/session is not authorized to perform: logs:{operation} on resource: {} with an explicit deny in an identity-based policy",
             call.account,
             arn(group)
         );

@@ -139,10 +139,12 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count.
+        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count. A probe of another name
+        // counts for itself.
+        let ours = self.settings.instance;
         let is_shared = !self.settings.is_kept
             && trace.planned_at < self.began + self.settings.hand_over
-            && !trace.other_senders().is_empty();
+            && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
         let adopted = trace.origin == Origin::Adopted || is_shared;
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }

@@ -71,17 +71,43 @@ fn an_overdue_canary_that_is_handed_over_is_closed_in_the_histogram() {
 }
 
 #[test]
-fn a_slot_that_a_predecessor_sent_too_is_counted_by_it_and_delivered_by_whichever_copy_is_first() {
+fn a_slot_that_a_predecessor_sent_too_is_counted_by_it() {
     let mut w = unkept();
     w.put(own(1, t(10)));
     show(&mut w, STREAM, 11, by("me", 900, own(1, t(10))), "theirs");
-    show(&mut w, TABLE, 14, by("me", 900, own(1, t(10))), "theirs");
+    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
     assert_eq!(ended(&w), [(Outcome::Delivered, true)]);
-    let latency = w.events.iter().find_map(|event| match event {
-        Event::EndToEnd { latency, .. } => Some(*latency),
-        _ => None,
-    });
-    assert!(latency.is_some_and(|latency| latency.abs_diff(s(4)) < s(1)), "{latency:?}");
+}
+
+#[test]
+fn a_probe_of_another_name_counts_its_slots_and_we_count_ours() {
+    let mut w = unkept();
+    w.put(own(1, t(10)));
+    show(&mut w, STREAM, 11, by("another", 900, own(1, t(10))), "theirs");
+    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
+    assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
+}
+
+#[test]
+fn a_copy_of_another_process_is_no_arrival_of_ours_and_hides_no_loss() {
+    let mut w = unkept();
+    w.put(own(1, t(0)));
+    for (stage, at) in [(STREAM, 1), (TRANSIT, 2), (TABLE, 4)] {
+        show(&mut w, stage, at, by("me", 900, own(1, t(0))), "theirs");
+    }
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    assert_eq!(ended(&w), [(Outcome::Lost(HopRange::one(STREAM)), true)]);
+}
+
+#[test]
+fn a_late_copy_of_ours_is_timed_by_itself_although_theirs_was_there_before() {
+    let mut w = unkept();
+    w.put(own(1, t(0)));
+    show(&mut w, STREAM, 1, by("me", 900, own(1, t(0))), "theirs");
+    show(&mut w, STREAM, 9, own(1, t(0)), "ours");
+    assert!(w.arrival(own(1, t(0)), STREAM).earliest > t(8));
+    let locator = &w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).copies[0].locator;
+    assert_eq!(locator.as_str(), "ours");
 }
 
 #[test]
@@ -89,7 +115,8 @@ fn a_slot_that_a_predecessor_sent_too_is_counted_here_if_a_store_is_kept() {
     let mut w = unkept();
     w.tracker.settings.is_kept = true;
     w.put(own(1, t(10)));
-    show(&mut w, TABLE, 14, by("me", 900, own(1, t(10))), "theirs");
+    show(&mut w, STREAM, 11, by("me", 900, own(1, t(10))), "theirs");
+    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
     assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
 }
 
@@ -103,19 +130,20 @@ fn a_process_that_has_run_for_long_counts_the_slots_that_its_successor_sends_too
 }
 
 #[test]
-fn copies_of_several_senders_are_no_duplicates_and_two_of_one_sender_are() {
+fn copies_of_other_senders_are_no_duplicates_however_many_there_are_and_two_of_ours_are() {
     let mut w = unkept();
     w.put(own(1, t(0)));
     for (at, tag, copy) in [
         (1, own(1, t(0)), "ours"),
         (2, by("me", 900, own(1, t(0))), "of the predecessor"),
         (3, by("another", 5, own(1, t(0))), "of another probe"),
+        (4, by("another", 5, own(1, t(0))), "of another probe, again"),
     ] {
         show(&mut w, STREAM, at, tag, copy);
     }
     let duplicates = |w: &World| w.count(|event| matches!(event, Event::Duplicate { .. }));
-    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::SecondSender; 2]));
-    show(&mut w, STREAM, 4, by("another", 5, own(1, t(0))), "of another probe, again");
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::SecondSender; 3]));
+    show(&mut w, STREAM, 5, own(1, t(0)), "ours, again");
     assert_eq!(duplicates(&w), 1);
 }
 

@@ -34,7 +34,8 @@ pub enum UnobservedReason {
     AmbiguousPut,
     /// The system's clock was set while it was in flight.
     ClockStepped,
-    /// The process that followed it was stopped and kept no store. Its successor shows what became of it.
+    /// The process that followed it was stopped and kept no store; or this is its successor, which did not find it
+    /// any more: it may have come by in between.
     HandedOver,
 }
 

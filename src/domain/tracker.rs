@@ -723,7 +723,11 @@ impl Tracker {
     fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
         let state = &self.sources[source];
         for id in state.wanted_in(revision) {
-            let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            // One of an earlier process may have come by before this one began to read.
+            let Some(trace) = self.open.get_mut(&id).filter(|trace| trace.origin != Origin::Adopted) else {
+                continue;
+            };
+            let trace = Arc::make_mut(trace);
             let withheld = state.readability.withholds(trace.tenant, trace.planned_at).is_some();
             let visit = &mut trace.stages[usize::from(stage.0)];
             let changed = std::mem::replace(&mut visit.withheld, withheld) != withheld;

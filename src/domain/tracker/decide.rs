@@ -72,8 +72,13 @@ impl Tracker {
             return expired.then_some(Outcome::Unobserved(UnobservedReason::AmbiguousPut));
         }
         if !trace.visit(end).absent_at(deadline) {
-            let withheld = trace.visit(end).withheld;
-            let reason = if withheld { UnobservedReason::Unreadable } else { UnobservedReason::Blind };
+            let reason = match trace.origin {
+                Origin::Adopted => UnobservedReason::HandedOver,
+                Origin::Planned | Origin::Restored if trace.visit(end).withheld => {
+                    UnobservedReason::Unreadable
+                }
+                Origin::Planned | Origin::Restored => UnobservedReason::Blind,
+            };
             return expired.then_some(Outcome::Unobserved(reason));
         }
         // It is lost, unless the end stage has never shown this tenant's canaries. The stages after the last

@@ -201,8 +201,8 @@ impl Story<'_> {
                 "Nothing, unless it happens again: then repair time synchronization on the host.".to_owned(),
             ),
             UnobservedReason::HandedOver => (
-                "The probe was stopped while it was in flight, and keeps no store. Its successor shows what became of it.".to_owned(),
-                "Look for it on the page of the process that runs now.".to_owned(),
+                "The process that sent it was stopped while it was in flight, and no store is kept. Its successor shows what it still finds of it.".to_owned(),
+                "Look for it on the page of the process that runs now, and in the table.".to_owned(),
             ),
         };
         let chapter = match reason {

@@ -186,7 +186,7 @@ fn unobserved(reason: UnobservedReason, end: &str) -> String {
         UnobservedReason::AmbiguousPut => "the put was not answered, and it was seen nowhere".to_owned(),
         UnobservedReason::ClockStepped => "the system's clock was set while it was in flight".to_owned(),
         UnobservedReason::HandedOver => {
-            "the probe was stopped while it was in flight, and keeps no store".to_owned()
+            "the process that sent it was stopped, and no store is kept".to_owned()
         }
     }
 }

@@ -201,6 +201,20 @@ fn a_canary_that_is_in_no_plan_of_ours_and_of_another_name_is_a_stray() {
 }
 
 #[test]
+fn an_adopted_canary_that_is_not_found_any_more_is_neither_lost_nor_missing() {
+    let mut w = unkept();
+    w.tracker = w.tracker.with_plan(keys());
+    let (tag, _) = of_the_plan(&w, 0, "me");
+    // It may have reached the end before this process began to read there.
+    show(&mut w, ARCHIVE, 1, tag, "a");
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    let missing = |w: &World| w.tracker.trace(tag.trace).unwrap().is_missing(&w.tracker.topology, STREAM);
+    assert!(!missing(&w) && ended(&w).is_empty());
+    w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
+    assert_eq!(ended(&w), [(Outcome::Unobserved(UnobservedReason::HandedOver), true)]);
+}
+
+#[test]
 fn a_check_is_no_slot_of_any_plan() {
     let mut w = unkept();
     w.tracker = w.tracker.with_plan(keys());

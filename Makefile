@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ sessions: ## revoke the session of a daemon after 25 s, twice, and print when ca
 
 api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
+
+statements: ## leave out each statement of config/iam in turn and print what `traceprobe check` says (takes a minute)
+	$(CARGO) test --locked --all-features --test emulators statements:: -- --nocapture
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours
 	TRACEPROBE_BROWSER=$(or $(GRID),short) $(CARGO) test --locked --test browser -- --nocapture

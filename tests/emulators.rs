@@ -13,6 +13,8 @@ mod identity;
 mod letters;
 #[path = "emulators/recipes.rs"]
 mod recipes;
+#[path = "emulators/statements.rs"]
+mod statements;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
@@ -83,8 +85,8 @@ async fn the_arrivals_of_a_hundred_canaries_are_true() {
     }
     assert!(faults.is_empty(), "{} of {checked:?} arrivals are wrong:\n{}", faults.len(), faults.join("\n"));
     // A side stage may be polled after the delivery.
-    let seen = delivered.iter().filter(|trace| trace.stage("log_group").presence == "seen").count();
-    assert!(seen * 10 >= delivered.len() * 9, "only {seen} arrivals in the log groups");
+    let seen = delivered.iter().filter(|trace| trace.stage("export_log").presence == "seen").count();
+    assert!(seen * 10 >= delivered.len() * 9, "only {seen} arrivals in the log of the export");
     for stage in STAGES {
         let count = checked.get(stage).copied().unwrap_or(0);
         assert!(count * 10 >= delivered.len() * 9, "only {count} arrivals at {stage}");
@@ -349,7 +351,7 @@ fn configuration(about: &About) -> String {
     let About { aws_endpoint, bigquery_endpoint, region, stream, table, .. } = about;
     let About { archive_bucket, archive_key, transit_bucket, transit_key, .. } = about;
     let About { gcs_endpoint, transfer_bucket, transfer_key, .. } = about;
-    let About { id_column, time_column, tenant_column, .. } = about;
+    let About { export_log_group, id_column, time_column, tenant_column, .. } = about;
     let stop_grace = STOP_GRACE.as_secs();
     let mut text = format!(
         r#"
@@ -373,9 +375,9 @@ auth = "none"
 endpoints = {{ gcs = "{gcs_endpoint}" }}
 
 [[stage]]
-name = "log_group"
+name = "export_log"
 kind = "cloudwatch_logs"
-log_group = "/set/for/each/tenant"
+log_group = "{export_log_group}"
 interval = "2s"
 settle = "500ms"
 # What FilterLogEvents of MiniStack takes for a substring; the default is for AWS.
@@ -431,18 +433,13 @@ name = "{name}"
 log_group = "{log_group}"
 role_arn = "{role_arn}"
 external_id = "{external_id}"
-[tenant.stage.log_group]
-log_group = "{log_group}"
-role_arn = "{role_arn}"
-external_id = "{external_id}"
 "#
         );
     }
     text
 }
 
-/// The arrivals that the pipeline records, too. The log group is inside MiniStack, where arrivals are not
-/// recorded.
+/// The arrivals that the pipeline records, too. Those in the log of the export are not.
 fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
     trace.arrivals().filter(|arrival| STAGES.contains(&arrival.stage))
 }

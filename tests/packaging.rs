@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -201,6 +202,88 @@ fn the_files_for_a_deployment_are_as_their_programs_want_them() {
 }
 
 #[test]
+fn the_program_runs_without_rights_in_an_empty_read_only_root() {
+    let output = Command::new("tests/deploy/empty_root.py").arg(PROGRAM).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn an_emulator_creates_the_stacks_of_the_probe_and_of_a_tenant() {
     run_python("tests/emulators/setup.sh", "tests/deploy/stacks.py");
+}
+
+/// Files that name images to pull, and what precedes a name in them.
+const IMAGES: [(&str, &str); 4] = [
+    ("Dockerfile", "FROM "),
+    ("config/compose/demo.Dockerfile", "FROM "),
+    ("config/compose/compose.yml", "image: "),
+    (".ci/cloudformation/parameters.py", "COLLECTOR_IMAGE = "),
+];
+
+/// The images of the files below a folder, with tag and digest.
+fn images(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, before) in IMAGES {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        for rest in text.lines().filter_map(|line| line.trim_start().strip_prefix(before)) {
+            let word = rest.split(' ').find(|word| !word.starts_with("--platform")).unwrap();
+            found.push(word.trim_matches('"').to_owned());
+        }
+    }
+    assert!(found.len() >= 8, "{found:?}");
+    found
+}
+
+/// Those of the images that have no digest.
+fn without_digest(images: &[String]) -> Vec<&String> {
+    let digest = |image: &str| {
+        image.split_once("@sha256:").is_some_and(|(_, hex)| {
+            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        })
+    };
+    images.iter().filter(|image| !digest(image)).collect()
+}
+
+#[test]
+fn once_one_image_is_pinned_all_are() {
+    let images = images(Path::new("."));
+    let loose = without_digest(&images);
+    assert!(loose.is_empty() || loose.len() == images.len(), "run .ci/pin-images: {loose:?} have no digest");
+    for image in &images {
+        let tag = image.split('@').next().unwrap().rsplit_once(':').map(|(_, tag)| tag);
+        assert!(tag.is_some_and(|tag| tag != "latest"), "{image} has no version");
+    }
+}
+
+#[test]
+fn pinning_writes_a_digest_for_every_image_and_renews_it() {
+    let root = std::env::temp_dir().join(format!("traceprobe-pins-{}", std::process::id()));
+    fs::create_dir_all(root.join("bin")).unwrap();
+    let copied = Command::new("cp")
+        .args(["--parents", "-r", ".ci", "config/iam", "config/ecs", "config/compose", "Dockerfile"])
+        .arg(&root)
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    let docker = root.join("bin/docker");
+    for digit in ["a", "b"] {
+        let digest = format!("sha256:{}", digit.repeat(64));
+        // It is asked as buildx is, and knows every image.
+        fs::write(
+            &docker,
+            format!("#!/bin/sh\n[ \"$1 $2 $3\" = 'buildx imagetools inspect' ] && echo {digest}\n"),
+        )
+        .unwrap();
+        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", root.join("bin").display(), std::env::var("PATH").unwrap());
+        let output = Command::new(root.join(".ci/pin-images")).env("PATH", path).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let images = images(&root);
+        assert_eq!(without_digest(&images), Vec::<&String>::new());
+        assert!(images.iter().all(|image| image.ends_with(&digest)), "{images:?}");
+        let template = fs::read_to_string(root.join("config/ecs/cloudformation/probe.yaml")).unwrap();
+        assert!(template.contains(&digest), "the template has the collector without its digest");
+    }
+    fs::remove_dir_all(&root).unwrap();
 }

@@ -56,7 +56,7 @@ fn every_recipe_names_its_configurations_and_is_linked_from_the_list() {
 #[test]
 fn every_shipped_json_file_is_an_object() {
     let mut seen = 0;
-    for folder in ["config/iam", "config/ecs", "dashboards/grafana"] {
+    for folder in ["config/iam", "config/ecs", "config/google/alerting", "dashboards/grafana"] {
         for file in files(Path::new(folder)).into_iter().filter(|file| file.extension().is_some()) {
             let text = fs::read_to_string(&file).unwrap();
             let json: serde_json::Value =
@@ -121,6 +121,115 @@ fn the_policies_grant_exactly_what_each_kind_of_stage_calls() {
     }
 }
 
+/// Every role in a text of TOML, also in a comment, with the external id that follows it.
+fn roles(text: &str) -> Vec<(String, String)> {
+    let value = |line: &str, key: &str| {
+        let rest = line.trim_start_matches("# ").strip_prefix(key)?.strip_prefix(" = \"")?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let role = |at: usize| {
+        let role = value(lines[at], "role_arn")?;
+        let id = lines[at..].iter().take(4).find_map(|line| value(line, "external_id"));
+        Some((role, id.unwrap_or_else(|| panic!("no external_id follows {}", lines[at]))))
+    };
+    (0..lines.len()).filter_map(role).collect()
+}
+
+/// Every role that README, the example and the recipes assume, with its external ids.
+fn documented_roles() -> BTreeMap<String, BTreeSet<String>> {
+    let files = recipes().into_iter().chain(["README.md", "config/traceprobe.toml"].map(PathBuf::from));
+    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (role, id) in files.flat_map(|file| roles(&fs::read_to_string(file).unwrap())) {
+        all.entry(role).or_default().insert(id);
+    }
+    all
+}
+
+fn policy(name: &str) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(format!("config/iam/{name}.json")).unwrap()).unwrap()
+}
+
+/// The resources of a statement of a file.
+fn resources(file: &str, sid: &str) -> BTreeSet<String> {
+    let policy = policy(file);
+    let statement = policy["Statement"].as_array().unwrap().iter().find(|statement| statement["Sid"] == sid);
+    names(&statement.unwrap_or_else(|| panic!("{file} has no {sid}"))["Resource"])
+}
+
+#[test]
+fn a_role_has_one_external_id_in_all_files_and_its_trust_policy_requires_it() {
+    let roles = documented_roles();
+    assert!(roles.len() >= 4, "{roles:?}");
+    for (role, ids) in &roles {
+        assert_eq!(ids.len(), 1, "{role} has the external ids {ids:?}");
+    }
+    for (trust, name) in
+        [("tenant-inject-trust", "traceprobe-inject"), ("observer-role-trust", "traceprobe-observe")]
+    {
+        let required = policy(trust)["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"].clone();
+        let role = format!("arn:aws:iam::111111111111:role/{name}");
+        assert_eq!(names(&required), roles[&role], "{trust} and {role}");
+    }
+}
+
+#[test]
+fn only_the_task_role_of_the_task_definition_is_trusted() {
+    let task: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string("config/ecs/task-definition.json").unwrap()).unwrap();
+    for trust in ["tenant-inject-trust", "observer-role-trust"] {
+        assert_eq!(policy(trust)["Statement"][0]["Principal"]["AWS"], task["taskRoleArn"], "{trust}");
+    }
+    // Of both roles that ECS assumes.
+    assert_eq!(policy("task-role-trust")["Statement"][0]["Principal"]["Service"], "ecs-tasks.amazonaws.com");
+}
+
+#[test]
+fn the_task_role_may_do_what_the_example_needs_and_no_more() {
+    let text = fs::read_to_string("config/traceprobe.toml").unwrap();
+    let example: toml::Table = text.parse().unwrap();
+    let tenants = example["tenant"].as_array().unwrap();
+    let of_tenants = |key: &str| -> BTreeSet<String> {
+        tenants.iter().map(|tenant| tenant[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(resources("task-role", "AssumeTheRolesOfTheTenants"), of_tenants("role_arn"));
+    let stream = |tenant: String| format!("arn:aws:kinesis:eu-central-1:999999999999:stream/logs-{tenant}");
+    let streams = of_tenants("name").into_iter().map(stream).collect();
+    assert_eq!(resources("task-role", "ReadTheTenantStreams"), streams);
+    let archive = |tenant: &String| format!("arn:aws:s3:::sre-archive/archive/tenant={tenant}/*");
+    let mut objects: BTreeSet<_> = of_tenants("name").iter().map(archive).collect();
+    objects.insert("arn:aws:s3:::sre-transit/transit/*".to_owned());
+    assert_eq!(resources("task-role", "ReadTheObjects"), objects);
+    let observers = documented_roles().into_keys().filter(|role| role.ends_with("/traceprobe-observe"));
+    assert_eq!(resources("task-role-observer", "AssumeTheRoleOfTheObserver"), observers.collect());
+    let acme = tenants.iter().find(|tenant| tenant["name"].as_str() == Some("acme")).unwrap();
+    let log_group = format!("log-group:{}", acme["log_group"].as_str().unwrap());
+    let written = resources("tenant-inject", "WriteCanariesToTheProbesLogStreamsOnly");
+    assert_eq!(written.len(), 1);
+    assert!(written.iter().all(|resource| resource.contains(&log_group)), "{written:?}");
+}
+
+/// Statements of calls that have no resource (Service Authorization Reference).
+const WITHOUT_RESOURCE: [&str; 2] = ["LogInToTheImageRegistry", "TryTheFilterPatterns"];
+
+#[test]
+fn every_statement_names_its_resource_in_one_account() {
+    for statement in shipped_permissions().0 {
+        let sid = statement["Sid"].as_str().unwrap();
+        for resource in names(&statement["Resource"]) {
+            if resource == "*" {
+                assert!(WITHOUT_RESOURCE.contains(&sid), "{sid} is allowed on everything");
+                continue;
+            }
+            let parts: Vec<_> = resource.splitn(6, ':').collect();
+            // An ARN of S3 has neither region nor account.
+            let is_placed = parts[2] == "s3" || !parts[4].is_empty();
+            let is_named = !parts[..5].concat().contains('*') && !parts[5].starts_with('*');
+            assert!(is_placed && is_named, "{sid}: {resource}");
+        }
+    }
+}
+
 #[test]
 fn ecs_waits_longer_than_the_daemons_stop_grace() {
     let text = fs::read_to_string("config/ecs/task-definition.json").unwrap();
@@ -159,9 +268,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_container_image_is_built_without_the_sandbox() {
     let dockerfile = fs::read_to_string("Dockerfile").unwrap();
-    let build = dockerfile.lines().find(|line| line.contains("cargo build")).unwrap();
-    assert!(build.contains(" --no-default-features "), "{build}");
-    assert!(!build.contains("features sandbox") && !build.contains("all-features"), "{build}");
+    let builds: Vec<_> = dockerfile.lines().filter(|line| line.contains("cargo build")).collect();
+    // The dependencies, then the program.
+    assert_eq!(builds.len(), 2, "{builds:?}");
+    for build in builds {
+        assert!(build.contains(" --no-default-features "), "{build}");
+        assert!(!build.contains("features sandbox") && !build.contains("all-features"), "{build}");
+    }
 }
 
 /// The labels of each metric, from the table in `docs/metrics.md`.

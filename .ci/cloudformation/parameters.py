@@ -1,9 +1,20 @@
 """The parameters of the stack of the probe, and how the console groups them."""
 
+from policies import LIST_PARAMETERS
+from yaml_text import Tag, ref
+
+COLLECTOR_IMAGE = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3"
+
 
 def parameter(description, default=None, kind="String", **more):
     given = {} if default is None else {"Default": default}
     return {"Type": kind, "Description": description, **given, **more}
+
+
+def is_set(name):
+    """The condition that a parameter is not empty."""
+    value = Tag("Join", ["", ref(name)]) if name in LIST_PARAMETERS else ref(name)
+    return Tag("Not", [Tag("Equals", [value, ""])])
 
 
 def listed(description):
@@ -33,12 +44,16 @@ PARAMETERS = {
     "AssignPublicIp": parameter(
         "ENABLED only in public subnets without NAT and endpoints.", "DISABLED", AllowedValues=["DISABLED", "ENABLED"]
     ),
+    "HttpsProxy": parameter("HTTP proxy for calls to AWS and Google, such as http://proxy:3128. Empty if none.", ""),
+    "NoProxy": parameter("What is reached without it, such as amazonaws.com,10.0.0.0/8.", ""),
+    "ProxyPort": parameter("Port of the proxy, to which the security group then lets the task.", 3128, "Number"),
     "ScraperSecurityGroupId": parameter(
         "Security group of Prometheus or of the load balancer in front of the pages. Empty if none.", ""
     ),
     "ScraperCidr": parameter(
         "Addresses of Prometheus and of readers of the pages, such as 10.0.0.0/16. Empty if none.", ""
     ),
+    "PermissionsBoundaryArn": parameter("A boundary that new roles must have. Empty if none.", ""),
     "ConfigurationSecretArn": parameter(
         "Secrets Manager secret (64 KB) with the text of the configuration. Empty if image or parameter have it.",
         "",
@@ -73,9 +88,7 @@ PARAMETERS = {
         "",
     ),
     "RemoteWriteWorkspaceArn": parameter("The workspace of that address.", ""),
-    "CollectorImage": parameter(
-        "The collector (AWS Distro for OpenTelemetry).", "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3"
-    ),
+    "CollectorImage": parameter("The collector (AWS Distro for OpenTelemetry).", COLLECTOR_IMAGE),
     "LogRetentionDays": parameter(
         "How long the probe's own log is kept.", 30, "Number", AllowedValues=[1, 3, 5, 7, 14, 30, 60, 90, 180, 365]
     ),
@@ -97,6 +110,10 @@ GROUPS = {
         "VpcId",
         "SubnetIds",
         "AssignPublicIp",
+        "HttpsProxy",
+        "NoProxy",
+        "ProxyPort",
+        "PermissionsBoundaryArn",
     ],
     "Configuration and key": ["ConfigurationSecretArn", "ConfigurationParameterArn", "AcceptedTagKeysArn"],
     "What the probe may read and write": [

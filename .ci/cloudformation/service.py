@@ -4,8 +4,8 @@ import json
 import pathlib
 
 from alarms import alarms
-from parameters import GROUPS, PARAMETERS
-from policies import LIST_PARAMETERS, converted, document, whole
+from parameters import GROUPS, PARAMETERS, is_set
+from policies import converted, document, whole
 from yaml_text import Note, Tag, att, either, ref
 
 ECS = pathlib.Path(__file__).resolve().parents[2] / "config" / "ecs"
@@ -58,11 +58,6 @@ service:
 """
 
 
-def is_set(name):
-    value = Tag("Join", ["", ref(name)]) if name in LIST_PARAMETERS else ref(name)
-    return Tag("Not", [Tag("Equals", [value, ""])])
-
-
 def together(name, other, meaning):
     """A rule: who sets one parameter has to set the other."""
     is_empty = lambda of: Tag("Equals", [ref(of), ""])
@@ -97,6 +92,11 @@ def task_definition():
     probe["Environment"].append(
         either("HasStoreFileSystemId", {"Name": "TRACEPROBE_STORE_PATH", "Value": "/var/lib/traceprobe/traceprobe.db"})
     )
+    for condition, name, parameter in [
+        ("HasHttpsProxy", "HTTPS_PROXY", "HttpsProxy"),
+        ("HasNoProxy", "NO_PROXY", "NoProxy"),
+    ]:
+        probe["Environment"].append(either(condition, {"Name": name, "Value": ref(parameter)}))
     [secret] = probe["Secrets"]
     probe["Secrets"] = [
         {"Name": secret["Name"], "ValueFrom": ref("TagKey")},
@@ -174,6 +174,7 @@ def role(name, description, files, conditions):
         "RoleName": name,
         "Description": description,
         "AssumeRolePolicyDocument": whole("task-role-trust.json"),
+        "PermissionsBoundary": either("HasPermissionsBoundaryArn", ref("PermissionsBoundaryArn")),
         **({"ManagedPolicyArns": arns} if arns else {}),
         "Policies": inline,
     }
@@ -189,6 +190,13 @@ def resources(conditions):
         "ToPort": 443,
         "CidrIp": "0.0.0.0/0",
         "Description": "AWS and Google",
+    }
+    proxy = {
+        "IpProtocol": "tcp",
+        "FromPort": ref("ProxyPort"),
+        "ToPort": ref("ProxyPort"),
+        "CidrIp": "0.0.0.0/0",
+        "Description": "Proxy",
     }
     nfs = {"IpProtocol": "tcp", "FromPort": 2049, "ToPort": 2049, "Description": "Store of the probe"}
     task_role, managed = role("traceprobe-task", "What the probe may do", TASK_POLICIES, conditions)
@@ -234,6 +242,7 @@ def resources(conditions):
                 ],
                 "SecurityGroupEgress": [
                     https,
+                    either("HasHttpsProxy", proxy),
                     either(
                         "HasStoreSecurityGroupId", {**nfs, "DestinationSecurityGroupId": ref("StoreSecurityGroupId")}
                     ),

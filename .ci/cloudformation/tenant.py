@@ -1,8 +1,8 @@
 """The stack in a tenant's account: the role that the probe assumes to write canaries."""
 
-from parameters import parameter
+from parameters import is_set, parameter
 from policies import whole
-from yaml_text import Note, att, ref
+from yaml_text import Note, Tag, att, either, ref
 
 HEAD = """\
 The role in a client's account with which traceprobe writes canaries. Generated from config/iam/tenant-inject*.json:
@@ -28,7 +28,17 @@ def template():
                 "ARNs of the log groups that get canaries, without :* at the end.",
                 kind="CommaDelimitedList",
             ),
+            "AllowChecks": parameter(
+                "true: traceprobe check may also look at the subscription filters of the log groups.",
+                "true",
+                AllowedValues=["true", "false"],
+            ),
+            "PermissionsBoundaryArn": parameter("A boundary that new roles must have. Empty if none.", ""),
             "RoleName": parameter("Name of the role; the configuration's role_arn ends in it.", "traceprobe-inject"),
+        },
+        "Conditions": {
+            "HasPermissionsBoundaryArn": is_set("PermissionsBoundaryArn"),
+            "AllowsChecks": Tag("Equals", [ref("AllowChecks"), "true"]),
         },
         "Resources": {
             "InjectRole": {
@@ -36,8 +46,15 @@ def template():
                 "Properties": {
                     "RoleName": ref("RoleName"),
                     "Description": "traceprobe writes canaries with it",
+                    "PermissionsBoundary": either("HasPermissionsBoundaryArn", ref("PermissionsBoundaryArn")),
                     "AssumeRolePolicyDocument": whole("tenant-inject-trust.json"),
-                    "Policies": [{"PolicyName": "WriteCanaries", "PolicyDocument": whole("tenant-inject.json")}],
+                    "Policies": [
+                        {"PolicyName": "WriteCanaries", "PolicyDocument": whole("tenant-inject.json")},
+                        either(
+                            "AllowsChecks",
+                            {"PolicyName": "Check", "PolicyDocument": whole("tenant-inject-check.json")},
+                        ),
+                    ],
                 },
             },
         },

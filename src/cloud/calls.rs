@@ -68,6 +68,16 @@ impl Calls {
         *counts.entry((service, operation.to_owned(), result)).or_default() += 1;
     }
 
+    /// Returns how often these operations of a service were called so far, whatever the result.
+    #[must_use]
+    pub fn total(&self, service: &str, operations: &[&str]) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_service = counts
+            .iter()
+            .filter(|((name, operation, _), _)| *name == service && operations.contains(&operation.as_str()));
+        of_service.map(|(_, count)| count).sum()
+    }
+
     /// Returns all counts so far, ordered by service, operation and result.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, String, CallResult, u64)> {

@@ -6,11 +6,13 @@
 
 pub mod account;
 pub mod aws;
+pub mod budget;
 pub mod calls;
 pub mod failure;
 pub mod google;
 pub mod proxy;
 mod renewal;
+pub mod trust;
 
 /// The cloud that a kind of stage calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +30,8 @@ pub struct Clients {
     /// Calls Google services. `None` unless a stage needs it, so that missing credentials of an unused cloud
     /// are no error.
     pub google: Option<google::Google>,
+    /// What polls may take of each service.
+    pub budgets: budget::Budgets,
 }
 
 impl Clients {

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::budgets;
 use crate::cloud::google::Service;
 use crate::cloud::{Provider, account};
 use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS};
@@ -101,6 +102,16 @@ pub(super) static DRILL: [Key; 3] = [
     text("length").or("10m"),
 ];
 
+/// Two keys for each service that is polled.
+pub(super) static BUDGETS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    // A key is static, and so must be its name; there are a few, and they are made once.
+    let keys = budgets::services().into_iter().flat_map(|service| {
+        let calls: &'static str = budgets::calls_key(service).leak();
+        [Key::new(calls, Shape::Integer), text(budgets::bytes_key(service).leak())]
+    });
+    keys.collect()
+});
+
 /// The window, and two keys for each condition that counts canaries.
 pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let limits = DEFAULT_LIMITS.iter().flat_map(|(name, note, problem)| {
@@ -165,6 +176,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
         ("[drill]", DRILL.iter().collect()),
+        ("[budgets]", BUDGETS.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),

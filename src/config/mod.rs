@@ -10,6 +10,7 @@
 //! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two. `reference`
 //! reads what that file says of a key, for the JSON schema and `docs/configuration.md`.
 
+mod budgets;
 mod drill;
 mod endpoints;
 mod in_flight;
@@ -39,6 +40,7 @@ pub use self::schema::schema;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
+use crate::cloud::budget::Budget;
 use crate::cloud::google::GoogleSettings;
 use crate::domain::conditions::Criteria;
 use crate::domain::tag::{InstanceCode, Keyring};
@@ -87,6 +89,8 @@ pub struct Config {
     pub aws: AwsSettings,
     /// How to reach Google Cloud; holds only the services that a stage uses.
     pub google: GoogleSettings,
+    /// What polls may take of each service in a day.
+    pub budgets: Vec<Budget>,
     /// Where state is kept across restarts.
     pub store: Store,
     /// What is a problem, and what is only a note.
@@ -212,8 +216,20 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 11] =
-    ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
+const SECTIONS: [&str; 12] = [
+    "probe",
+    "web",
+    "log",
+    "canary",
+    "aws",
+    "gcp",
+    "store",
+    "conditions",
+    "drill",
+    "budgets",
+    "tenant",
+    "stage",
+];
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
@@ -230,6 +246,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let store = sections::store(context, root, &probe.probe);
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
+    let budgets = budgets::budgets(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -275,6 +292,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         canary: canary.settings()?,
         aws: aws?,
         google: GoogleSettings { services, ..gcp? },
+        budgets: budgets?,
         store: store?,
         conditions: conditions?,
         tenants,

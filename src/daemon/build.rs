@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::clock::ProbeClock;
 use crate::cloud::Clients;
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
+use crate::cloud::budget::{self, Budgets};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
+use crate::cloud::trust::check_roots;
 use crate::config::Tenant;
 use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
@@ -26,16 +29,25 @@ use crate::observe::{Recognizer, spec};
 ///
 /// # Errors
 ///
-/// When Google credentials are needed and cannot be used.
+/// When Google credentials are needed and cannot be used, or this machine has no certificates.
 pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Clients> {
+    check_roots()?;
     let aws = Aws::new(aws.clone(), calls.clone()).await;
-    let google = if google.services.is_empty() {
-        None
-    } else {
-        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
-        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
-    };
-    Ok(Clients { aws, google })
+    let google = self::google(&aws, google, calls).await?;
+    Ok(Clients { aws, google, budgets: Budgets::default() })
+}
+
+/// Makes the client of Google services; `None` if no stage needs it.
+///
+/// # Errors
+///
+/// When its credentials cannot be used.
+pub async fn google(aws: &Aws, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Option<Google>> {
+    if google.services.is_empty() {
+        return Ok(None);
+    }
+    let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
+    Ok(Some(Google::new(&settings, calls).await.context("gcp.auth")?))
 }
 
 /// A log group, and the tenants whose canaries go there.
@@ -90,7 +102,17 @@ pub fn recognizer(keyring: &Keyring, topology: &Topology) -> Recognizer {
 pub fn costs(stages: &[Stage]) -> StageCosts {
     let kinds = || Kind::ALL.iter().map(|kind| spec(*kind).costs);
     let all: Vec<Costs> = kinds().chain([inject::COSTS]).collect();
-    StageCosts { all, stages: stages.iter().map(|stage| spec(stage.kind).costs).collect() }
+    let stages = stages.iter().map(|stage| spec(stage.kind).costs).collect();
+    StageCosts { all, stages, ..StageCosts::default() }
+}
+
+/// Adapts the budgets for the metrics.
+#[must_use]
+pub fn budgets_so_far(budgets: Budgets, clock: &ProbeClock) -> metrics::BudgetsSoFar {
+    let clock = clock.wall();
+    let used =
+        |used: budget::Used| metrics::BudgetUsed { service: used.service, of: used.of, ratio: used.ratio };
+    metrics::BudgetsSoFar::new(move || budgets.used(clock.now()).into_iter().map(used).collect())
 }
 
 /// Adapts the clients' call counter for the metrics.

@@ -19,10 +19,12 @@ use super::last_scrape::Scrapes;
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
 use super::{build, clock_error, engine, store_lock};
+use crate::cloud::Clients;
+use crate::cloud::budget::Budgets;
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
-use crate::metrics::{BucketBounds, Metrics};
+use crate::metrics::{BucketBounds, Metrics, StageCosts};
 
 /// How long the engine may take beyond the grace period, to write what it knows. Only a store that hangs, or
 /// tasks that leave it no processor, take longer.
@@ -77,9 +79,12 @@ impl Daemon {
         let address = listener.local_addr().context("cannot read the address of the listening port")?;
         let calls = Calls::default();
         let clients = build::clients(&config.aws, &config.google, calls.clone()).await?;
+        let budgets = Budgets::new(config.budgets.clone(), &calls);
+        let clients = Clients { budgets: budgets.clone(), ..clients };
         let topology = Arc::new(config.topology());
         let bucket_bounds = BucketBounds::new(&config.probe.buckets);
-        let costs = build::costs(&config.stages);
+        let costs =
+            StageCosts { budgets: build::budgets_so_far(budgets, &clock), ..build::costs(&config.stages) };
         let metrics = Metrics::new(topology.clone(), &bucket_bounds, build::calls_so_far(calls), costs)
             .context("cannot register the metrics")?;
         let recognizer = build::recognizer(&config.keyring, &topology);

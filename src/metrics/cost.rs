@@ -25,12 +25,48 @@ pub struct Calls {
 /// Returns all calls since the start of the process.
 pub type CallsSoFar = Arc<dyn Fn() -> Vec<Calls> + Send + Sync>;
 
+/// How much of a budget has been used.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct BudgetUsed {
+    /// As in [`Calls`].
+    pub service: &'static str,
+    /// `calls` or `bytes`.
+    pub of: &'static str,
+    /// 1 if all of the day's budget is used.
+    pub ratio: f64,
+}
+
+/// Returns how much of each budget has been used today; nothing by default.
+#[derive(Clone, Default)]
+pub struct BudgetsSoFar(Option<Arc<dyn Fn() -> Vec<BudgetUsed> + Send + Sync>>);
+
+impl BudgetsSoFar {
+    /// Asks at each scrape.
+    pub fn new(ask: impl Fn() -> Vec<BudgetUsed> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+}
+
+impl std::fmt::Debug for BudgetsSoFar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BudgetsSoFar")
+    }
+}
+
 static CALLS: Computed<3> = Computed {
+    kind: Kind::Counter,
     name: "traceprobe_api_calls_total",
     labels: ["service", "operation", "result"],
     help: "Calls that the probe made, by result: ok, or the kind of failure as the page shows it (throttled, denied, not_found, unreachable, timeout, error, garbled, over_budget). What it takes of the quotas that it shares with the pipeline.",
 };
+static BUDGET: Computed<2> = Computed {
+    kind: Kind::Gauge,
+    name: "traceprobe_budget_used_ratio",
+    labels: ["service", "budget"],
+    help: "How much of the calls or bytes that the budgets of the configuration allow polls in a day (UTC) has been used. At 1, no poll is made until midnight; before that, polls wait for the share of the day so far.",
+};
 static COST: Computed<1> = Computed {
+    kind: Kind::Counter,
     name: "traceprobe_estimated_cost_dollars_total",
     labels: ["service"],
     help: "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.",
@@ -43,6 +79,7 @@ pub struct StageCosts {
     pub all: Vec<Costs>,
     /// Those of each configured stage.
     pub stages: Vec<Costs>,
+    pub budgets: BudgetsSoFar,
 }
 
 /// Dollars that bytes have cost, by service. Clones share the same sums.
@@ -68,7 +105,7 @@ pub(super) struct OwnCosts {
     calls: CallsSoFar,
     costs: Arc<StageCosts>,
     bytes: ByteCosts,
-    descs: Arc<[Desc; 2]>,
+    descs: Arc<[Desc; 3]>,
 }
 
 impl OwnCosts {
@@ -78,8 +115,8 @@ impl OwnCosts {
         costs: Arc<StageCosts>,
         bytes: ByteCosts,
     ) -> prometheus::Result<()> {
-        let descs = Arc::new([CALLS.desc()?, COST.desc()?]);
-        declared.register(Self { calls, costs, bytes, descs }, [CALLS.row(), COST.row()])
+        let descs = Arc::new([CALLS.desc()?, COST.desc()?, BUDGET.desc()?]);
+        declared.register(Self { calls, costs, bytes, descs }, [CALLS.row(), COST.row(), BUDGET.row()])
     }
 
     /// Returns the cost by service, including services that have cost nothing yet.
@@ -112,12 +149,26 @@ impl Collector for OwnCosts {
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let calls =
             calls.iter().map(|call| ([&*call.service, &*call.operation, &*call.result], call.count as f64));
-        vec![CALLS.family(calls), COST.family(dollars.iter().map(|(name, value)| ([*name], *value)))]
+        let mut families =
+            vec![CALLS.family(calls), COST.family(dollars.iter().map(|(name, value)| ([*name], *value)))];
+        let used = self.costs.budgets.0.as_ref().map(|ask| ask()).unwrap_or_default();
+        // A family without a series is none.
+        if !used.is_empty() {
+            families.push(BUDGET.family(used.iter().map(|used| ([used.service, used.of], used.ratio))));
+        }
+        families
     }
 }
 
-/// A counter whose series are computed at each scrape.
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// A counter or gauge whose series are computed at each scrape.
 struct Computed<const N: usize> {
+    kind: Kind,
     name: &'static str,
     labels: [&'static str; N],
     help: &'static str,
@@ -125,7 +176,11 @@ struct Computed<const N: usize> {
 
 impl<const N: usize> Computed<N> {
     fn row(&'static self) -> Row {
-        Row { name: self.name, kind: "counter", labels: &self.labels, help: self.help }
+        let kind = match self.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        Row { name: self.name, kind, labels: &self.labels, help: self.help }
     }
 
     fn desc(&self) -> prometheus::Result<Desc> {
@@ -141,17 +196,29 @@ impl<const N: usize> Computed<N> {
                 pair.set_value(value.to_owned());
                 pair
             });
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
             let mut metric = proto::Metric::default();
             metric.set_label(pairs.collect());
-            metric.set_counter(counter);
+            match self.kind {
+                Kind::Counter => {
+                    let mut counter = proto::Counter::default();
+                    counter.set_value(value);
+                    metric.set_counter(counter);
+                }
+                Kind::Gauge => {
+                    let mut gauge = proto::Gauge::default();
+                    gauge.set_value(value);
+                    metric.set_gauge(gauge);
+                }
+            }
             metric
         });
         let mut family = proto::MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
-        family.set_field_type(proto::MetricType::COUNTER);
+        family.set_field_type(match self.kind {
+            Kind::Counter => proto::MetricType::COUNTER,
+            Kind::Gauge => proto::MetricType::GAUGE,
+        });
         family.set_metric(metrics.collect());
         family
     }

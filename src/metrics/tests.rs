@@ -157,7 +157,7 @@ fn calls_and_bytes_are_priced_by_their_kind() {
         vec![called("List", 3), called("Get", 100)]
     };
     let bounds = BucketBounds::new(&[Duration::from_secs(1)]);
-    let costs = StageCosts { all: vec![LIST], stages };
+    let costs = StageCosts { all: vec![LIST], stages, budgets: BudgetsSoFar::default() };
     let metrics = Metrics::new(map.clone(), &bounds, Arc::new(calls), costs).unwrap();
     let cost =
         |dollars: &str| format!("traceprobe_estimated_cost_dollars_total{{service=\"store\"}} {dollars}\n");
@@ -334,4 +334,18 @@ fn every_series_exists_from_the_start() {
     metrics.show_conditions(&Assessment::new(&failing, &criteria()));
     let added: Vec<_> = series().into_iter().filter(|series| !at_the_start.contains(series)).collect();
     assert_eq!(added, [""; 0]);
+}
+
+#[test]
+fn a_budget_that_is_half_used_is_shown_by_service() {
+    let map = Arc::new(fixture::topology());
+    let bounds = BucketBounds::new(&[Duration::from_secs(1), Duration::from_secs(30)]);
+    let used = BudgetUsed { service: "kinesis", of: "calls", ratio: 0.5 };
+    let costs = StageCosts { budgets: BudgetsSoFar::new(move || vec![used]), ..StageCosts::default() };
+    let metrics = Metrics::new(map, &bounds, Arc::new(Vec::new), costs).unwrap();
+    let text = metrics.render(Format::Text);
+    assert!(text.contains("# TYPE traceprobe_budget_used_ratio gauge"), "{text}");
+    let line = text.lines().find(|line| line.starts_with("traceprobe_budget_used_ratio{")).unwrap();
+    assert!(line.contains("service=\"kinesis\"") && line.contains("budget=\"calls\""), "{line}");
+    assert!(line.ends_with(" 0.5"), "{line}");
 }

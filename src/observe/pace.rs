@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::Activity;
 use super::{Observe, ObserveError};
+use crate::cloud::budget::{Gate, Spent};
 use crate::domain::foreign::ForeignText;
-use crate::domain::sighting::{Decoding, FailureKind, Poll, Wanted};
+use crate::domain::sighting::{Decoding, FailureKind, Poll, ReadStats, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
@@ -103,16 +104,24 @@ pub struct Channels {
 }
 
 /// Polls until it is stopped.
-pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut channels: Channels) {
+pub async fn watch<O: Observe>(
+    mut observer: O,
+    rhythm: Rhythm,
+    clock: WallClock,
+    gate: Gate,
+    mut channels: Channels,
+) {
     let stop = channels.stop.clone();
     // Cancellation drops a poll in progress.
-    let _stopped = stop.run_until_cancelled(poll_forever(&mut observer, rhythm, &clock, &mut channels)).await;
+    let polling = poll_forever(&mut observer, rhythm, &clock, &gate, &mut channels);
+    let _stopped = stop.run_until_cancelled(polling).await;
 }
 
 async fn poll_forever<O: Observe>(
     observer: &mut O,
     rhythm: Rhythm,
     clock: &WallClock,
+    gate: &Gate,
     channels: &mut Channels,
 ) {
     let mut backoff = rhythm.backoff();
@@ -125,7 +134,7 @@ async fn poll_forever<O: Observe>(
         let wanted = channels.wanted.borrow_and_update().clone();
         if wanted.waiting.is_empty() {
             observer.on_idle();
-            if !check(observer, rhythm, &wanted, channels).await {
+            if gate.check(clock.now()).is_ok() && !check(observer, rhythm, &wanted, channels).await {
                 return;
             }
             // Checks that were not answered are repeated; the answered ones lead to a new list.
@@ -149,15 +158,29 @@ async fn poll_forever<O: Observe>(
             }
         }
         let started = clock.now();
+        let spent = gate.check(started).err();
+        if let Some(wait) = spent.as_ref().map(|spent| spent.wait)
+            && wait <= Rhythm::MAX_BACKOFF
+        {
+            // A poll that is late for a moment makes arrivals less certain, and is no failure.
+            match tokio::time::timeout(wait, channels.wanted.changed()).await {
+                Err(_) | Ok(Ok(())) => continue,
+                Ok(Err(_)) => return,
+            }
+        }
         burst = last.map_or(Duration::ZERO, |last| rhythm.burst(burst, started.since(last)));
         last = Some(started);
-        let polled = match poll_once(observer, rhythm, clock, &wanted, channels).await {
-            Ok(polled) => polled,
-            Err(EngineGone) => return,
+        let polled = match spent {
+            Some(spent) => Err(over_budget(spent)),
+            None => match poll_once(observer, rhythm, clock, &wanted, channels).await {
+                Ok(polled) => polled,
+                Err(EngineGone) => return,
+            },
         };
         let (input, pause, at_least) = match polled {
             Ok(poll) => {
                 backoff.reset();
+                gate.note_bytes(taken(&poll.stats), poll.finished);
                 covered = poll.watermark.or(covered);
                 incomplete = poll.watermark.is_none();
                 (Input::Polled { source: channels.source, poll }, Duration::ZERO, Duration::ZERO)
@@ -165,6 +188,7 @@ async fn poll_forever<O: Observe>(
             Err(error) => {
                 let found = observer.take_unreported();
                 if !found.is_empty() {
+                    gate.note_bytes(taken(&found.stats), clock.now());
                     // A failed poll proves no absence, so its findings have no watermark.
                     let poll = found.into_poll(&wanted, started, clock.now(), None);
                     if channels.reports.send(Input::Polled { source: channels.source, poll }).await.is_err() {
@@ -197,6 +221,17 @@ async fn poll_forever<O: Observe>(
         }
         rest(pause, at_least, started, clock, &mut channels.wanted).await;
     }
+}
+
+/// What counts against a budget of bytes: those that were billed, where a service says so.
+fn taken(stats: &ReadStats) -> u64 {
+    if stats.billed_bytes > 0 { stats.billed_bytes } else { stats.bytes }
+}
+
+/// A poll that was not made, as a failure that says when the next one is.
+fn over_budget(spent: Spent) -> ObserveError {
+    let error = ObserveError::new(FailureKind::OverBudget, spent.text);
+    ObserveError { retry_after: Some(spent.wait), ..error }
 }
 
 /// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
@@ -296,6 +331,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::cloud::budget::{Budget, Budgets, Limits};
+    use crate::cloud::calls::Calls;
     use crate::domain::copies::Presence;
     use crate::domain::schema::{Column, TableSchema};
     use crate::domain::sighting::WantedTrace;
@@ -407,6 +444,16 @@ mod tests {
 
     /// Runs a loop for `secs` of paused time. Returns the seconds at which it polled, and what it reported.
     async fn polls_during(secs: u64, wanted: Wanted, answer: fn(usize) -> Answer) -> (Vec<i64>, Vec<Input>) {
+        polls_within(&Budgets::default().of("kinesis"), secs, wanted, answer).await
+    }
+
+    /// The same within a budget.
+    async fn polls_within(
+        gate: &Gate,
+        secs: u64,
+        wanted: Wanted,
+        answer: fn(usize) -> Answer,
+    ) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
         let (_sender, wanted) = watch::channel(wanted);
@@ -421,7 +468,7 @@ mod tests {
             checks: 0,
             decoder: Decoder::default(),
         };
-        let polling = watch(observer, RHYTHM, clock, channels);
+        let polling = watch(observer, RHYTHM, clock, gate.clone(), channels);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             stop.cancel();
@@ -433,6 +480,35 @@ mod tests {
         }
         let at = polls.lock().unwrap().iter().map(|at| at.since(t(1_000)).as_secs() as i64).collect();
         (at, reported)
+    }
+
+    /// A budget of 1,000 bytes a second, of which so much was used when the clock of the tests starts: then, the
+    /// share of the day is 1,900,000.
+    fn gate_after(used: u64) -> Gate {
+        let limits = Limits { bytes: Some(86_400_000), calls: None };
+        let budget = Budget { service: "kinesis", operations: Vec::new(), limits };
+        let gate = Budgets::new(vec![budget], &Calls::default()).of("kinesis");
+        gate.note_bytes(used, t(1_000));
+        gate
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_would_exceed_the_budget_for_a_moment_is_late_and_no_failure() {
+        let gate = gate_after(1_905_000);
+        let (polls, reported) = polls_within(&gate, 30, wanted(1, 1), |_| Answer::Fine).await;
+        assert_eq!(polls, [5, 15, 25]);
+        assert!(!reported.iter().any(|input| matches!(input, Input::PollFailed { .. })), "{reported:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_whose_budget_is_used_up_says_so_and_is_not_polled_before_its_time() {
+        let gate = gate_after(2_000_000);
+        let (polls, reported) = polls_within(&gate, 130, wanted(1, 1), |_| Answer::Fine).await;
+        assert!(polls.first().is_some_and(|first| (100..=115).contains(first)), "{polls:?}");
+        let Some(Input::PollFailed { kind: FailureKind::OverBudget, detail, .. }) = reported.first() else {
+            panic!("{reported:?}")
+        };
+        assert!(detail.to_string().contains("budgets.kinesis_bytes"), "{detail}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use tokio::process::Command;
-use traceprobe::sandbox::{Fault, Service, ServiceEffect};
 
 use crate::SOON;
 use crate::support::stand::{Stand, variables};
@@ -92,49 +91,19 @@ async fn a_missing_file_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
-    let stand = Stand::brisk(2).await;
-    let config = stand.config();
-    let arguments = ["check", "--config", config.to_str().unwrap()];
-    let output = program(&arguments, &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(0), "{printed}{}", stderr(&output));
-    // The configuration, two log groups, four sources of each tenant, and two shared ones.
-    let lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with("note")).collect();
-    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{printed}");
-    assert_eq!(lines.len(), 1 + 2 + 2 * 4 + 2, "{printed}");
-    assert!(stand.sandbox.truth().is_empty(), "a check sent a canary");
-
-    let denied = Fault::Service {
-        service: Service::Sts,
-        operation: Some("AssumeRole".to_owned()),
-        tenant: Some("acme".to_owned()),
-        effect: ServiceEffect::Deny,
-    };
-    stand.sandbox.fault(denied);
-    let output = program(&arguments, &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    let failed: Vec<&str> = printed.lines().filter(|line| line.starts_with("FAIL")).collect();
-    // Its log group is checked for writing and for reading.
-    assert_eq!(failed.len(), 2, "{printed}");
-    for line in failed {
-        let line = line.to_lowercase();
-        assert!(line.contains("acme") && line.contains("assume"), "{printed}");
-        assert!(line.contains("denied") || line.contains("not authorized"), "{printed}");
-    }
-    assert!(printed.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{printed}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn check_ends_when_a_service_hangs() {
+async fn a_machine_without_certificates_is_told_what_to_install() {
     let stand = Stand::brisk(1).await;
-    stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));
     let config = stand.config();
-    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains("no answer within 5 s"), "{printed}");
+    let nowhere =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name.to_owned(), "/no/such/place".to_owned()));
+    let environment = [variables(&[]), nowhere.to_vec()].concat();
+    for command in ["run", "check"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let printed = stdout(&output) + &stderr(&output);
+        assert!(printed.contains("install the package ca-certificates"), "{printed}");
+        assert!(!printed.contains("panic"), "{printed}");
+    }
 }
 
 /// The variable that holds the text of a configuration.

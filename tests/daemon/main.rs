@@ -5,6 +5,7 @@ mod support;
 
 mod api;
 mod blindness;
+mod check;
 mod cloud_storage;
 mod commands;
 mod conditions;

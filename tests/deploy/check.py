@@ -8,16 +8,18 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
 import botocore.session
+import yaml
 from botocore.validate import ParamValidator
 from parameters import AWS, EVERYTHING, LEAST, OF_A_TENANT, example, statements
 from templates import Stack
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ECS = ROOT / "config" / "ecs"
+ECS, COMPOSE = ROOT / "config" / "ecs", ROOT / "config" / "compose"
 PROBE, TENANT = (ECS / "cloudformation" / name for name in ("probe.yaml", "tenant.yaml"))
 BIN = pathlib.Path(sys.executable).parent
 
@@ -175,16 +177,27 @@ def example_faults():
             yield f"{sid}: the stack grants\n  {stack.get(sid)}\nand config/iam\n  {wanted.get(sid)}"
 
 
+def mount_faults():
+    """Files that the compose file mounts and that are not there: Docker would make folders of these names."""
+    for name, service in yaml.safe_load((COMPOSE / "compose.yml").read_text())["services"].items():
+        for volume in service.get("volumes", []):
+            if not (COMPOSE / volume.split(":")[0]).exists():
+                yield f"compose.yml: {name} mounts {volume}, which does not exist"
+
+
 def faults():
     yield from run(BIN / "cfn-lint", PROBE, TENANT)
-    yield from run(BIN / "hadolint", ROOT / "Dockerfile")
-    for compose in sorted((ROOT / "config" / "compose").glob("*compose*.yml")):
-        yield from run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", compose)
+    yield from run(BIN / "hadolint", ROOT / "Dockerfile", COMPOSE / "demo.Dockerfile")
+    yield from run(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE / "compose.yml")
+    yield from mount_faults()
     shapes = Shapes()
     for file, operation in [("task-definition.json", "RegisterTaskDefinition"), ("service.json", "CreateService")]:
         yield from shapes.check(file, operation, json.loads((ECS / file).read_text()))
     yield from stack_faults(shapes)
     yield from example_faults()
+    for name in re.findall(r'^  "(\w+)=', (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE):
+        if name not in EVERYTHING and name not in Stack(PROBE, **LEAST).parameters:
+            yield f"docs/deploy.md sets {name}, which is no parameter of {PROBE.name}"
     if (bytes_used := PROBE.stat().st_size) > TEMPLATE:
         yield f"{PROBE.name} has {bytes_used} bytes, more than {TEMPLATE}, so it could not be deployed without a bucket"
 

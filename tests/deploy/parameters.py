@@ -35,6 +35,9 @@ EVERYTHING = {
     "DnsNamespaceId": "ns-0123456789abcdef",
     "RemoteWriteUrl": "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
     "RemoteWriteWorkspaceArn": f"arn:aws:aps:{AWS}:workspace/ws-00000000-0000-0000-0000-000000000000",
+    "HttpsProxy": "http://proxy.example.org:3128",
+    "NoProxy": "amazonaws.com,10.0.0.0/8",
+    "PermissionsBoundaryArn": "arn:aws:iam::999999999999:policy/boundary",
     "AlarmEmail": "on-call@example.org",
     "IncidentAlarm": "true",
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Creates the stacks of config/ecs/cloudformation/ on MiniStack, with everything optional, and checks what came of it.
 
-MiniStack differs from AWS in two things, for which the template is changed: it has no AWS::EC2::SecurityGroupIngress, and
-takes the parameter of a number for a text.
+MiniStack differs from AWS in two things, for which the template is changed: it has no AWS::EC2::SecurityGroupIngress,
+and takes the parameter of a number for a text.
 
 usage: stacks.py, with the Python of tests/emulators/setup.sh
 """

@@ -1,13 +1,14 @@
 """Deploys the pipeline: accounts, roles, log groups, streams, buckets, functions, and their connections.
 
 Every tenant has its own AWS account, as in production; the SRE account holds the rest. MiniStack checks signatures,
-trust policies with ExternalId, and identity policies, so each part gets a role with only the permissions that it needs.
-Only the deployment acts as the root of an account, whose access key id in MiniStack is the account's number.
+trust policies with ExternalId, and identity policies, so each part gets a role with only the permissions that it needs;
+the probe has those of `config/iam/` and no others (rights.py). Only the deployment acts as the root of an account, whose
+access key id in MiniStack is the account's number.
 """
 
 import io
 import json
-import string
+import urllib.request
 import zipfile
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import botocore.session
 from botocore.config import Config
+
+import rights
 
 HERE = Path(__file__).resolve().parent
 REGION = "eu-central-1"
@@ -26,9 +29,11 @@ TRANSIT_BUCKET = "sre-transit"
 # In Google Cloud Storage.
 TRANSFER_BUCKET = "gcp-transit"
 CENTRAL_STREAM = "logs.central"
-DEAD_LETTER_QUEUE = "aggregator-dlq"
+DEAD_LETTER_QUEUE = "aggregator-dead-letters"
 DEAD_LETTER_TOPIC = "aggregator-failures"
 STREAM_PREFIX = "logs-"
+# Where the exporter writes what it exports.
+EXPORT_LOG_GROUP, EXPORT_LOG_STREAM = "/aws/lambda/export", "1"
 # The subscription filter of every log group.
 FILTER = "forward"
 
@@ -44,6 +49,7 @@ TABLE_SCHEMA = [
 class Tenant:
     name: str
     account: str
+    external_id: str
 
     @property
     def log_group(self) -> str:
@@ -62,15 +68,15 @@ class Tenant:
     def inject_role(self) -> str:
         return f"arn:aws:iam::{self.account}:role/traceprobe-inject"
 
-    @property
-    def external_id(self) -> str:
-        return f"traceprobe-{self.name}-4711"
+
+# Those of the shipped policies.
+TENANTS = [Tenant("acme", "111111111111", "acme-7f3a9c"), Tenant("globex", "333333333333", "globex-1b90d4")]
 
 
 def tenants(count: int) -> list[Tenant]:
-    names = ["acme", "globex", "initech", "umbrella", "hooli", "stark"]
-    names += [f"tenant{i}" for i in range(len(names), count)]
-    return [Tenant(name, f"{111_111_111_111 + i:012d}") for i, name in enumerate(names[:count])]
+    if count > len(TENANTS):
+        raise ValueError(f"the policies in config/iam are for {len(TENANTS)} tenants, not {count}")
+    return TENANTS[:count]
 
 
 class Aws:
@@ -93,7 +99,7 @@ class Aws:
 
 
 def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: str) -> dict:
-    """Deploys everything. Returns the credentials of the probe and of the transfer. `dead_letters` are the forms in
+    """Deploys everything. Returns the credentials of the transfer, and the URL of the queue. `dead_letters` are the forms in
     which canaries are given up."""
     truth_environment = {"TRUTH_FILE": str(truth_file)}
     code = _code()
@@ -116,13 +122,7 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         QueueName=DEAD_LETTER_QUEUE, Attributes={"Policy": json.dumps(from_topic)})["QueueUrl"]
     aws.root("sns", SRE).subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
 
-    rights = policy(
-        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET,
-        dead_letter_queue=DEAD_LETTER_QUEUE)
-    # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords without StreamARN against the
-    # resource "*".
-    rights["Statement"].append(allow(["kinesis:GetRecords"], "*"))
-    probe = _user(iam, "traceprobe", rights)
+    rights.grant_task(iam)
     transfer = _user(iam, "data-transfer", document(
         allow(["s3:ListBucket"], f"arn:aws:s3:::{TRANSIT_BUCKET}"),
         allow(["s3:GetObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
@@ -140,14 +140,21 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         "DEAD_LETTERS": dead_letters,
         "STREAM_PREFIX": STREAM_PREFIX,
     }, document(
-        allow(read, _stream_arn(f"{STREAM_PREFIX}*")),
-        allow(["kinesis:PutRecords"], _stream_arn(CENTRAL_STREAM)),
+        allow(read, stream_arn(f"{STREAM_PREFIX}*")),
+        allow(["kinesis:PutRecords"], stream_arn(CENTRAL_STREAM)),
         allow(["s3:PutObject"], f"arn:aws:s3:::{ARCHIVE_BUCKET}/archive/*"),
         allow(["sqs:SendMessage"], queue_arn),
         allow(["sns:Publish"], topic_arn),
     ))
-    _function(aws, SRE, "exporter", code, {**truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET}, document(
-        allow(read, _stream_arn(CENTRAL_STREAM)),
+    logs = aws.root("logs", SRE)
+    logs.create_log_group(logGroupName=EXPORT_LOG_GROUP)
+    logs.create_log_stream(logGroupName=EXPORT_LOG_GROUP, logStreamName=EXPORT_LOG_STREAM)
+    _function(aws, SRE, "exporter", code, {
+        **truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET,
+        "EXPORT_LOG_GROUP": EXPORT_LOG_GROUP, "EXPORT_LOG_STREAM": EXPORT_LOG_STREAM,
+    }, document(
+        allow(["logs:PutLogEvents"], f"arn:aws:logs:{REGION}:{SRE}:log-group:{EXPORT_LOG_GROUP}"),
+        allow(read, stream_arn(CENTRAL_STREAM)),
         allow(["s3:PutObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
     ))
     functions = aws.root("lambda", SRE)
@@ -155,8 +162,8 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
     for stream, function in mappings:
         # LATEST would begin at MiniStack's first poll, which may be after the first record.
         functions.create_event_source_mapping(
-            EventSourceArn=_stream_arn(stream), FunctionName=function, StartingPosition="TRIM_HORIZON", BatchSize=100)
-    return {"probe": probe, "transfer": transfer, "queue_url": queue_url}
+            EventSourceArn=stream_arn(stream), FunctionName=function, StartingPosition="TRIM_HORIZON", BatchSize=100)
+    return {"transfer": transfer, "queue_url": queue_url}
 
 
 def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> None:
@@ -164,11 +171,7 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
     for log_group in tenant.log_groups:
         logs.create_log_group(logGroupName=log_group)
     iam = aws.root("iam", tenant.account)
-    role(iam, tenant.inject_role.rpartition("/")[2],
-          trust({"AWS": f"arn:aws:iam::{SRE}:user/traceprobe"}, tenant.external_id),
-          document(*(
-              statement for log_group in tenant.log_groups
-              for statement in policy("inject", region=REGION, account=tenant.account, log_group=log_group)["Statement"])))
+    rights.grant_tenant(iam, tenant.account, tenant.external_id, tenant.log_groups)
 
     writer = f"arn:aws:iam::{SRE}:role/log-writer-{tenant.name}"
     writer_external_id = f"log-writer-{tenant.name}-0815"
@@ -178,7 +181,7 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
         document(allow(["sts:AssumeRole"], writer)))
     role(aws.root("iam", SRE), f"log-writer-{tenant.name}",
           trust({"AWS": f"arn:aws:iam::{tenant.account}:root"}, writer_external_id),
-          document(allow(["kinesis:PutRecords"], _stream_arn(tenant.stream))))
+          document(allow(["kinesis:PutRecords"], stream_arn(tenant.stream))))
     aws.root("lambda", tenant.account).add_permission(
         FunctionName="log-forwarder", StatementId="logs", Action="lambda:InvokeFunction",
         Principal="logs.amazonaws.com", SourceAccount=tenant.account)
@@ -196,15 +199,26 @@ def warm(aws: Aws, the_tenants: list[Tenant]) -> None:
             raise RuntimeError(f"{name} in {account}: {answer['Payload'].read().decode()}")
 
 
-def policy(name: str, **values: str) -> dict:
-    text = (HERE / "policies" / f"{name}.json").read_text()
-    return json.loads(string.Template(text).substitute(values))
+def task_environment(aws: Aws) -> dict[str, str]:
+    """The environment of a task that ECS starts: it leads to the credentials of the task role."""
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{aws.endpoint}/v2/credentials/traceprobe",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+    }
 
 
-def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict, document: dict) -> str:
-    role = role(aws.root("iam", account), name, trust({"Service": "lambda.amazonaws.com"}), document)
+def task_client(aws: Aws, service: str):
+    """A client with the rights of the probe."""
+    with urllib.request.urlopen(task_environment(aws)["AWS_CONTAINER_CREDENTIALS_FULL_URI"], timeout=5) as answer:
+        keys = json.load(answer)
+    return aws.client(service, keys["AccessKeyId"], keys["SecretAccessKey"], keys["Token"])
+
+
+def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict, policy: dict) -> str:
+    arn = role(aws.root("iam", account), name, trust({"Service": "lambda.amazonaws.com"}), policy)
     return aws.root("lambda", account).create_function(
-        FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=role,
+        FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=arn,
         Code={"ZipFile": code}, Environment={"Variables": environment}, Timeout=60, MemorySize=256,
     )["FunctionArn"]
 
@@ -251,5 +265,5 @@ def allow(actions: list[str], resource: str) -> dict:
     return {"Effect": "Allow", "Action": actions, "Resource": resource}
 
 
-def _stream_arn(name: str) -> str:
+def stream_arn(name: str) -> str:
     return f"arn:aws:kinesis:{REGION}:{SRE}:stream/{name}"

@@ -31,10 +31,9 @@ async fn exchange(State(answers): State<Answers>, body: String) -> Response {
         reqwest::Url::parse(&format!("http://x/?s={}", form["subject_token"])).expect("it is encoded");
     let subject = subject.query_pairs().next().expect("there is one").1.into_owned();
     let subject: Value = serde_json::from_str(&subject).expect("the token is JSON");
-    let text = |value: &Value| value.as_str().expect("it is text").to_owned();
-    let mut request = reqwest::Client::new().post(text(&subject["url"]));
+    let mut request = reqwest::Client::new().post(text_of(&subject["url"]));
     for header in subject["headers"].as_array().expect("it is a list") {
-        request = request.header(text(&header["key"]), text(&header["value"]));
+        request = request.header(text_of(&header["key"]), text_of(&header["value"]));
     }
     let answer = request.send().await.expect("STS answers");
     let status = answer.status().as_u16();
@@ -45,6 +44,10 @@ async fn exchange(State(answers): State<Answers>, body: String) -> Response {
     } else {
         StatusCode::BAD_REQUEST.into_response()
     }
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().expect("it is text").to_owned()
 }
 
 async fn service(headers: HeaderMap) -> Response {
@@ -79,14 +82,11 @@ async fn sts_tells_google_who_the_probe_is() {
     let google = google.map(|(name, value)| (name.to_owned(), value));
     let config = Config::load(&scene.config, scene.variables().chain(google)).expect("it is valid");
     let about = &scene.pipeline.about;
-    let of = |name: &str| about.credentials.get(name).cloned();
-    let own = Credentials::new(
-        of("AWS_ACCESS_KEY_ID").expect("the probe has a key"),
-        of("AWS_SECRET_ACCESS_KEY").expect("the probe has a secret"),
-        of("AWS_SESSION_TOKEN"),
-        None,
-        "test",
-    );
+    let task = about.credentials["AWS_CONTAINER_CREDENTIALS_FULL_URI"].as_str();
+    let task = reqwest::get(task).await.expect("ECS answers").json::<Value>().await.expect("it is JSON");
+    let of = |name: &str| text_of(&task[name]);
+    let own =
+        Credentials::new(of("AccessKeyId"), of("SecretAccessKey"), Some(of("Token")), None, "the task role");
     let aws = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(about.region.clone()))
@@ -98,6 +98,6 @@ async fn sts_tells_google_who_the_probe_is() {
     let answer = google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await;
 
     let answers = answers.lock().unwrap().clone();
-    assert!(answers.iter().any(|(_, text)| text.contains("<Arn>arn:aws:iam::")), "{answers:?}");
+    assert!(answers.iter().any(|(_, text)| text.contains(":assumed-role/traceprobe-task/")), "{answers:?}");
     assert_eq!(answer.map(|answer| answer.status), Ok(200));
 }

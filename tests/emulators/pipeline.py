@@ -129,8 +129,8 @@ class Pipeline:
         return [f"{child.name} died; its log ends:\n{child.tail()}" for child in self._children if child.has_died()]
 
     @property
-    def probe_credentials(self) -> dict[str, str]:
-        return self._deployed["probe"]
+    def probe_environment(self) -> dict[str, str]:
+        return deploy.task_environment(self.aws)
 
     @property
     def dead_letter_queue_url(self) -> str:
@@ -144,7 +144,7 @@ class Pipeline:
             "gcs_endpoint": self.gcs.url,
             "region": deploy.REGION,
             "sre_account": deploy.SRE,
-            "credentials": self.probe_credentials,
+            "credentials": self.probe_environment,
             "root_credentials": {"AWS_ACCESS_KEY_ID": deploy.SRE, "AWS_SECRET_ACCESS_KEY": deploy.ROOT_SECRET},
             "tenants": [
                 {
@@ -166,6 +166,7 @@ class Pipeline:
             "transit_key": "transit/%Y/%m/%d/%H/",
             "transfer_bucket": deploy.TRANSFER_BUCKET,
             "transfer_key": "transfer/%Y/%m/%d/%H/",
+            "export_log_group": deploy.EXPORT_LOG_GROUP,
             "dead_letter_queue_url": self.dead_letter_queue_url,
             "project": PROJECT,
             "table": self.bigquery.table_name,

@@ -60,8 +60,6 @@ class Run:
         self.pipeline = pipeline
         self.started = datetime.now(UTC)
         self.sent: dict[str, str] = {}  # tag -> tenant
-        keys = pipeline.probe_credentials
-        self._keys = keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
         self._logs = {}
         for tenant in pipeline.tenants:
             self._logs[tenant.name] = self._assume_role(tenant)
@@ -69,7 +67,7 @@ class Run:
                 logGroupName=tenant.log_group, logStreamName="traceprobe/self-check")
 
     def _client(self, service: str):
-        return self.pipeline.aws.client(service, *self._keys)
+        return deploy.task_client(self.pipeline.aws, service)
 
     def _assume_role(self, tenant, external_id: str | None = None):
         credentials = self._client("sts").assume_role(
@@ -134,18 +132,19 @@ class Run:
         for stage in STAGES:
             faults += [f"truth of {stage}: {len(known[stage][tag])} entries for {tag}"
                        for tag in self.sent if len(known[stage][tag]) != 1]
-        return faults + self._check_dead_letters() + self._check_log_groups() + self._check_gcs()
+        return faults + self._check_dead_letters() + self._check_export_log() + self._check_gcs()
 
     def _read_kinesis(self):
         kinesis = self._client("kinesis")
         seen = []
         for tenant in self.pipeline.tenants:
-            for shard in kinesis.list_shards(StreamName=tenant.stream)["Shards"]:
+            arn = deploy.stream_arn(tenant.stream)
+            for shard in kinesis.list_shards(StreamARN=arn)["Shards"]:
                 iterator = kinesis.get_shard_iterator(
-                    StreamName=tenant.stream, ShardId=shard["ShardId"], ShardIteratorType="AT_TIMESTAMP",
+                    StreamARN=arn, ShardId=shard["ShardId"], ShardIteratorType="AT_TIMESTAMP",
                     Timestamp=self.started)["ShardIterator"]
                 while True:
-                    page = kinesis.get_records(ShardIterator=iterator, Limit=7)
+                    page = kinesis.get_records(StreamARN=arn, ShardIterator=iterator, Limit=7)
                     for record in page["Records"]:
                         envelope = json.loads(gzip.decompress(record["Data"]))
                         stamp = _us(record["ApproximateArrivalTimestamp"])
@@ -253,16 +252,12 @@ class Run:
         contents = [json.loads(message["Body"])["content"] for message in messages]
         return [] if contents == ["this line is not JSON"] else [f"dead letters: {contents}"]
 
-    def _check_log_groups(self) -> list[str]:
-        faults = []
-        for tenant in self.pipeline.tenants:
-            answer = self._logs[tenant.name].filter_log_events(
-                logGroupName=tenant.log_group, filterPattern="zqtp", startTime=int(self.started.timestamp() * 1000))
-            found = set(truth.tags_in(event["message"] for event in answer["events"]))
-            sent = {tag for tag, name in self.sent.items() if name == tenant.name}
-            if found != sent:
-                faults.append(f"log group of {tenant.name}: {len(found)} of {len(sent)} found by FilterLogEvents")
-        return faults
+    def _check_export_log(self) -> list[str]:
+        answer = self._client("logs").filter_log_events(
+            logGroupName=deploy.EXPORT_LOG_GROUP, filterPattern="zqtp", startTime=int(self.started.timestamp() * 1000))
+        found = set(truth.tags_in(event["message"] for event in answer["events"]))
+        missing = set(self.sent) - found
+        return [f"log of the export: {len(missing)} of {len(self.sent)} not found by FilterLogEvents"] if missing else []
 
     def check_permissions(self) -> list[str]:
         """Checks that the emulator refuses what the probe must not do."""
@@ -273,6 +268,8 @@ class Run:
                 StreamName=tenant.stream, Data=b"x", PartitionKey="x"),
             "PutObject as the probe": lambda: self._client("s3").put_object(
                 Bucket=deploy.ARCHIVE_BUCKET, Key="archive/x", Body=b"x"),
+            "FilterLogEvents as the inject role": lambda: self._logs[tenant.name].filter_log_events(
+                logGroupName=tenant.log_group),
             "DescribeLogGroups as the inject role": lambda: self._logs[tenant.name].describe_log_groups(),
         }
         faults = []

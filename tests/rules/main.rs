@@ -96,5 +96,7 @@ fn rules_of_every_interval_and_of_mixed_ones_are_valid() {
 #[test]
 fn the_shipped_files_are_valid() {
     run("promtool", &["check", "config", "config/prometheus/prometheus.yml"]);
+    // Its rules are mounted beside it.
+    run("promtool", &["check", "config", "--syntax-only", "config/compose/prometheus.yml"]);
     run("amtool", &["check-config", "config/prometheus/alertmanager.yml"]);
 }

@@ -29,11 +29,13 @@ pub struct About {
     /// With `/bigquery/v2`.
     pub bigquery_endpoint: String,
     pub region: String,
-    /// Environment variables with the probe's own AWS credentials.
+    /// Environment variables that lead to the credentials of the probe's task role.
     pub credentials: HashMap<String, String>,
     /// The same of whoever owns everything in the SRE account.
     pub root_credentials: HashMap<String, String>,
     pub dead_letter_queue_url: String,
+    /// Where the function that writes the transit objects also puts them.
+    pub export_log_group: String,
     pub tenants: Vec<Tenant>,
     /// Template with `{tenant}`.
     pub stream: String,
@@ -151,6 +153,19 @@ impl Driver {
         let about = answer(&mut stdout, &home, READY_WITHIN).await;
         (Driver { stdin, stdout, home, _process: process }, about)
     }
+
+    /// Sends a command. Returns when it is done.
+    pub async fn execute(&mut self, command: &str) {
+        #[derive(Deserialize)]
+        struct Done {
+            event: String,
+        }
+        let Driver { stdin, stdout, home, .. } = self;
+        let line = format!("{command}\n");
+        stdin.write_all(line.as_bytes()).await.expect("the pipeline no longer reads commands");
+        let done: Done = answer(stdout, home, DONE_WITHIN).await;
+        assert_eq!(done.event, command, "the pipeline could not do it; see {}", home.display());
+    }
 }
 
 impl Pipeline {
@@ -170,15 +185,7 @@ impl Pipeline {
 
     /// Returns when the pipeline has done it.
     pub async fn execute(&mut self, action: Action) {
-        #[derive(Deserialize)]
-        struct Done {
-            event: String,
-        }
-        let line = format!("{}\n", action.name());
-        let Driver { stdin, stdout, home, .. } = &mut self.driver;
-        stdin.write_all(line.as_bytes()).await.expect("the pipeline no longer reads commands");
-        let done: Done = answer(stdout, home, DONE_WITHIN).await;
-        assert_eq!(done.event, action.name(), "the pipeline could not do it; see {}", home.display());
+        self.driver.execute(action.name()).await;
     }
 
     pub fn truth(&self) -> Truth {

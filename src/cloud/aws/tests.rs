@@ -1,3 +1,4 @@
+mod home;
 mod proxies;
 mod sessions;
 

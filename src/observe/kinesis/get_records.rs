@@ -19,7 +19,10 @@ use crate::observe::failure::explain;
 /// A request for one page of a shard.
 pub(super) struct GetRecords {
     pub(super) client: Client,
+    /// As configured.
     pub(super) stream: String,
+    /// `None` while it is unknown.
+    pub(super) arn: Option<String>,
     pub(super) limit: i32,
     pub(super) shard: String,
     pub(super) position: Position,
@@ -67,9 +70,8 @@ impl GetRecords {
                 None => self.open().await?,
             };
             self.iterator = Some(iterator.clone());
-            let arn = is_arn(&self.stream).then(|| self.stream.clone());
-            let request =
-                self.client.get_records().shard_iterator(iterator).set_stream_arn(arn).limit(self.limit);
+            let request = self.client.get_records().shard_iterator(iterator).limit(self.limit);
+            let request = request.set_stream_arn(self.arn.clone());
             let error = match request.send().await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
@@ -98,10 +100,9 @@ impl GetRecords {
     /// Gets an iterator for the position.
     async fn open(&self) -> Result<String, PageError> {
         let request = self.client.get_shard_iterator().shard_id(&self.shard);
-        let request = if is_arn(&self.stream) {
-            request.stream_arn(&self.stream)
-        } else {
-            request.stream_name(&self.stream)
+        let request = match &self.arn {
+            Some(arn) => request.stream_arn(arn),
+            None => request.stream_name(&self.stream),
         };
         let request = match &self.position {
             Position::From(start) => {

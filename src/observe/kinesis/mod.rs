@@ -10,6 +10,7 @@
 //! may be dropped at any `await`.
 
 mod get_records;
+mod proof;
 mod read_budget;
 mod settings;
 
@@ -31,6 +32,7 @@ pub use self::settings::Settings;
 use super::decode::Limits;
 use super::failure::explain;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::cloud::aws::Aws;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -49,6 +51,11 @@ const MAX_SIGHTINGS: usize = 100_000;
 #[derive(Debug)]
 pub struct Kinesis {
     settings: Settings,
+    /// The ARN of the stream, once it is known. Calls that name it are subject to policies of endpoints and of the
+    /// stream; GetRecords would have no resource without it.
+    arn: Option<String>,
+    /// What finds the ARN.
+    aws: Option<Aws>,
     /// Limits the answers in memory, for all streams together.
     room: Pages,
     client: Client,
@@ -164,8 +171,11 @@ impl Kinesis {
         recognizer: Recognizer,
         clock: WallClock,
     ) -> Self {
+        let arn = is_arn(&settings.stream).then(|| settings.stream.clone());
         Self {
             settings,
+            arn,
+            aws: None,
             room,
             client,
             recognizer,
@@ -180,13 +190,32 @@ impl Kinesis {
         }
     }
 
+    /// Names the stream by its ARN, although only its name is configured.
+    pub(super) fn naming(self, aws: Aws) -> Self {
+        Self { aws: Some(aws), ..self }
+    }
+
+    /// Finds the ARN of the stream. Without it, calls have the name.
+    async fn find_arn(&mut self) {
+        if let (None, Some(aws)) = (&self.arn, &self.aws) {
+            let resource = format!("stream/{}", self.settings.stream);
+            self.arn = aws.arn("kinesis", &self.settings.account, &resource).await;
+        }
+    }
+
     /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
     /// say that the service answered all the time.
     pub(super) fn within(self, timeout: Duration) -> Self {
         Self { list_time: timeout * 9 / 10, ..self }
     }
 
+    /// How many shards are known.
+    fn shards(&self) -> usize {
+        self.cursors.len()
+    }
+
     async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
+        self.find_arn().await;
         // A shard that the last list left out, because it had ended too early, may hold an older trace.
         let older = self.cursors.values().any(|cursor| start < cursor.begun);
         if self.unlisted || older {
@@ -220,6 +249,7 @@ impl Kinesis {
                 let request = GetRecords {
                     client: self.client.clone(),
                     stream: self.settings.stream.clone(),
+                    arn: self.arn.clone(),
                     limit: cursor
                         .budget
                         .limit(self.settings.max_records_per_call, self.settings.max_bytes_per_second),
@@ -264,7 +294,7 @@ impl Kinesis {
                         .ok()
                         .filter(|_| filtered);
                     let request = request.set_shard_filter(filter);
-                    match self.arn() {
+                    match &self.arn {
                         Some(arn) => request.stream_arn(arn),
                         None => request.stream_name(&self.settings.stream),
                     }
@@ -508,10 +538,6 @@ impl Kinesis {
     fn behind(&self) -> Option<Duration> {
         let open = self.cursors.values().filter(|cursor| !cursor.ended);
         open.filter_map(|cursor| cursor.behind).max()
-    }
-
-    fn arn(&self) -> Option<&str> {
-        is_arn(&self.settings.stream).then_some(self.settings.stream.as_str())
     }
 
     /// Names a call for people.

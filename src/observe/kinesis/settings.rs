@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::Kinesis;
 use super::read_budget::Pages;
+use super::{Kinesis, proof};
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::proof::Proof;
 use crate::domain::shell::{UNPACK, in_region, quoted};
+use crate::domain::sighting::Wanted;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -135,6 +137,14 @@ impl KindSettings for Settings {
         })
     }
 
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
+    async fn prove(&self, site: &Site<'_>, shared: &Pages, wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+        proof::prove(self, site, shared, wanted).await
+    }
+
     fn resource(&self) -> String {
         self.stream.clone()
     }
@@ -166,7 +176,7 @@ impl KindSettings for Settings {
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let kinesis = Kinesis::new(settings, pages.clone(), client, recognizer, clock);
-        Ok(kinesis.within(site.rhythm.timeout))
+        Ok(kinesis.naming(aws.clone()).within(site.rhythm.timeout))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The API of CloudWatch Logs in the AWS JSON 1.1 protocol: PutLogEvents, CreateLogStream, DescribeLogGroups,
-//! DescribeLogStreams and FilterLogEvents.
+//! DescribeLogStreams, DescribeSubscriptionFilters and FilterLogEvents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +113,7 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
         }
         "CreateLogStream" => create_stream(&mut world, tenant_index, &body),
         "DescribeLogStreams" => describe_streams(group, &body),
+        "DescribeSubscriptionFilters" => aws_json(&subscription_filters(group)),
         "FilterLogEvents" => filter_log_events(&world, &world.tenants[tenant_index], &body),
         other => {
             bad_request("UnknownOperationException", &format!("{other} is not supported by the sandbox"))
@@ -226,6 +227,17 @@ fn describe_groups(world: &World, body: &Value, account: &str) -> Response {
         })
         .collect();
     aws_json(&json!({"logGroups": groups}))
+}
+
+/// The one filter through which everything leaves.
+fn subscription_filters(group: &LogGroup) -> Value {
+    json!({"subscriptionFilters": [{
+        "filterName": "forward",
+        "logGroupName": group.name,
+        "filterPattern": "",
+        "destinationArn": format!("arn:aws:lambda:{REGION}:{}:function:forwarder", group.account),
+        "creationTime": group.created.millis(),
+    }]})
 }
 
 fn describe_streams(group: &LogGroup, body: &Value) -> Response {

@@ -262,7 +262,7 @@ fn delivered(n: u32, map: &Topology) -> Trace {
         visit.absent_until = Some(planned);
         visit.empty_polls = 3;
         let locator = Locator::new(format!("shardId-000000000000/4965990{n:040}"));
-        visit.copies = vec![StoredCopy::new(locator, false, CopyStanding::First)];
+        visit.copies = vec![StoredCopy::new(locator, None, CopyStanding::First)];
         visit.hop = Hop::Measured { latency: Duration::from_secs(1), was_overdue: false };
     }
     trace.ended = Some((Outcome::Delivered, planned + Duration::from_secs(5)));

@@ -6,6 +6,8 @@
 
 #[path = "restart/clock.rs"]
 mod clock;
+#[path = "restart/hand_over.rs"]
+mod hand_over;
 #[path = "restart/killed.rs"]
 mod killed;
 #[path = "restart/memory.rs"]
@@ -23,11 +25,10 @@ mod support;
 mod verdict;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures::future::join_all;
 use traceprobe::domain::outcome::Outcome;
-use traceprobe::domain::tag::{InstanceCode, TraceId};
+use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::trace::{Origin, Trace};
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
@@ -75,35 +76,6 @@ async fn a_probe_killed_at_any_instant_reaches_the_same_outcomes_as_an_undisturb
     assert!(
         sum(|tally| tally.delivered) > 0 && sum(|tally| tally.lost) > 0 && sum(|tally| tally.doubled) > 0
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_instances_at_once_do_not_count_each_others_canaries() {
-    let scene = Scene::set("two", 1).await;
-    let (old, new) = (scene.files("old", "300ms"), scene.files("new", "300ms"));
-    let probes = [Probe::start(&old).await, Probe::start(&new).await];
-    for probe in &probes {
-        probe.until("both deliver canaries", SOON, |recent| recent.ended("delivered") >= 20).await;
-    }
-    for probe in &probes {
-        let metrics = probe.metrics().await;
-        assert!(metrics.sum("traceprobe_stray_tags_total", &[("origin", "other_instance")]) > 0.0);
-        assert_eq!(metrics.sum("traceprobe_stray_tags_total", &[("origin", "previous_run")]), 0.0);
-        assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
-        assert_eq!(metrics.sum("traceprobe_uncharged_copies_total", &[]), 0.0);
-    }
-    join_all(probes.map(Probe::finish)).await;
-    let mut sent: BTreeSet<TraceId> = scene.truth().into_keys().collect();
-    for (files, name) in [(&old, "old"), (&new, "new")] {
-        for (id, trace) in files.kept() {
-            let own = trace.tag.instance.has_same_name_bits(InstanceCode::of(name));
-            assert!(own, "{id} belongs to the other instance");
-            assert!(is_delivered(&trace), "{trace:?}");
-            assert!(sent.remove(&id), "{id} was never sent");
-        }
-    }
-    assert_eq!(sent, BTreeSet::new(), "canaries that no store knows");
-    scene.sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,27 +155,6 @@ async fn on_a_full_disk_it_keeps_measuring_and_writes_everything_once_there_is_s
         .until("its outcomes are still known", SOON, |recent| recent.ended("delivered") >= before + 10)
         .await;
     probe.finish().await;
-    assert_all_delivered(&scene, &files);
-    scene.sandbox.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_successor_measures_without_the_store_and_takes_it_over_when_its_holder_ends() {
-    let mut scene = Scene::set("held", 1).await;
-    // Longer than the interval at which the store is tried again.
-    scene.grace = Duration::from_secs(60);
-    let files = scene.files("probe", "300ms");
-    let old = Probe::start(&files).await;
-    old.until("canaries are delivered", SOON, |recent| recent.ended("delivered") >= 3).await;
-    let new = Probe::start(&files).await;
-    let recent =
-        new.until("the successor delivers canaries", SOON, |recent| recent.ended("delivered") >= 3).await;
-    let why = recent.not_kept.as_deref().unwrap();
-    assert!(why.contains("another process has locked the store"), "{why}");
-    assert_eq!(new.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
-    old.kill().await;
-    new.until("the successor holds the store", SOON, |recent| recent.not_kept.is_none()).await;
-    new.finish().await;
     assert_all_delivered(&scene, &files);
     scene.sandbox.stop().await;
 }

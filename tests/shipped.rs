@@ -243,7 +243,7 @@ fn ecs_waits_longer_than_the_daemons_stop_grace() {
 }
 
 #[test]
-fn two_tasks_of_one_instance_name_never_run_at_once() {
+fn a_deployment_starts_the_new_task_before_it_stops_the_old_one_and_both_have_one_name() {
     let json =
         |path| -> serde_json::Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
     let task = json("config/ecs/task-definition.json");
@@ -251,9 +251,10 @@ fn two_tasks_of_one_instance_name_never_run_at_once() {
     let variables = task["containerDefinitions"][0]["environment"].as_array().unwrap();
     assert!(variables.iter().any(|variable| variable["name"] == "TRACEPROBE_PROBE_INSTANCE"));
     assert_eq!(service["taskDefinition"], task["family"]);
+    let deployment = &service["deploymentConfiguration"];
     assert_eq!(
-        (&service["desiredCount"], &service["deploymentConfiguration"]["maximumPercent"]),
-        (&1.into(), &100.into())
+        (&service["desiredCount"], &deployment["minimumHealthyPercent"], &deployment["maximumPercent"]),
+        (&1.into(), &100.into(), &200.into())
     );
 }
 

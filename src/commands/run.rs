@@ -26,6 +26,8 @@ use crate::store::StoreError;
 
 /// Exit code of a daemon that only has to be started again: `EX_TEMPFAIL` of `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
+/// Exit code of a daemon whose store another process holds.
+const STORE_HELD: u8 = 76;
 
 /// Shown below the options of `traceprobe run --help`.
 const EXIT_CODES: &str = "\
@@ -33,6 +35,7 @@ Exit codes:
    0  stopped by a signal
    1  failed, for the reason on stderr
   75  the system clock was set; start the daemon again
+  76  another process held the store for longer than store.lock_timeout
   78  the configuration is faulty; every fault is on stderr
  130  stopped at once by SIGINT, as the second signal or while starting; 143 if it was SIGTERM";
 
@@ -99,6 +102,7 @@ pub fn daemon(
     for note in &config.notes {
         info!("{note}");
     }
+    info!("{}", config.total_stall());
     descriptors::raise();
     // Before anything that can take long, such as opening a store on a slow disk, and before the line that
     // says that the daemon listens: a reader of that line may send a signal at once.
@@ -128,9 +132,12 @@ pub fn daemon(
 
 fn not_started(error: &anyhow::Error) -> End {
     complain!("cannot start: {error:#}");
-    // Some faults of the configuration show only when the store that it names is opened.
-    let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
-    End::InOrder(if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE })
+    End::InOrder(match error.downcast_ref::<StoreError>() {
+        Some(StoreError::Locked(_)) => ExitCode::from(STORE_HELD),
+        // Some faults of the configuration show only when the store that it names is opened.
+        Some(error) if error.is_permanent() => ExitCode::from(EX_CONFIG),
+        Some(_) | None => ExitCode::FAILURE,
+    })
 }
 
 async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {

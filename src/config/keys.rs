@@ -21,7 +21,7 @@ const fn text(name: &'static str) -> Key {
     Key::text(name)
 }
 
-pub(super) static PROBE: [Key; 15] = [
+pub(super) static PROBE: [Key; 16] = [
     text("listen").or("0.0.0.0:9464"),
     text("instance"),
     text("interval").or("30s"),
@@ -33,7 +33,8 @@ pub(super) static PROBE: [Key; 15] = [
     text("copy_recheck").or("15m"),
     text("warm_up").or("2m"),
     text("stop_grace").or("25s"),
-    Key::new("max_in_flight", Shape::Integer).or("10000"),
+    text("hand_over").or("10m"),
+    Key::new("max_in_flight", Shape::Integer),
     Key::new("remember", Shape::Integer).or("10000"),
     Key::new("buckets", Shape::List).or(BUCKETS),
     text("runbook"),
@@ -93,7 +94,8 @@ pub(super) static GCP: [Key; 5] = [
     text("project"),
 ];
 
-pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
+pub(super) static STORE: [Key; 3] =
+    [text("path").or("memory"), text("keep").or("7d"), text("lock_timeout").or("3m")];
 
 pub(super) static DRILL: [Key; 3] = [
     Key::new("enabled", Shape::Boolean).or("false"),

@@ -13,6 +13,7 @@
 mod budgets;
 mod drill;
 mod endpoints;
+mod in_flight;
 mod keys;
 mod pipeline;
 mod place;
@@ -167,11 +168,29 @@ impl Config {
             blind_after: self.probe.blind_after,
             recheck_for: RECHECK_FOR,
             copy_recheck: self.probe.copy_recheck,
-            max_in_flight: self.probe.max_in_flight,
+            max_in_flight: self.max_in_flight(),
             remember: self.probe.remember,
             remember_of_tenant: REMEMBER_OF_TENANT,
             instance: InstanceCode::of(&self.probe.instance),
+            hand_over: self.probe.hand_over,
+            is_kept: self.store.path.is_some(),
         }
+    }
+
+    /// Returns how many canaries may be in flight: as many as a total stall takes, unless it is set.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        in_flight::limit(&self.probe, self.intervals())
+    }
+
+    /// Says what a total stall will take.
+    #[must_use]
+    pub fn total_stall(&self) -> String {
+        in_flight::total_stall(&self.probe, self.intervals())
+    }
+
+    fn intervals(&self) -> impl Iterator<Item = Duration> + Clone {
+        self.topology.tenants().iter().map(|tenant| tenant.interval)
     }
 
     /// Returns the effective configuration as TOML, with the origin of each value as a comment. It contains

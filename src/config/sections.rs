@@ -24,6 +24,8 @@ use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
+/// Most canaries in flight: at 1.2 KB each, 1.2 GB.
+pub(super) const MAX_IN_FLIGHT: u32 = 1_000_000;
 /// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference). The
 /// remaining 10 s are for writing state and the last scrape.
 const MAX_STOP_GRACE: Duration = Duration::from_secs(110);
@@ -78,7 +80,8 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             ", because ECS kills a task no later than 2m after SIGTERM and the process needs up to 10s to end",
         ),
     );
-    let max_in_flight = read.get("max_in_flight", value::count(1, 1_000_000));
+    let hand_over = read.get("hand_over", value::duration_within(Duration::ZERO, DAY, ""));
+    let max_in_flight = read.find("max_in_flight", value::count(1, MAX_IN_FLIGHT));
     let remember = read.get("remember", value::count(1, 1_000_000));
     let buckets = read.get("buckets", value::list(positive));
     let runbook = read.find("runbook", value::url("https://wiki.example.org/traceprobe"));
@@ -133,7 +136,8 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             copy_recheck: copy_recheck?,
             warm_up: warm_up?,
             stop_grace: stop_grace?,
-            max_in_flight: max_in_flight? as usize,
+            hand_over: hand_over?,
+            max_in_flight: max_in_flight?.map(|count| count as usize),
             remember: remember? as usize,
             buckets: buckets.clone()?,
             runbook: runbook?,
@@ -430,6 +434,7 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
     let mut read = section(context, root, "store", 8, &keys::STORE, &[]);
     let path = read.get("path", value::text);
     let keep = read.get("keep", value::duration_within(TICK, 365 * DAY, ""));
+    let lock_timeout = read.get("lock_timeout", value::duration_within(Duration::ZERO, DAY, ""));
     if let (Ok(keep), Ok(probe)) = (keep, probe)
         && keep < 2 * (probe.give_up + probe.grace)
     {
@@ -443,7 +448,8 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
         );
     }
     let path = path?;
-    Ok(Store { path: (path != "memory").then(|| path.into()), keep: keep? })
+    let path = (path != "memory").then(|| path.into());
+    Ok(Store { path, keep: keep?, lock_timeout: lock_timeout? })
 }
 
 /// Fewest intervals between canaries that a window must hold: with fewer canaries, no default limit is ever

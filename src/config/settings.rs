@@ -44,8 +44,11 @@ pub struct Probe {
     pub warm_up: Duration,
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
     pub stop_grace: Duration,
-    /// Maximum number of traces in flight; while it is reached, no more canaries are sent.
-    pub max_in_flight: usize,
+    /// How long a process and the one that it replaces may run side by side.
+    pub hand_over: Duration,
+    /// Maximum number of traces in flight; while it is reached, no more canaries are sent. `None` is what a
+    /// total stall takes.
+    pub max_in_flight: Option<usize>,
     /// Number of finished traces that are kept for the page.
     pub remember: usize,
     /// Upper bounds of the latency histograms, increasing.
@@ -104,6 +107,8 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// How long finished traces and leaks are kept.
     pub keep: Duration,
+    /// How long to wait at the start for another process to release the file.
+    pub lock_timeout: Duration,
 }
 
 /// The table `[drill]`: when canaries of a tenant that does not exist are withheld.

@@ -21,16 +21,18 @@ pub use self::succession::{Change, LaneChange};
 use super::clock::ProbeClock;
 use super::figures::SharedFigures;
 use super::hold::{Outbound, Polled};
+use super::last_scrape::Scrapes;
 use super::log_events::{self, EventLog};
 use super::reload::Reloads;
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::{Episode, Incidents, Step};
+use crate::domain::plan::{Plan, Slot};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
-use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, SourceId, TenantId, Topology};
 use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
@@ -62,26 +64,19 @@ pub struct Lane {
     pub sizes: Vec<u32>,
     /// To the injectors of the tenant's log groups, used in turn.
     pub outbound: Vec<Outbound>,
-    /// The log group of the first canary. It depends on the time, so that a process that is often restarted
-    /// does not neglect the others.
-    first_group: u64,
 }
 
 impl Lane {
     #[must_use]
     pub fn new(schedule: Schedule, sizes: Vec<u32>, outbound: Vec<Outbound>) -> Self {
-        let first_group = schedule.next_at().millis().unsigned_abs();
-        Self { schedule, sizes, outbound, first_group }
+        Self { schedule, sizes, outbound }
     }
 
-    /// The size and the log group of the canary with this number. Every size is used in every log group.
-    fn size_and_log_group(&self, number: u64) -> (u32, LogGroupId) {
-        let groups = u64::try_from(self.outbound.len()).unwrap_or(1).max(1);
-        let sizes = u64::try_from(self.sizes.len()).unwrap_or(1).max(1);
-        let group = number.wrapping_add(self.first_group) % groups;
-        let size = usize::try_from(number / groups % sizes).unwrap_or_default();
-        let size = self.sizes.get(size).copied().unwrap_or_default();
-        (size, LogGroupId(u16::try_from(group).unwrap_or_default()))
+    /// The size and the log group of the canary of a slot.
+    fn size_and_log_group(&self, slot: &Slot) -> (u32, LogGroupId) {
+        let groups = self.outbound.len();
+        let size = self.sizes.get(slot.size(self.sizes.len(), groups)).copied().unwrap_or_default();
+        (size, slot.log_group(groups))
     }
 }
 
@@ -115,10 +110,10 @@ pub struct Engine {
     pub quiet_since: BTreeMap<TenantId, Timestamp>,
     /// Never steps.
     pub clock: ProbeClock,
-    /// Source of the random part of trace ids.
-    pub random: fn() -> [u8; 10],
     /// How long the engine waits for traces in flight after injection has ended.
     pub stop_grace: Duration,
+    /// When the metrics are read.
+    pub scrapes: Arc<Scrapes>,
     /// By what conditions are judged.
     pub criteria: Criteria,
     /// Figures over time.
@@ -184,12 +179,12 @@ impl Engine {
                 Wake::Stop => {
                     // Dropping the lanes closes the injectors' queues; what is in them is still put.
                     self.lanes.clear();
-                    drain_until = Some(now + self.stop_grace);
-                    final_poll =
-                        Some(now + self.stop_grace.saturating_sub(FINAL_POLL.min(self.stop_grace / 5)));
+                    let grace = self.drain();
+                    drain_until = Some(now + grace);
+                    final_poll = Some(now + grace.saturating_sub(FINAL_POLL.min(grace / 5)));
                     let polled = self.polled.values();
                     polled.for_each(|it| it.wanted.send_modify(|it| it.final_poll = final_poll));
-                    log_events::stopping(self.tracker.in_flight(), self.stop_grace);
+                    log_events::stopping(self.tracker.in_flight(), grace);
                 }
             }
             self.take_ready(&mut round);
@@ -218,11 +213,22 @@ impl Engine {
             }
         }
         let now = self.clock.now();
-        self.publish(now);
         log.finish();
         log_events::stopped(&self.tracker, &self.topology, now);
+        if !self.store.is_configured() {
+            let events = self.tracker.hand_over(now);
+            events.iter().for_each(|event| self.metrics.record(event, now));
+        }
+        self.publish(now);
         self.store.close().await;
         End::Stopped
+    }
+
+    /// How long to wait for traces in flight. Without a store, what is handed over at the end is counted by this
+    /// process or by none, so there must be time for one more scrape.
+    fn drain(&self) -> Duration {
+        let wait = self.scrapes.longest_wait().filter(|_| !self.store.is_configured());
+        self.stop_grace.saturating_sub(wait.unwrap_or_default()).max(self.stop_grace / 2)
     }
 
     /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across
@@ -342,31 +348,25 @@ impl Engine {
         for tenant in tenants {
             let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
             let due = lane.schedule.take_due(now);
-            let planned = due.planned.into_iter();
-            let planned: Vec<_> = planned.map(|(number, at)| (lane.size_and_log_group(number), at)).collect();
             if due.missed > 0 {
                 self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
-            for ((size, group), planned_at) in planned {
-                self.inject((tenant, group), planned_at, size, now, round);
+            for slot in due.planned {
+                self.inject(tenant, slot, now, round);
             }
         }
     }
 
-    fn inject(
-        &mut self,
-        (tenant, group): (TenantId, LogGroupId),
-        planned_at: Timestamp,
-        size: u32,
-        now: Timestamp,
-        round: &mut Round,
-    ) {
+    fn inject(&mut self, tenant: TenantId, slot: Slot, now: Timestamp, round: &mut Round) {
+        let Some(lane) = self.lanes.get(&tenant) else { return };
+        let (size, group) = lane.size_and_log_group(&slot);
+        let Slot { trace, planned_at, .. } = slot;
         let spec = self.topology.tenant(tenant);
-        let trace = TraceId::new(planned_at, (self.random)());
         let purpose = if self.topology.drill() == Some(tenant) { Purpose::Drill } else { Purpose::Probe };
         let tag = Tag::new(trace, spec.code, self.instance, size, purpose);
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
-        // The tracker must know the canary before it can be put, so that no sighting comes before it.
+        // The tracker must know the canary before it can be put, so that no sighting comes before it. It refuses
+        // one that a previous run has sent according to the store, which occurs after the clock was set back.
         let mut events = Vec::new();
         let planned = self.tracker.plan_for(group, tag, now, &mut events);
         round.events.extend(events.into_iter().map(|event| (event, now)));
@@ -432,8 +432,8 @@ impl Engine {
 
 /// The schedule of a tenant, which starts now.
 #[must_use]
-pub fn schedule(start: Timestamp, interval: Duration, seed: u64) -> Schedule {
-    Schedule::new(start, interval, TOLERANCE, seed)
+pub fn schedule(start: Timestamp, plan: Plan) -> Schedule {
+    Schedule::new(plan, start, TOLERANCE)
 }
 
 #[cfg(test)]

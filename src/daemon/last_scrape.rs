@@ -39,6 +39,13 @@ impl Scrapes {
         });
     }
 
+    /// How long after one scrape the next one has come at the latest, if they come at a regular interval.
+    #[must_use]
+    pub fn longest_wait(&self) -> Option<Duration> {
+        let seen = self.0.borrow();
+        expected(&seen).and_then(|next| Some(next.saturating_duration_since(*seen.back()?) + JITTER))
+    }
+
     /// Waits for the next scrape until `deadline`, and no longer than until it is overdue. Returns at once if
     /// none is expected.
     pub async fn wait_for_one(&self, deadline: Instant) {

@@ -20,6 +20,7 @@ mod readiness;
 pub mod reload;
 mod roster;
 pub mod run;
-pub mod store_writer;
+mod store_lock;
+mod store_writer;
 pub mod supervisor;
 mod wire;

@@ -22,7 +22,7 @@ use super::reload::{self, Again, Reloader, Reloading};
 use super::roster::{Next, Roster};
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
-use super::{build, clock_error, engine};
+use super::{build, clock_error, engine, store_lock};
 use crate::cloud::Clients;
 use crate::cloud::budget::Budgets;
 use crate::cloud::calls::Calls;
@@ -77,7 +77,8 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// If the port or the store cannot be opened, or credentials cannot be used.
+    /// If the port or the store cannot be opened, or credentials cannot be used. While another process holds the
+    /// store, it waits for `store.lock_timeout`.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
         Self::that_reloads(config, Again::Cannot("this daemon has no configuration file"), clock).await
     }
@@ -118,7 +119,7 @@ impl Daemon {
         let mut polled: BTreeMap<_, _> = polled.into_iter().collect();
         let metadata = config.ecs_metadata.as_deref();
         tasks.extend(metadata.map(|base| clock_error::task(base, to_engine.clone(), end.clone())));
-        let store = wire::open_store(&config, &common.topology, &common.clock.wall()).await?;
+        let (store, listener) = store_lock::open(&config, &common, &metrics.connections(), listener).await?;
         let proof = store.loaded.drill;
         let drill = wire::wire_drill(&common, config.drill.as_ref(), proof, reports, to_engine);
         let (mut drills, mut commands) = (None, None);
@@ -133,8 +134,8 @@ impl Daemon {
         let reload::Ends { reloader, changes, reloads, tasks: new_tasks } = ends;
         let channels = Channels { polled, lanes, inputs, puts, changes, reloads, drills };
         metrics.reloaded(Some(common.clock.now()));
-        let engine = wire::wire_engine(&common, &config, metrics.clone(), store, channels);
         let scrapes = Arc::new(Scrapes::default());
+        let engine = wire::wire_engine(&common, &config, metrics.clone(), store, scrapes.clone(), channels);
         let by_http = reloader.clone();
         let by_http = config.web.reload.then(|| -> web::Reload {
             Arc::new(move || {

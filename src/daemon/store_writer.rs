@@ -182,7 +182,8 @@ impl StoreWriter {
     ///
     /// # Errors
     ///
-    /// If only a change to the configuration or the program can help: [`StoreError::is_permanent`].
+    /// If only a change to the configuration or the program can help ([`StoreError::is_permanent`]), or if
+    /// another process holds the file.
     pub async fn open(
         settings: Settings,
         topology: Arc<Topology>,
@@ -221,7 +222,9 @@ impl StoreWriter {
                 let writer = Self::new(settings, reopener, StoreState::Healthy, Some(store), clock);
                 return Ok(OpenedStore { writer, instance, loaded });
             }
-            Ok(Ok(Err(error))) if error.is_permanent() => return Err(error),
+            Ok(Ok(Err(error))) if error.is_permanent() || matches!(error, StoreError::Locked(_)) => {
+                return Err(error);
+            }
             Ok(Ok(Err(error))) => with_cause(&error).into(),
             Ok(Err(panic)) => format!("opening the store panicked: {panic}").into(),
             Err(_) => timed_out(load_timeout),

@@ -21,7 +21,7 @@ use super::reload::Reloads;
 use super::roster::Roster;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, random, readiness, store_writer};
+use super::{build, descriptors, injecting, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{self, Config, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
@@ -79,31 +79,6 @@ pub(super) struct Channels {
     pub(super) reloads: watch::Receiver<Reloads>,
     /// What is known of drills.
     pub(super) drills: Option<watch::Receiver<Drills>>,
-}
-
-/// The queues to the injectors of one tenant, by log group.
-type LogGroupQueues = Vec<mpsc::Sender<CanaryLine>>;
-
-/// Makes one injecting task for each log group, and returns each tenant's queues to the injectors of its log
-/// groups. For a run whose configuration does not change.
-pub(super) fn wire_injectors(
-    common: &Common,
-    tenants: &[Tenant],
-    puts: &mpsc::Sender<Report>,
-) -> anyhow::Result<(Vec<Task>, Vec<LogGroupQueues>)> {
-    let mut tasks = Vec::new();
-    let mut queues: Vec<_> = tenants.iter().map(|tenant| vec![None; tenant.log_groups.len()]).collect();
-    for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
-        let (outbound, due) = mpsc::channel(OUTBOUND);
-        for (tenant, group) in destination.tenants {
-            queues[usize::from(tenant.0)][usize::from(group.0)] = Some(outbound.clone());
-        }
-        let injecting = injecting::run(destination.injector, due, puts.clone(), common.end.clone());
-        tasks.push(Task::new(destination.name, injecting));
-    }
-    let queues = queues.into_iter().map(|of_tenant| of_tenant.into_iter().collect::<Option<Vec<_>>>());
-    let queues: Option<Vec<_>> = queues.collect();
-    Ok((tasks, queues.context("a log group has no injector")?))
 }
 
 /// The drill's pipeline as a task, its queue of canaries, the channels of its wanted traces, and what page
@@ -174,6 +149,7 @@ pub(super) fn wire_engine(
     config: &Config,
     metrics: Metrics,
     store: OpenedStore,
+    scrapes: Arc<Scrapes>,
     channels: Channels,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
@@ -181,7 +157,8 @@ pub(super) fn wire_engine(
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
     let settings = tracker::Settings { instance, ..config.tracker_settings() };
-    let mut tracker = Tracker::new(topology.clone(), settings, now);
+    let keys = recognizer.keys.clone();
+    let mut tracker = Tracker::new(topology.clone(), settings, now).with_plan(keys.clone());
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
@@ -204,7 +181,7 @@ pub(super) fn wire_engine(
     let lanes = channels.lanes.into_iter().filter_map(|(tenant, lane)| match lane {
         LaneChange::Is { sizes, outbound } => {
             let spec = topology.tenant(tenant);
-            let schedule = engine::schedule(now, spec.interval, spec.code.value());
+            let schedule = engine::schedule(now, keys.plan(spec.code, spec.interval));
             Some((tenant, Lane::new(schedule, sizes, outbound)))
         }
         // There is nothing before.
@@ -214,7 +191,7 @@ pub(super) fn wire_engine(
         tracker,
         topology: topology.clone(),
         metrics,
-        keys: recognizer.keys.clone(),
+        keys: keys.clone(),
         instance,
         store: writer,
         lanes: lanes.collect(),
@@ -227,8 +204,8 @@ pub(super) fn wire_engine(
         in_force: None,
         quiet_since: BTreeMap::new(),
         clock: clock.clone(),
-        random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
+        scrapes,
         criteria,
         figures: SharedFigures::new(figures),
         incidents,
@@ -307,7 +284,6 @@ pub(super) fn page_settings(config: &Config, roster: &Roster) -> web::Settings {
         criteria: config.criteria(),
         give_up: config.probe.give_up,
         remember: config.probe.remember,
-        pipeline: config.pipeline.clone(),
         stale_after: STALE_AFTER,
         pipeline: config.pipeline.clone(),
         evidence: roster.evidence(),

@@ -1,6 +1,7 @@
 //! Stored copies of a canary, and why some are not charged to the pipeline.
 
 use super::sighting::Locator;
+use super::tag::InstanceCode;
 use super::time::Timestamp;
 
 /// Most records of one source that are checked at a time.
@@ -11,8 +12,9 @@ pub const MAX_CHECKED_RECORDS: usize = 16;
 pub struct StoredCopy {
     /// Where it is, or was.
     pub locator: Locator,
-    /// Whether another process under this instance's name sent it, in the same slot.
-    pub second_sender: bool,
+    /// The run of a probe that sent it, if it is not the one in the tag of the trace: a process that sent the
+    /// same slot.
+    pub other_sender: Option<InstanceCode>,
     /// Whether it is known to have been deleted.
     pub gone: bool,
     /// What it counts as.
@@ -22,8 +24,8 @@ pub struct StoredCopy {
 impl StoredCopy {
     /// A copy that is not known to be gone.
     #[must_use]
-    pub const fn new(locator: Locator, second_sender: bool, standing: CopyStanding) -> Self {
-        Self { locator, second_sender, gone: false, standing }
+    pub const fn new(locator: Locator, other_sender: Option<InstanceCode>, standing: CopyStanding) -> Self {
+        Self { locator, other_sender, gone: false, standing }
     }
 }
 
@@ -120,7 +122,8 @@ pub enum UnchargedReason {
     Mention,
     /// The other copy was deleted: it was moved or merged.
     Moved,
-    /// Another process sent the same canary under this instance's name.
+    /// Another process sent the same slot: the predecessor or the successor of this one, or another probe with
+    /// the same key.
     SecondSender,
     /// Whether it is a second copy, or who made it, is unknown: it was found in bytes that were not decoded,
     /// whether the first one still exists could not be checked, or the answer to the put is lost with the

@@ -19,6 +19,7 @@ pub mod incidents;
 pub mod kind;
 pub mod outcome;
 pub mod pipeline;
+pub mod plan;
 pub mod proof;
 pub mod quantile;
 pub mod schedule;

@@ -34,12 +34,21 @@ pub enum UnobservedReason {
     AmbiguousPut,
     /// The system's clock was set while it was in flight.
     ClockStepped,
+    /// The process that followed it was stopped and kept no store; or this is its successor, which did not find it
+    /// any more: it may have come by in between.
+    HandedOver,
 }
 
 impl UnobservedReason {
     /// All reasons.
-    pub const ALL: [Self; 5] =
-        [Self::Blind, Self::Unreadable, Self::NeverSeen, Self::AmbiguousPut, Self::ClockStepped];
+    pub const ALL: [Self; 6] = [
+        Self::Blind,
+        Self::Unreadable,
+        Self::NeverSeen,
+        Self::AmbiguousPut,
+        Self::ClockStepped,
+        Self::HandedOver,
+    ];
 
     /// As in JSON and in the store.
     #[must_use]
@@ -50,6 +59,7 @@ impl UnobservedReason {
             Self::NeverSeen => "never_seen",
             Self::AmbiguousPut => "ambiguous_put",
             Self::ClockStepped => "clock_stepped",
+            Self::HandedOver => "handed_over",
         }
     }
 

@@ -1,5 +1,6 @@
 //! The history of one canary, from planned injection to its outcome.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::canary::Integrity;
@@ -7,7 +8,7 @@ use super::copies::StoredCopy;
 use super::format::FoundIn;
 use super::outcome::Outcome;
 use super::sighting::{Stamp, WantedTrace};
-use super::tag::{Tag, TraceId};
+use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{LogGroupId, StageId, TenantId, Topology};
 
@@ -94,6 +95,11 @@ impl Trace {
         }
     }
 
+    /// The other processes that are known to have sent the same slot.
+    pub fn other_senders(&self) -> BTreeSet<InstanceCode> {
+        self.stages.iter().flat_map(|visit| &visit.copies).filter_map(|copy| copy.other_sender).collect()
+    }
+
     /// What an observer needs to find it.
     #[must_use]
     pub const fn wanted(&self) -> WantedTrace {
@@ -172,7 +178,7 @@ pub enum Origin {
     Planned,
     /// Planned by a previous run and loaded from the store. What that run counted is not counted again.
     Restored,
-    /// Planned by a previous run that left no store, and known only by its tag.
+    /// Planned by another process that left no store, and known only by its tag.
     Adopted,
 }
 

@@ -14,6 +14,7 @@ mod failed_batches;
 mod injection;
 mod leaks;
 mod memory;
+mod namesake;
 mod outbox;
 mod readability;
 mod restart;
@@ -37,6 +38,7 @@ pub use self::injection::LogGroupState;
 use self::leaks::Leaks;
 pub use self::leaks::{LeakEpisode, MAX_KNOWN_LEAKS};
 use self::memory::Memory;
+pub use self::namesake::Namesake;
 use self::outbox::Outbox;
 pub use self::outbox::{Changes, SeenSource};
 pub use self::readability::BlindTenant;
@@ -54,7 +56,7 @@ use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
 use super::sighting::{
     Decoding, Drift, FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
 };
-use super::tag::{InstanceCode, Tag, TraceId};
+use super::tag::{InstanceCode, Keyring, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{LogGroupId, Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
@@ -87,6 +89,10 @@ pub struct Settings {
     pub remember_of_tenant: usize,
     /// The code of this run in its tags.
     pub instance: InstanceCode,
+    /// How long a process and the one that it replaces may run side by side.
+    pub hand_over: Duration,
+    /// Whether a store keeps for a successor what is in flight.
+    pub is_kept: bool,
 }
 
 /// Something that happened, to be applied to the tracker.
@@ -239,7 +245,7 @@ pub enum Event {
         waited: Duration,
         counted: bool,
     },
-    /// The trace has its outcome. `adopted`: a previous run may have given it one before.
+    /// The trace has its outcome. `adopted`: another process may have given it one.
     Ended {
         tenant: TenantId,
         trace: TraceId,
@@ -302,7 +308,8 @@ pub enum Event {
         tenant: Option<TenantId>,
         other_instance: bool,
     },
-    /// Another process sends canaries under this instance's name.
+    /// Another process sends canaries under this instance's name, and has for longer than one that replaces
+    /// another would.
     SameName {
         stage: StageId,
         trace: TraceId,
@@ -399,8 +406,10 @@ pub struct Tracker {
     clock: Option<OwnClock>,
     /// How far the probe's clock and the system's differ.
     clock_offset: Duration,
-    /// When the last canary was planned that another process sent under this instance's name.
-    same_name_at: Option<Timestamp>,
+    /// Another process that sends canaries under this instance's name.
+    namesake: Option<Namesake>,
+    /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
+    keys: Option<Arc<Keyring>>,
     /// When this process began to track.
     began: Timestamp,
     latest_now: Timestamp,
@@ -425,11 +434,24 @@ impl Tracker {
             outbox: Outbox::default(),
             clock: None,
             clock_offset: Duration::ZERO,
-            same_name_at: None,
+            namesake: None,
+            keys: None,
             began: now,
             latest_now: Timestamp::MIN,
             topology,
         }
+    }
+
+    /// Lets the tracker recognise the canaries of earlier runs by their plan, whatever the names of those were.
+    #[must_use]
+    pub fn with_plan(self, keys: Arc<Keyring>) -> Self {
+        Self { keys: Some(keys), ..self }
+    }
+
+    /// When this process began to track. What was planned before belongs to others.
+    #[must_use]
+    pub const fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// Registers a canary that is about to be put into its tenant's first log group: see
@@ -707,7 +729,11 @@ impl Tracker {
     fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
         let state = &self.sources[source];
         for id in state.wanted_in(revision) {
-            let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            // One of an earlier process may have come by before this one began to read.
+            let Some(trace) = self.open.get_mut(&id).filter(|trace| trace.origin != Origin::Adopted) else {
+                continue;
+            };
+            let trace = Arc::make_mut(trace);
             let withheld = state.readability.withholds(trace.tenant, trace.planned_at).is_some();
             let visit = &mut trace.stages[usize::from(stage.0)];
             let changed = std::mem::replace(&mut visit.withheld, withheld) != withheld;

@@ -42,7 +42,7 @@ families! {
     traces: Counter<TenantOutcome> = "traceprobe_traces_total",
         "Traces by outcome. Each trace ends in exactly one.";
     adopted_traces: Counter<TenantOutcome> = "traceprobe_adopted_traces_total",
-        "Outcomes of traces of a previous run that are known only by their tag, because no store was kept. That run may have counted them, so they are in no other counter.";
+        "Outcomes of traces that another process counts, or may have counted: without a store, those that were planned before this one began, and shortly after its start those that its predecessor sent too. They are in no other counter.";
     lost: Counter<TenantHopRange> = "traceprobe_lost_total",
         "Lost traces by the hop that lost them, or by a hop range (first..last) if a stage between was blind. See the traces that matter on /traces/recent.";
     missing_hops: Counter<TenantHop> = "traceprobe_missing_hops_total",
@@ -74,7 +74,7 @@ families! {
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
         "Canaries of which a second copy is stored (another sequence number, key or row), each counted once per stage. Reading one copy twice does not count. In S3 and Google Cloud Storage both copies must still exist after copy_recheck. Copies that arrive while nothing waits are only read with gaps = \"read\".";
     uncharged_copies: Counter<TenantStageReason> = "traceprobe_uncharged_copies_total",
-        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (a second process with this name sent it), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart).";
+        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (another process sent the same slot, as during a deployment), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart).";
     corrupted: Counter<TenantStage> = "traceprobe_corrupted_total",
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",

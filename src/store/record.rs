@@ -136,8 +136,12 @@ enum CopyRecord {
     Judged {
         locator: String,
         record_bytes: usize,
+        /// Written by versions that knew only one other sender, and read by them.
         #[serde(default, skip_serializing_if = "is_default")]
         second_sender: bool,
+        /// The code of the other sender.
+        #[serde(default, skip_serializing_if = "is_default")]
+        sender: Option<u32>,
         #[serde(default, skip_serializing_if = "is_default")]
         gone: bool,
         standing: StandingRecord,
@@ -477,7 +481,8 @@ fn copy_out(copy: &StoredCopy) -> CopyRecord {
     CopyRecord::Judged {
         locator: copy.locator.as_str().to_owned(),
         record_bytes: copy.locator.record().len(),
-        second_sender: copy.second_sender,
+        second_sender: copy.other_sender.is_some(),
+        sender: copy.other_sender.map(InstanceCode::value),
         gone: copy.gone,
         standing: match copy.standing {
             CopyStanding::First => StandingRecord::First,
@@ -499,11 +504,13 @@ fn copy_in(at: usize, copy: CopyRecord) -> StoredCopy {
     match copy {
         CopyRecord::Charged(locator) => {
             let standing = if at == 0 { CopyStanding::First } else { CopyStanding::Duplicate };
-            StoredCopy::new(Locator::new(locator), false, standing)
+            StoredCopy::new(Locator::new(locator), None, standing)
         }
-        CopyRecord::Judged { locator, record_bytes, second_sender, gone, standing } => StoredCopy {
+        CopyRecord::Judged { locator, record_bytes, second_sender, sender, gone, standing } => StoredCopy {
             locator: Locator::remembered(locator, record_bytes),
-            second_sender,
+            // An unknown one differs from that of the trace all the same.
+            other_sender: second_sender
+                .then(|| sender.and_then(InstanceCode::from_value).unwrap_or(InstanceCode::UNKNOWN)),
             gone,
             standing: match standing {
                 StandingRecord::First => CopyStanding::First,

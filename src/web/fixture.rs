@@ -89,6 +89,8 @@ impl World {
             max_in_flight: 1_000,
             remember: 1_000,
             remember_of_tenant: 50,
+            hand_over: Duration::ZERO,
+            is_kept: true,
             instance: InstanceCode::of("probe-1"),
         };
         let mut tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);

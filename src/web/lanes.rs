@@ -188,9 +188,10 @@ fn row(lane: &Lane<'_>, source: &StageSource, axis: Axis, now: Timestamp) -> Lan
         })
     });
     let arrived = lane.visit.arrival.as_ref().map(|arrival| arrival.interval);
-    let copies = arrived.filter(|_| lane.visit.copies.len() > 1).map(|at| {
+    let own = lane.visit.copies.iter().filter(|copy| copy.other_sender.is_none()).count();
+    let copies = arrived.filter(|_| own > 1).map(|at| {
         let x = axis.position(at.latest);
-        Label { x, text: format!("×{}", lane.visit.copies.len()), anchor: anchor(x) }
+        Label { x, text: format!("×{own}"), anchor: anchor(x) }
     });
     let side = if lane.side { ", off the main path" } else { "" };
     LaneRow {

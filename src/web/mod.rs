@@ -35,6 +35,7 @@ mod server;
 mod strip;
 mod timeline;
 mod view;
+mod waiting;
 mod waterfall;
 mod words;
 
@@ -47,3 +48,4 @@ pub use self::app::{App, Apps, Check, DrillControl, HistoryReader, Reload, Scrap
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};
+pub use self::waiting::waiting;

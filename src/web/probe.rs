@@ -4,7 +4,7 @@ use super::page::{Age, Moment};
 use super::view::{Injection, Recent, Source, State, Tenant};
 use super::words;
 use crate::domain::drill::{DrillProof, Drills};
-use crate::domain::time::{OwnClock, Timestamp};
+use crate::domain::time::{Interval, OwnClock, Timestamp};
 
 /// Healthy sources on the page.
 const HEALTHY_SHOWN: usize = 60;
@@ -23,6 +23,8 @@ pub(crate) struct Probe {
     /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform
     /// does not report it.
     pub(crate) clock: Option<String>,
+    /// Which canaries of a previous run may have no outcome; `None` if a store is kept.
+    pub(crate) forgotten: Option<String>,
     /// When the pager was last proven to ring; `None` if drills are not enabled.
     pub(crate) drill: Option<String>,
     pub(crate) injections: Vec<InjectionLine>,
@@ -69,6 +71,7 @@ impl Probe {
             all_healthy: healthy.len(),
             healthy: healthy.into_iter().take(HEALTHY_SHOWN).map(|it| SourceLine::new(it, now)).collect(),
             clock: view.clock.filter(|clock| clock.synchronized).map(|clock| clock_line(clock, now)),
+            forgotten: view.forgotten.map(|span| forgotten_line(span, now)),
             drill: view.drills.as_ref().map(|drills| drill_line(drills, now)),
             injections: refused.iter().chain(&accepted[..shown]).map(line).collect(),
             more_injections: accepted.len() - shown,
@@ -104,6 +107,18 @@ fn drill_line(drills: &Drills, now: Timestamp) -> String {
         (None, None, None) => "no drill is scheduled".to_owned(),
     };
     format!("{proof}; {present}.")
+}
+
+/// `It began at … (3 h ago). Canaries planned from … until then may have no outcome: …`
+fn forgotten_line(span: Interval, now: Timestamp) -> String {
+    format!(
+        "It began at {} ({}) and keeps no store. Canaries that were planned from {} until then may have no outcome: if \
+         a previous run had them in flight and was killed, nobody counts them. What is found of them is shown, but not \
+         counted.",
+        words::clock(span.latest, now),
+        words::ago(span.latest, now),
+        words::clock(span.earliest, now),
+    )
 }
 
 fn clock_line(clock: OwnClock, now: Timestamp) -> String {

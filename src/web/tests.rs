@@ -735,11 +735,12 @@ async fn each_state_is_told_by_its_heading_and_its_incidents() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "accept",
     "words",
     "app",
     "filter",
+    "waiting",
     "view",
     "waterfall",
     "lanes",

@@ -96,6 +96,30 @@ async fn the_last_counts_can_still_be_scraped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_what_is_in_flight_at_the_end_is_counted_in_the_last_scrape() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "20s"), ("PROBE_GIVE_UP", "60s")]).await;
+    daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
+    stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Stall));
+    daemon.metrics().await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        daemon.metrics().await;
+    }
+    daemon.signal("TERM").await;
+    daemon.until_printed("stopped with", SOON).await;
+    let last = daemon.metrics().await;
+    let counted = |outcomes: &[(&str, &str)]| last.sum("traceprobe_traces_total", outcomes);
+    let sent = stand.sandbox.truth();
+    let arrived = sent.iter().filter(|record| record.arrived(Stage::Bigquery).is_some()).count();
+    assert_eq!(counted(&[("outcome", "delivered")]), arrived as f64);
+    assert_eq!(counted(&[("outcome", "unobserved")]), (sent.len() - arrived) as f64);
+    assert_eq!(counted(&[]), sent.len() as f64);
+    let (status, printed) = daemon.ended(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_hangs_does_not_delay_the_end() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "1s"), ("PROBE_GIVE_UP", "60s")]).await;

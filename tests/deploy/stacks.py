@@ -99,7 +99,7 @@ def check(cloud):
     names = [container["name"] for container in task["containerDefinitions"]]
     assert names == ["traceprobe", "collector"], names
     [service] = cloud.client("ecs", SRE).describe_services(cluster="sre", services=["traceprobe"])["services"]
-    assert service["deploymentConfiguration"]["maximumPercent"] == 100, service
+    assert service["deploymentConfiguration"]["maximumPercent"] == 200, service
     attached = cloud.client("iam", SRE).list_attached_role_policies(RoleName="traceprobe-task")["AttachedPolicies"]
     assert len(attached) == 6, attached
     key = cloud.client("secretsmanager", SRE).get_secret_value(SecretId="traceprobe/tag-key")["SecretString"]

@@ -11,6 +11,7 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
 use super::copies::{Found, Standing};
+use super::hand_over;
 use super::history::*;
 use super::hops::HopState;
 use super::incidents;
@@ -23,27 +24,56 @@ use super::truth::{self, is_honest};
 
 /// A report on the first canary of a run with a disagreement; `None` if there is none.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
-    let run = run::run(seed, canaries);
+    let runs = run::run(seed, canaries);
+    let is_kept = runs[0].history.rules.is_kept;
+    for (number, run) in runs.iter().enumerate() {
+        let is_cut = number + 1 < runs.len();
+        if let Some(report) = first_fault_of(run, seed, canaries, is_cut, tally) {
+            return Some(format!("process {number} of {}: {report}", runs.len()));
+        }
+    }
+    if is_kept {
+        return None;
+    }
+    tally.restarts_without_store += runs.len() - 1;
+    let faults = hand_over::faults(&runs, tally);
+    (!faults.is_empty()).then(|| format!("seed {seed}, {canaries} canaries: {}", faults.join("\n")))
+}
+
+/// The same of one history. `is_cut`: its process was ended, and what was in flight then has no outcome in it.
+fn first_fault_of(
+    run: &run::Outcome,
+    seed: u64,
+    canaries: usize,
+    is_cut: bool,
+    tally: &mut Tally,
+) -> Option<String> {
     tally.polls += run.history.log.iter().filter(|entry| matches!(entry.what, What::PollAnswered(_))).count();
     tally.restarts += run.history.restarts.len();
     let readability = Readability::of(&run.history);
     let mut verdicts = Vec::new();
     for which in 0..run.history.canaries.len() {
         if run.history.canaries[which].registered.is_none() {
-            tally.never_planned += 1;
+            tally.never_planned += usize::from(run.history.rules.is_kept);
             continue;
         }
         let verdict = judge(&run.history, &readability, which);
-        let faults = Comparison { run: &run, which, verdict: &verdict }.faults();
+        let faults = Comparison { run, which, verdict: &verdict, is_cut }.faults();
         if !faults.is_empty() {
-            return Some(report(seed, canaries, &run, which, &verdict, &faults));
+            return Some(report(seed, canaries, run, which, &verdict, &faults));
         }
-        tally.add(&run, &readability, which, &verdict);
+        if verdict.outcome == Ending::NotYet {
+            tally.killed += 1;
+        } else {
+            tally.add(run, &readability, which, &verdict);
+        }
         verdicts.push((which, verdict));
     }
-    tally.add_sources(&run);
+    tally.add_sources(run);
     let mut faults = sources::faults(&run.history, &readability, &run.met, &verdicts);
-    faults.extend(incidents::faults(&run, &verdicts, &mut tally.incidents));
+    if run.history.rules.is_kept {
+        faults.extend(incidents::faults(run, &verdicts, &mut tally.incidents));
+    }
     (!faults.is_empty()).then(|| format!("seed {seed}, {canaries} canaries: {}", faults.join("\n")))
 }
 
@@ -53,6 +83,13 @@ pub struct Tally {
     pub canaries: usize,
     pub polls: usize,
     pub restarts: usize,
+    pub restarts_without_store: usize,
+    /// In flight when their process was killed, without a store.
+    pub killed: usize,
+    /// Left to another process that had sent them too.
+    pub left_to_another: usize,
+    /// Followed by a process that did not send them, and those of them that got an outcome.
+    pub adopted: [usize; 2],
     /// Not planned, because the probe was down.
     pub never_planned: usize,
     /// In flight during more than one run of the probe.
@@ -65,8 +102,8 @@ pub struct Tally {
     pub resolved_by_waiting_longer: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
     pub outcomes: [usize; 6],
-    /// Blind, unreadable, never seen, ambiguous put, clock stepped.
-    pub unobserved: [usize; 5],
+    /// Blind, unreadable, never seen, ambiguous put, clock stepped, handed over.
+    pub unobserved: [usize; 6],
     /// Was at the end in time, in a record that was not opened.
     pub unreadable_but_there: usize,
     pub lost_in_a_hop_range: usize,
@@ -98,8 +135,8 @@ pub struct Tally {
     /// Found at the end stage after they had another outcome: in time, late.
     pub found_afterwards: [usize; 2],
     pub duplicates: usize,
-    /// Retried put, same object, mention, moved, unknown.
-    pub uncharged: [usize; 5],
+    /// Retried put, same object, mention, moved, unknown, second sender.
+    pub uncharged: [usize; 6],
     /// Mentions that were found before what they mention.
     pub demoted: usize,
     /// Checks of copies that were denied, and that were not answered in time.
@@ -165,6 +202,7 @@ impl Tally {
             Ending::NotYet => unreachable!("the tracker ends every trace, so the comparison has failed"),
         };
         self.outcomes[outcome] += 1;
+        self.left_to_another += usize::from(verdict.is_left_to_another);
         self.judged[verdict.judged as usize] += 1;
         for (stage, _) in verdict.arrivals.iter().enumerate().filter(|(_, arrived)| arrived.is_some()) {
             self.arrivals += 1;
@@ -222,6 +260,11 @@ impl Tally {
     pub fn everything_happened(&self) -> bool {
         let rest = [
             self.restarts,
+            self.restarts_without_store,
+            self.killed,
+            self.left_to_another,
+            self.adopted[0],
+            self.adopted[1],
             self.never_planned,
             self.survivors,
             self.never_answered,
@@ -267,6 +310,7 @@ struct Comparison<'a> {
     run: &'a run::Outcome,
     which: usize,
     verdict: &'a Verdict,
+    is_cut: bool,
 }
 
 impl Comparison<'_> {
@@ -293,8 +337,10 @@ impl Comparison<'_> {
 
     fn compare_with_judge(&self, trace: &Trace, faults: &mut Vec<String>) {
         let recorded = &self.run.recorded[self.which];
-        let actual = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
-        compare(faults, "outcome", actual, Some(self.verdict.outcome));
+        let actual = trace.ended.as_ref().map_or(Ending::NotYet, |(outcome, _)| self.ending(outcome));
+        compare(faults, "outcome", actual, self.verdict.outcome);
+        let is_left = usize::from(self.verdict.is_left_to_another);
+        compare(faults, "times left to another process", recorded.left_to_another, is_left);
         let ended_at = trace.ended.as_ref().map(|(_, at)| at.micros());
         compare(faults, "time of the outcome", ended_at, self.verdict.ended_at);
         let judged = match trace.judgement {
@@ -345,7 +391,13 @@ impl Comparison<'_> {
         compare(faults, "corrupted copies", recorded.corrupted, copies.corrupted);
         for (stage, found) in copies.found.iter().enumerate() {
             let actual = trace.stages[stage].copies.iter().map(found_copy).collect();
-            compare(faults, &format!("copies at {}", self.rules().stages[stage].name), &actual, found);
+            let mut found = found.clone();
+            if self.is_cut {
+                // The process that would have checked them has ended.
+                let awaits = found.iter_mut().filter(|found| matches!(found.standing, Standing::Awaits(_)));
+                awaits.for_each(|found| found.standing = Standing::AwaitsAnswer);
+            }
+            compare(faults, &format!("copies at {}", self.rules().stages[stage].name), &actual, &found);
         }
         compare(faults, "clock inversions", recorded.inversions, self.verdict.inversions);
         compare(faults, "entries into the series of each run", &recorded.runs, &self.verdict.runs);
@@ -355,7 +407,8 @@ impl Comparison<'_> {
     fn check_counts(&self, faults: &mut Vec<String>) {
         let recorded = &self.run.recorded[self.which];
         compare(faults, "times planned", recorded.planned, 1);
-        compare(faults, "times ended", recorded.ended.len(), 1);
+        let ended = usize::from(!(self.is_cut && self.verdict.outcome == Ending::NotYet));
+        compare(faults, "times ended", recorded.ended.len(), ended);
         let (answer, arrivals) = (self.verdict.answer, &self.verdict.arrivals);
         let accepted = matches!(answer, Some(Answer::Accepted | Answer::AcceptedDoubled));
         compare(faults, "times accepted", recorded.accepted, usize::from(accepted));
@@ -427,6 +480,7 @@ impl Comparison<'_> {
                 | What::CopiesChecked(_)
                 | What::TimePassed
                 | What::ClockStepped
+                | What::Stopped
                 | What::Restarted => None,
             };
             if let Some(place) = history.log.iter().enumerate().find_map(first_showing) {
@@ -498,6 +552,7 @@ impl Comparison<'_> {
                 UnobservedReason::NeverSeen => Reason::NeverSeen,
                 UnobservedReason::AmbiguousPut => Reason::AmbiguousPut,
                 UnobservedReason::ClockStepped => Reason::ClockStepped,
+                UnobservedReason::HandedOver => Reason::HandedOver,
             }),
             Outcome::Refused(_) => Ending::Refused,
         }
@@ -554,7 +609,8 @@ fn report(
     for (number, copy) in canary.copies.iter().enumerate() {
         let stage = &rules.stages[copy.stage];
         line(format!(
-            "  copy {number} at {} (source {}) in {} stored {}, deleted {:?}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}, in {:?}",
+            "  copy {number}{} at {} (source {}) in {} stored {}, deleted {:?}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}, in {:?}",
+            if copy.by_other { " of another process" } else { "" },
             stage.name,
             copy.source,
             history.object(which, number),
@@ -610,6 +666,7 @@ fn report(
             }
             What::Restarted => line(format!("  {place} {at} RESTARTED")),
             What::ClockStepped => line(format!("  {place} {at} the clock stepped")),
+            What::Stopped => line(format!("  {place} {at} STOPPED")),
             What::CopiesChecked(checked) => {
                 let own = |name: &str| (0..canary.copies.len()).any(|at| history.object(which, at) == name);
                 let answers: Vec<_> = checked.answers.iter().filter(|(name, _)| own(name)).collect();

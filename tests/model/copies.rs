@@ -71,6 +71,7 @@ pub enum Why {
     Mention,
     Moved,
     Unknown,
+    SecondSender,
 }
 
 const MENTION: Standing = Standing::Uncharged(Why::Mention);
@@ -101,7 +102,7 @@ impl Copies {
                 What::Answered(_) => judge.answered(place),
                 What::CopiesChecked(checked) => judge.checked(place, checked),
                 What::Restarted => judge.restarted(place),
-                What::Planned(_) | What::TimePassed | What::ClockStepped => {}
+                What::Planned(_) | What::TimePassed | What::ClockStepped | What::Stopped => {}
             }
             judge.expire(Some(place));
         }
@@ -170,6 +171,17 @@ impl<'a> Judge<'a> {
         if known.iter().any(|found| found.copy == number) {
             return;
         }
+        if copy.by_other {
+            // It is not charged, and no copy of ours.
+            self.told.found[stage].push(Found {
+                copy: number,
+                standing: Standing::AwaitsAnswer,
+                gone: false,
+            });
+            self.settle(stage, number, Standing::Uncharged(Why::SecondSender));
+            self.told.uncounted.insert(number);
+            return;
+        }
         // All further copies in one object are one.
         if known.iter().filter(is_beside).any(|found| found.standing == SAME_OBJECT) {
             self.told.uncounted.insert(number);
@@ -181,7 +193,9 @@ impl<'a> Judge<'a> {
         }
         let is_beside = |found: &Found| self.copy(found.copy).is_beside(&copy);
         let is_mentioned = || self.told.found.iter().flatten().any(|found| found.standing == MENTION);
-        let mut counted = self.told.found[stage].iter().filter(|found| found.counts()).peekable();
+        let is_ours = |found: &&Found| !self.copy(found.copy).by_other;
+        let mut counted =
+            self.told.found[stage].iter().filter(is_ours).filter(|found| found.counts()).peekable();
         let standing = if copy.written != Written::Text {
             Standing::Undecoded
         } else if counted.peek().is_none() {
@@ -190,6 +204,8 @@ impl<'a> Judge<'a> {
             SAME_OBJECT
         } else if !copy.is_whole() && (self.is_whole[stage] || is_mentioned()) {
             MENTION
+        } else if self.is_of_second_sender(&copy) {
+            Standing::Uncharged(Why::SecondSender)
         } else {
             Standing::AwaitsAnswer
         };
@@ -198,16 +214,29 @@ impl<'a> Judge<'a> {
         } else {
             self.told.corrupted[stage] += usize::from(copy.corrupted);
         }
-        self.told.found[stage].push(Found { copy: number, standing: Standing::AwaitsAnswer, gone: false });
+        let found = Found { copy: number, standing: Standing::AwaitsAnswer, gone: false };
+        let is_first = self.told.found[stage].iter().all(|found| self.copy(found.copy).by_other);
+        let at = if is_first { 0 } else { self.told.found[stage].len() };
+        self.told.found[stage].insert(at, found);
         self.settle(stage, number, standing);
         if standing == Standing::AwaitsAnswer {
             self.judge(place, number);
         }
     }
 
+    /// Whether a second copy may be of another sender. A stage that shows none of that, which other stages have shown,
+    /// may not tell the senders apart.
+    fn is_of_second_sender(&self, copy: &Copy) -> bool {
+        let is_theirs = |found: &Found| self.copy(found.copy).by_other;
+        let here = &self.told.found[copy.stage];
+        let is_shared = self.told.found.iter().flatten().any(is_theirs);
+        is_shared && !here.iter().any(is_theirs) && here.iter().filter(|found| found.counts()).count() == 1
+    }
+
     /// Now that a whole copy is found, what was found before it at its stage is a mention.
     fn demote_all_but_in_object_of(&mut self, whole: Copy) {
-        let found = self.told.found[whole.stage].iter().filter(|found| found.counts());
+        let is_ours = |found: &&Found| !self.copy(found.copy).by_other;
+        let found = self.told.found[whole.stage].iter().filter(is_ours).filter(|found| found.counts());
         let numbers = found.map(|found| found.copy);
         let mentions: Vec<_> = numbers.filter(|number| !self.copy(*number).is_beside(&whole)).collect();
         for number in mentions {
@@ -297,8 +326,10 @@ impl<'a> Judge<'a> {
         let found = &self.told.found[stage];
         let second = found.iter().find(|found| found.copy == number);
         let Some(Standing::Awaits(check)) = second.map(|found| found.standing) else { return };
-        let is_first =
-            |found: &&Found| matches!(found.standing, Standing::First | Standing::Uncharged(Why::Moved));
+        let is_first = |found: &&Found| {
+            matches!(found.standing, Standing::First | Standing::Uncharged(Why::Moved | Why::SecondSender))
+                && !self.copy(found.copy).by_other
+        };
         let first = found.iter().filter(is_first).rfind(|found| !found.gone).map(|found| found.copy);
         let answer = |number: usize| {
             let object = self.history.object(self.which, number);

@@ -20,6 +20,10 @@ pub struct Rules {
     pub blind_after: Micros,
     /// How long after a second copy was found in objects that may be moved both must still exist.
     pub copy_recheck: Micros,
+    /// How long a process and the one that it replaces may run side by side.
+    pub hand_over: Micros,
+    /// Whether a store outlives the process.
+    pub is_kept: bool,
     /// Parents first.
     pub stages: Vec<StageRules>,
     /// From injection to the end.
@@ -77,7 +81,7 @@ pub struct Canary {
     pub answered: Micros,
     /// When each put was sent that CloudWatch Logs took, whatever it answered.
     pub tries: Vec<Micros>,
-    /// In the order of `tries`.
+    /// Those that another process sent, and then those of `tries` in their order.
     pub copies: Vec<Copy>,
     /// Its place in the log; `None` if it was never registered, because the probe was down.
     pub registered: Option<usize>,
@@ -86,16 +90,9 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// Whether CloudWatch Logs has it.
+    /// Whether CloudWatch Logs has it of this process.
     pub fn taken(&self) -> bool {
         !self.tries.is_empty()
-    }
-
-    /// Removes the tries after `now` and their copies, because the process that would have sent them has
-    /// ended.
-    pub fn drop_tries_after(&mut self, now: Micros) {
-        self.tries.retain(|sent| *sent <= now);
-        self.copies.retain(|copy| copy.sent <= now);
     }
 }
 
@@ -122,6 +119,8 @@ pub struct Copy {
     pub source: usize,
     /// When its try was sent.
     pub sent: Micros,
+    /// Another process sent it, for the same slot.
+    pub by_other: bool,
     pub stored: Micros,
     /// When its object is deleted, if it ever is.
     pub deleted: Option<Micros>,
@@ -251,6 +250,8 @@ pub enum What {
     TimePassed,
     /// The system's clock was set, so the probe gave up everything that was open, and ended.
     ClockStepped,
+    /// The probe was stopped and keeps no store, so it gave up everything that was open.
+    Stopped,
     /// The probe restarted with what it had committed.
     Restarted,
 }
@@ -325,6 +326,8 @@ pub struct History {
     pub canaries: Vec<Canary>,
     pub others: Vec<Other>,
     pub log: Vec<Entry>,
+    /// When the first process of this history began.
+    pub began: Micros,
     /// For each canary, the places in the log of the polls that showed it.
     pub shown_at: Vec<Vec<usize>>,
     /// The places of the restarts in the log.
@@ -361,6 +364,7 @@ impl History {
             | What::CopiesChecked(_)
             | What::TimePassed
             | What::ClockStepped
+            | What::Stopped
             | What::Restarted => {
                 unreachable!("entry {at} is not a poll")
             }

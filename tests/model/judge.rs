@@ -23,6 +23,8 @@ pub struct Verdict {
     pub outcome: Ending,
     /// When the outcome was known.
     pub ended_at: Option<Micros>,
+    /// Another process counts the outcome: it was known by then that it had sent the slot, too.
+    pub is_left_to_another: bool,
     pub judged: Judged,
     /// For each stage: the arrival interval, if a poll showed it there.
     pub arrivals: Vec<Option<Arrived>>,
@@ -77,6 +79,7 @@ pub enum Reason {
     NeverSeen,
     AmbiguousPut,
     ClockStepped,
+    HandedOver,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +143,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     let copies = Copies::of(history, which);
     let mut case = Case::new(history, readability, which, &copies);
     let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
-    let mut ended_at = None;
+    let (mut ended_at, mut is_left_to_another) = (None, false);
     let mut checks = history.checked_at[which].iter().peekable();
     let mut missing = Vec::new();
     let mut facts: Vec<(usize, Facts)> = Vec::new();
@@ -160,11 +163,17 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         if let What::Restarted = entry.what {
             case.restart(entry.at, outcome, &mut judged);
         }
-        if matches!(entry.what, What::ClockStepped) && !case.closed {
+        let given_up = match entry.what {
+            What::ClockStepped => Some(Reason::ClockStepped),
+            What::Stopped => Some(Reason::HandedOver),
+            _ => None,
+        };
+        if let Some(reason) = given_up.filter(|_| !case.closed) {
             hops::abandon(&mut case);
             if outcome.is_none() {
-                outcome = Some(Ending::Unobserved(Reason::ClockStepped));
+                outcome = Some(Ending::Unobserved(reason));
                 ended_at = Some(entry.at);
+                is_left_to_another = case.is_left_to_another();
                 case.enter(judged, judged, outcome);
             }
             case.closed = true;
@@ -180,6 +189,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             judged = case.judged(before);
             outcome = case.ending(entry.at);
             ended_at = outcome.map(|_| entry.at);
+            is_left_to_another = outcome.is_some() && case.is_left_to_another();
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
@@ -203,6 +213,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
         ended_at,
+        is_left_to_another,
         judged,
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
         hops: case.hops,
@@ -337,6 +348,19 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Whether another process is known to have sent the slot, and is to count its outcome.
+    fn is_left_to_another(&self) -> bool {
+        let (rules, canary) = (&self.history.rules, self.canary());
+        if rules.is_kept || canary.planned >= self.history.began + rules.hand_over {
+            return false;
+        }
+        let shown_at = self.history.shown_at[self.which].iter().filter(|at| **at <= self.place);
+        let mut shown = shown_at.flat_map(|at| self.history.shown(*at, self.which));
+        shown.any(|shown| {
+            canary.copies[shown.copy].by_other && is_in_own_source(self.history, self.which, shown.copy)
+        })
+    }
+
     fn facts(
         &self,
         judged: Judged,
@@ -399,7 +423,11 @@ impl<'a> Case<'a> {
     /// Learns from one entry. Returns false if it is not about this canary.
     fn learn(&mut self, entry: &Entry, outcome: Option<Ending>) -> bool {
         match &entry.what {
-            What::Planned(_) | What::CopiesChecked(_) | What::Restarted | What::ClockStepped => false,
+            What::Planned(_)
+            | What::CopiesChecked(_)
+            | What::Restarted
+            | What::ClockStepped
+            | What::Stopped => false,
             // Time alone decides only that it has expired.
             What::TimePassed => entry.at >= self.expiry,
             What::Answered(which) => {

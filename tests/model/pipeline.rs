@@ -124,6 +124,8 @@ pub struct Pipeline {
     pub labelled: Vec<bool>,
     /// How it writes each tenant's canaries to each source: `[source][tenant]`.
     pub formats: Vec<Vec<Format>>,
+    /// While one holds, another process sends the same slots.
+    pub second_sender: Vec<Window>,
     /// For each stage: how it merges objects, if it does.
     pub compactions: Vec<Option<Compaction>>,
 }
@@ -206,6 +208,7 @@ impl Pipeline {
             skips,
             labelled: (STREAM..=DEAD).map(|_| rng.bool()).collect(),
             formats: Vec::new(),
+            second_sender: Vec::new(),
             compactions: (STREAM..=DEAD)
                 .map(|stage| rules.stages[stage].moves.then(|| Compaction::draw(rng, rules.copy_recheck)))
                 .collect(),
@@ -313,6 +316,16 @@ impl Pipeline {
             registered: None,
             answered_at: None,
         };
+        let is_shared = self.second_sender.iter().any(|window| window.holds(planned));
+        if is_shared && rng.u8(0..8) > 0 {
+            // Not before this process has registered it. After that, nobody knows which of the two is first.
+            let sent = leaves + rng.i64(0..3 * SECOND);
+            canary.tries.push(sent);
+            let took = rng.i64(0..SECOND);
+            self.flow(rng, rules, &mut canary, sent + took);
+            canary.tries.clear();
+            canary.copies.iter_mut().for_each(|copy| copy.by_other = true);
+        }
         for (sent, took) in tries {
             canary.tries.push(sent);
             self.flow(rng, rules, &mut canary, sent + took);
@@ -438,6 +451,7 @@ impl Pipeline {
             stage,
             source,
             sent: *canary.tries.last().expect("a copy comes from a try"),
+            by_other: false,
             stored,
             deleted: None,
             object: Object::Own,

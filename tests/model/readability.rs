@@ -83,7 +83,8 @@ impl Readability {
                 | What::Answered(_)
                 | What::CopiesChecked(_)
                 | What::TimePassed
-                | What::ClockStepped => {}
+                | What::ClockStepped
+                | What::Stopped => {}
             }
             after.push(states);
             for change in history.visibility.iter().filter(|change| change.place == place) {

@@ -62,6 +62,10 @@ pub struct Recorded {
     pub accepted: usize,
     pub ambiguous: usize,
     pub ended: Vec<Outcome>,
+    /// Of these, those that another process counts.
+    pub left_to_another: usize,
+    /// `Adopted`.
+    pub adopted: usize,
     /// `LateDiscovery`: found after another outcome, but in time.
     pub found: usize,
     /// `LateArrival`: found after another outcome, and late.
@@ -101,9 +105,10 @@ impl Recorded {
             | Event::UnchargedCopy { trace, .. }
             | Event::Corrupted { trace, .. }
             | Event::IsolationViolation { trace, .. }
+            | Event::Adopted { trace, .. }
             | Event::ClockInversion { trace, .. } => Some(*trace),
-            Event::Adopted { .. } | Event::Full { .. } | Event::Missed { .. } => {
-                panic!("the store has all canaries, and there is room for them: {event:?}")
+            Event::Full { .. } | Event::Missed { .. } => {
+                panic!("there is room for all canaries: {event:?}")
             }
             Event::Stray { .. }
             | Event::ForeignTags { .. }
@@ -152,7 +157,11 @@ impl Recorded {
             }
             Event::Overdue { .. } => self.run(run).end_to_end.count += 1,
             Event::GaveUp { counted, .. } => self.run(run).end_to_end.give_up(*counted),
-            Event::Ended { outcome, .. } => self.ended.push(outcome.clone()),
+            Event::Ended { outcome, adopted, .. } => {
+                self.ended.push(outcome.clone());
+                self.left_to_another += usize::from(*adopted);
+            }
+            Event::Adopted { .. } => self.adopted += 1,
             Event::LateDiscovery { .. } => self.found += 1,
             Event::LateArrival { .. } => self.late += 1,
             Event::Duplicate { stage, .. } => self.duplicates[at(stage)] += 1,
@@ -163,8 +172,7 @@ impl Recorded {
             Event::IsolationViolation { stage, .. } => self.run(run).violations[at(stage)] += 1,
             Event::Arrived { stage, .. } => self.arrived[at(stage)] += 1,
             Event::ClockInversion { stage, .. } => self.inversions[at(stage)] += 1,
-            Event::Adopted { .. }
-            | Event::Stray { .. }
+            Event::Stray { .. }
             | Event::Full { .. }
             | Event::Missed { .. }
             | Event::ForeignTags { .. }
@@ -196,6 +204,6 @@ pub fn why(reason: UnchargedReason) -> Why {
         UnchargedReason::Mention => Why::Mention,
         UnchargedReason::Moved => Why::Moved,
         UnchargedReason::Unknown => Why::Unknown,
-        UnchargedReason::SecondSender => panic!("the model has one sender"),
+        UnchargedReason::SecondSender => Why::SecondSender,
     }
 }

@@ -15,6 +15,8 @@ pub enum Cut {
     BeforeEffects,
     /// It ended by itself, because the system's clock was set.
     ClockStep,
+    /// It was stopped. With a store, that is like an end between two rounds.
+    Stop,
 }
 
 /// One end of the process.
@@ -40,8 +42,11 @@ pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Res
             at: rng.i64(begin..end + rules.give_up),
             cut: match rng.u8(0..16) {
                 0..5 => Cut::BetweenRounds,
-                5..10 => Cut::BeforeCommit,
-                10..15 => Cut::BeforeEffects,
+                // Without a store, nothing is committed.
+                5..10 if rules.is_kept => Cut::BeforeCommit,
+                5..12 => Cut::BeforeEffects,
+                12..15 if rules.is_kept => Cut::BeforeEffects,
+                _ if !rules.is_kept => Cut::Stop,
                 _ => Cut::ClockStep,
             },
             down: match rng.u8(0..4) {

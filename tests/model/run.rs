@@ -1,7 +1,8 @@
 //! One run: a pipeline, observers and the tracker in virtual time, all drawn from one seed.
 //!
 //! At a restart the tracker is dropped, and a new one is restored from the store. As in the engine, the
-//! conclusions of a round are committed before its effects happen.
+//! conclusions of a round are committed before its effects happen. Without a store, the new one knows nothing, and
+//! its history is one of its own: of the same canaries, but with a log that begins anew.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -14,10 +15,12 @@ use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::copies::Presence;
 use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
 use traceprobe::domain::incidents::Episode;
+use traceprobe::domain::plan::{Plan, Slot};
+use traceprobe::domain::schedule::Schedule;
 use traceprobe::domain::sighting::{
     FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, Stamp, UnreadableRecord,
 };
-use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{SourceId, StageId, Topology};
 use traceprobe::domain::trace::{Put, Trace};
@@ -26,7 +29,7 @@ use traceprobe::store::{LoadLimits, Store};
 
 use super::history::*;
 use super::observers::{Action, Fate, Observer};
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, Window};
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
 use super::reviews::Reviews;
@@ -59,13 +62,24 @@ pub struct Outcome {
     pub crowded: HashSet<usize>,
 }
 
-/// Draws and executes a run with this many canaries.
-pub fn run(seed: u64, canaries: usize) -> Outcome {
+/// Draws and executes a run with this many canaries. Returns one result, or one for each process if no store outlives
+/// any.
+pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
     let mut rng = Rng::with_seed(seed);
     let gap = rng.i64(MEAN_GAP);
     let end = EPOCH + gap * i64::try_from(canaries).unwrap() + SECOND;
-    let rules = rules::draw(&mut rng);
+    let mut rules = rules::draw(&mut rng);
     let mut pipeline = Pipeline::draw(&mut rng, &rules, EPOCH, end);
+    rules.is_kept = rng.u8(0..4) > 0;
+    pipeline.second_sender =
+        (0..rng.usize(0..3)).map(|_| Window::draw(&mut rng, EPOCH, end, 120 * SECOND)).collect();
+    rules.hand_over = match rules.is_kept {
+        // The first canary of another process is noticed, or none is.
+        true if pipeline.second_sender.is_empty() => 0,
+        true => 86_400 * SECOND,
+        false => rng.i64(0..400 * SECOND),
+    };
+    let rules = rules;
     let keeps_objects = |source| rules.stages[rules.stage_of(source)].moves;
     let observers: Vec<_> = (0..rules.read_for.len())
         .map(|source| Observer::draw(&mut rng, keeps_objects(source), EPOCH, end))
@@ -73,33 +87,43 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let restarts = restarts::draw(&mut rng, EPOCH, end, &rules);
     pipeline.draw_formats(&mut rng, &rules, &observers, (EPOCH, end));
     let others = pipeline.draw_others(&mut rng, &rules, &observers, (EPOCH, end), !restarts.is_empty());
-    let mut run = Run::new(seed, rules, observers, restarts);
+    let tenants = rules.source_of.len();
+    let mut run = Run::new(seed, rules, observers, restarts, plans(&mut rng, tenants, gap));
     run.add_others(others);
-    for number in 0..canaries {
-        let planned = rng.i64(EPOCH / MILLI..end / MILLI) * MILLI;
-        let tenant = rng.usize(0..run.history.rules.source_of.len());
-        let random = number.to_be_bytes();
-        let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
-        let id = TraceId::new(Timestamp::from_micros(planned), random).as_u128();
+    for (number, (tenant, slot)) in slots(&run.plans).take(canaries).enumerate() {
         // Each canary has its own random numbers, so that a shorter run begins with the same canaries.
         let mut canary_rng = Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let (id, planned) = (slot.trace.as_u128(), slot.planned_at.micros());
         let canary = pipeline.inject(&mut canary_rng, &run.history.rules, id, tenant, planned);
         run.add(canary);
     }
     run.run_to_end();
-    let polls = run.history.log.iter().filter_map(|entry| match &entry.what {
-        What::PollAnswered(poll) => Some(poll),
-        _ => None,
-    });
-    let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
-    Outcome {
-        history: run.history,
-        tracker: run.tracker,
-        recorded: run.recorded,
-        met: run.met,
-        reviews: run.reviews,
-        crowded,
-    }
+    run.archive();
+    run.ended
+}
+
+/// The plan of each tenant. Together they have a canary every `gap`.
+fn plans(rng: &mut Rng, tenants: usize, gap: Micros) -> Vec<Plan> {
+    let key = TagKey::new(format!("{:032x}", rng.u128(..))).unwrap();
+    let shares: Vec<_> = (0..tenants).map(|_| rng.f64() + 0.3).collect();
+    let sum: f64 = shares.iter().sum();
+    let plan = |(tenant, share): (usize, f64)| {
+        let interval = Duration::from_micros((gap as f64 * sum / share) as u64);
+        Plan::new(key.clone(), TenantCode::of(&name(tenant)), interval)
+    };
+    shares.into_iter().enumerate().map(plan).collect()
+}
+
+/// The slots of all tenants from the beginning on, in order.
+fn slots(plans: &[Plan]) -> impl Iterator<Item = (usize, Slot)> + use<> {
+    let plans = plans.to_vec();
+    let mut next: Vec<_> = plans.iter().map(|plan| plan.first_from(time(EPOCH))).collect();
+    std::iter::from_fn(move || {
+        let first = next.iter().enumerate().min_by_key(|(_, slot)| slot.planned_at);
+        let (tenant, slot) = first.map(|(tenant, slot)| (tenant, *slot))?;
+        next[tenant] = plans[tenant].slot(slot.number + 1);
+        Some((tenant, slot))
+    })
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +157,7 @@ enum Change {
     Plan(Tag),
     Input(Input),
     Abandon,
+    HandOver,
 }
 
 /// How far a round got.
@@ -168,10 +193,23 @@ struct Run {
     pending_end: Option<Restart>,
     is_down: bool,
     began: Micros,
+    /// How many processes have begun.
+    processes: usize,
+    plans: Vec<Plan>,
+    /// The process that registered each canary, as in its tag.
+    senders: Vec<InstanceCode>,
+    /// The results of the processes that have ended without a store.
+    ended: Vec<Outcome>,
 }
 
 impl Run {
-    fn new(seed: u64, rules: Rules, observers: Vec<Observer>, restarts: Vec<Restart>) -> Self {
+    fn new(
+        seed: u64,
+        rules: Rules,
+        observers: Vec<Observer>,
+        restarts: Vec<Restart>,
+        plans: Vec<Plan>,
+    ) -> Self {
         let topology = Arc::new(rules::topology(&rules));
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
         let settings = Settings {
@@ -184,6 +222,8 @@ impl Run {
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_of_tenant: 10,
+            hand_over: micros(rules.hand_over),
+            is_kept: rules.is_kept,
             instance: InstanceCode::of_run("me", time(EPOCH)),
         };
         let mut store = Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store;
@@ -193,13 +233,16 @@ impl Run {
             canaries: Vec::new(),
             others: Vec::new(),
             log: Vec::new(),
+            began: EPOCH,
             shown_at: Vec::new(),
             restarts: Vec::new(),
             visibility: Vec::new(),
             checked_at: Vec::new(),
             objects_checked_at: vec![Vec::new(); observers.len()],
         };
-        let reviews = Reviews::new(seed, &history.rules, topology.clone());
+        let mut reviews = Reviews::new(seed, &history.rules, topology.clone());
+        // Each process begins with none.
+        reviews.are_taken &= history.rules.is_kept;
         let mut run = Self {
             rng: Rng::with_seed(!seed),
             tracker: restored(&mut store, &topology, settings, time(EPOCH)).0,
@@ -222,6 +265,10 @@ impl Run {
             pending_end: None,
             is_down: false,
             began: EPOCH,
+            processes: 1,
+            plans,
+            senders: Vec::new(),
+            ended: Vec::new(),
         };
         for (number, restart) in restarts.iter().enumerate() {
             run.schedule(restart.at, Next::End(number));
@@ -240,6 +287,7 @@ impl Run {
         self.schedule(canary.answered, Next::Answer(number));
         self.reviews.until = self.reviews.until.max(canary.planned + self.history.rules.give_up);
         self.history.canaries.push(canary);
+        self.senders.push(self.settings.instance);
         self.history.shown_at.push(Vec::new());
         self.history.checked_at.push(Vec::new());
         self.recorded.push(Recorded::default());
@@ -299,11 +347,11 @@ impl Run {
                 if plan == self.observers[source].plan && !self.is_down {
                     let after = self.history.log.len();
                     let ends = self.observers[source].start(&mut self.rng, self.now, after);
-                    self.schedule(ends, Next::PollEnds { source, run: self.run() });
+                    self.schedule(ends, Next::PollEnds { source, run: self.processes });
                 }
             }
             Next::PollEnds { source, run } => {
-                if run == self.run() && !self.is_down {
+                if run == self.processes && !self.is_down {
                     self.poll_ends(source);
                 }
             }
@@ -314,7 +362,7 @@ impl Run {
                 }
             }
             Next::CheckEnds { source, run } => {
-                if run == self.run() && !self.is_down {
+                if run == self.processes && !self.is_down {
                     self.check_ends(source);
                 }
             }
@@ -327,6 +375,11 @@ impl Run {
                     Cut::ClockStep => {
                         self.pending_end = None;
                         self.round(What::ClockStepped, Change::Abandon);
+                        self.end(restart);
+                    }
+                    Cut::Stop => {
+                        self.pending_end = None;
+                        self.round(What::Stopped, Change::HandOver);
                         self.end(restart);
                     }
                 }
@@ -351,13 +404,16 @@ impl Run {
         // A new process does not send canaries that were due before it started.
         let is_dropped = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
+        self.senders[which] = self.settings.instance;
         let tag = self.tag(which);
         let round =
             if is_dropped { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
         if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }
-        if round != Round::Done {
+        if round == Round::Lost {
+            self.drop_copies(which, |_| true);
+        } else if round != Round::Done {
             self.drop_tries(which, Micros::MIN);
         }
     }
@@ -437,7 +493,7 @@ impl Run {
 
     fn start_check(&mut self, source: usize, objects: Arc<[Arc<str>]>) {
         let ends = self.observers[source].start_check(&mut self.rng, self.now, objects);
-        self.schedule(ends, Next::CheckEnds { source, run: self.run() });
+        self.schedule(ends, Next::CheckEnds { source, run: self.processes });
     }
 
     fn check_ends(&mut self, source: usize) {
@@ -478,6 +534,7 @@ impl Run {
             }
             Change::Input(input) => self.tracker.apply(input, now),
             Change::Abandon => self.tracker.abandon(now),
+            Change::HandOver => self.tracker.hand_over(now),
         };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeCommit) {
             self.end(restart);
@@ -487,7 +544,7 @@ impl Run {
         let unsaved = self.tracker.take_changes();
         self.committed_seen.extend(unsaved.seen);
         self.reviews.commit();
-        if !self.restarts.is_empty() {
+        if !self.restarts.is_empty() && self.history.rules.is_kept {
             let traces = unsaved.traces.into_iter();
             self.committed.extend(traces.map(|(trace, finished)| (trace.id(), (trace, finished))));
         }
@@ -536,10 +593,16 @@ impl Run {
         self.schedule(self.now + restart.down, Next::Start);
     }
 
-    /// Starts a new process from the store.
+    /// Starts a new process from the store, or without any.
     fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
+        self.processes += 1;
+        self.check_plan();
+        if !self.history.rules.is_kept {
+            self.start_afresh();
+            return;
+        }
         let (episodes, merged_episodes) = self.reviews.committed();
         let committed = Changes {
             traces: std::mem::take(&mut self.committed).into_values().collect(),
@@ -569,13 +632,81 @@ impl Run {
         self.update_observers();
     }
 
+    /// A process that begins knows which canaries are its own to send.
+    fn check_plan(&self) {
+        for (tenant, plan) in self.plans.iter().enumerate() {
+            let next = Schedule::new(plan.clone(), time(self.now), Duration::from_secs(2)).next_at().micros();
+            let of_tenant = self.history.canaries.iter().filter(|canary| canary.tenant == tenant);
+            let first = of_tenant.map(|canary| canary.planned).find(|planned| *planned >= self.now);
+            assert!(first.is_none_or(|first| first == next), "the plan of tenant {tenant} is another one");
+        }
+    }
+
+    /// Ends the history of a process that left no store.
+    fn archive(&mut self) {
+        let polls = self.history.log.iter().filter_map(|entry| match &entry.what {
+            What::PollAnswered(poll) => Some(poll),
+            _ => None,
+        });
+        let crowded =
+            polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
+        let canaries = self.history.canaries.len();
+        let empty = || vec![Vec::new(); canaries];
+        let next = History {
+            rules: self.history.rules.clone(),
+            canaries: self.history.canaries.clone(),
+            others: self.history.others.clone(),
+            log: Vec::new(),
+            began: self.now,
+            shown_at: empty(),
+            restarts: Vec::new(),
+            visibility: Vec::new(),
+            checked_at: empty(),
+            objects_checked_at: vec![Vec::new(); self.observers.len()],
+        };
+        let tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
+        let reviews = Reviews::new(0, &self.history.rules, self.topology.clone());
+        self.ended.push(Outcome {
+            history: std::mem::replace(&mut self.history, next),
+            tracker: std::mem::replace(&mut self.tracker, tracker),
+            recorded: std::mem::replace(&mut self.recorded, vec![Recorded::default(); canaries]),
+            met: std::mem::take(&mut self.met),
+            reviews: std::mem::replace(&mut self.reviews, reviews),
+            crowded,
+        });
+    }
+
+    /// Starts a process that knows nothing of those before it.
+    fn start_afresh(&mut self) {
+        let used = self.senders.iter().chain([&another_process()]).copied().collect::<HashSet<_>>();
+        let codes = (0..).map(|after| InstanceCode::of_run("me", time(self.now + after)));
+        // Two runs have the same code once in 256.
+        self.settings.instance = codes.into_iter().find(|code| !used.contains(code)).unwrap();
+        self.archive();
+        self.reviews.are_taken = false;
+        let rules = &mut self.history.rules;
+        rules.seen_before.iter_mut().for_each(|seen| *seen = [false; STAGES]);
+        for canary in &mut self.history.canaries {
+            canary.registered = None;
+            canary.answered_at = None;
+        }
+        self.update_observers();
+    }
+
     /// Drops the tries of a canary that were not sent by `now`.
     fn drop_tries(&mut self, which: usize, now: Micros) {
-        let canary = &mut self.history.canaries[which];
-        let before = canary.copies.clone();
-        canary.drop_tries_after(now);
-        for (at, copy) in before.iter().enumerate().skip(canary.copies.len()) {
-            self.observers[copy.source].remove_copy(which, at, copy.stored);
+        self.history.canaries[which].tries.retain(|sent| *sent <= now);
+        self.drop_copies(which, |copy| !copy.by_other && copy.sent > now);
+    }
+
+    /// Drops copies of a canary, which must be the last ones: copies are known by their numbers.
+    fn drop_copies(&mut self, which: usize, is_dropped: impl Fn(&Copy) -> bool) {
+        let copies = &mut self.history.canaries[which].copies;
+        let kept = copies.iter().take_while(|copy| !is_dropped(copy)).count();
+        let dropped = copies.split_off(kept);
+        assert!(dropped.iter().all(&is_dropped), "copies between others are dropped");
+        for (at, copy) in dropped.iter().enumerate() {
+            self.observers[copy.source].remove_copy(which, kept + at, copy.stored);
         }
     }
 
@@ -605,8 +736,10 @@ impl Run {
             decoded: copy.written == Written::Text,
             verbatim: copy.written.is_readable() && !copy.corrupted,
         };
+        let tag =
+            if copy.by_other { self.tag_by(another_process(), shown.canary) } else { self.tag(shown.canary) };
         Sighting {
-            tag: self.tag(shown.canary),
+            tag,
             stamp,
             seen_by: time(shown.seen_by),
             locator: locator(&self.history, shown.canary, shown.copy),
@@ -620,14 +753,13 @@ impl Run {
         let other = self.history.others[number];
         let random = (1 << 32 | number).to_be_bytes();
         let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
-        let another_run = InstanceCode::of_run("me", time(EPOCH - SECOND));
         let (tenant, planned) = match other.kind {
             OtherKind::SameName { tenant, planned } => (name(tenant), planned),
             OtherKind::UnknownTenant | OtherKind::Record(_) => ("initech".into(), other.stored - SECOND),
         };
         let id = TraceId::new(time(planned), random);
         Sighting {
-            tag: Tag::new(id, TenantCode::of(&tenant), another_run, 100, Purpose::Probe),
+            tag: Tag::new(id, TenantCode::of(&tenant), another_process(), 100, Purpose::Probe),
             stamp: Stamp::None,
             seen_by: time(seen_by),
             locator: Locator::new(format!("other {number}")),
@@ -648,15 +780,15 @@ impl Run {
         }
     }
 
+    /// The tag of a canary as its process sends it.
     fn tag(&self, which: usize) -> Tag {
+        self.tag_by(self.senders[which], which)
+    }
+
+    fn tag_by(&self, sender: InstanceCode, which: usize) -> Tag {
         let canary = &self.history.canaries[which];
-        Tag::new(
-            TraceId::from_u128(canary.id),
-            self.topology.tenant(tenant_id(canary.tenant)).code,
-            self.settings.instance,
-            100,
-            Purpose::Probe,
-        )
+        let code = self.topology.tenant(tenant_id(canary.tenant)).code;
+        Tag::new(TraceId::from_u128(canary.id), code, sender, 100, Purpose::Probe)
     }
 
     fn record(&mut self, event: &Event) {
@@ -694,6 +826,11 @@ pub fn locator(history: &History, canary: usize, copy: usize) -> Locator {
 pub fn copy_at(locator: &Locator) -> usize {
     let (_, number) = locator.as_str().rsplit_once('/').unwrap();
     number.parse().unwrap()
+}
+
+/// Another process of the same name.
+pub fn another_process() -> InstanceCode {
+    InstanceCode::of_run("me", time(EPOCH - SECOND))
 }
 
 fn time(micros: Micros) -> Timestamp {

@@ -6,7 +6,7 @@ use traceprobe::domain::topology::{SourceId, StageId, TenantId};
 use traceprobe::domain::tracker::Event;
 
 use super::history::*;
-use super::judge::Verdict;
+use super::judge::{Verdict, is_in_own_source};
 use super::readability::{self, Readability};
 
 /// The events of one run about sources, and about canaries that are not tracked.
@@ -56,6 +56,7 @@ impl Met {
     fn judged(history: &History, readability: &Readability) -> Self {
         let rules = &history.rules;
         let mut judged = Self::default();
+        let mut adopted = BTreeSet::new();
         let mut shapes = BTreeSet::new();
         let mut leaked = BTreeSet::new();
         for (place, entry) in history.log.iter().enumerate() {
@@ -68,6 +69,20 @@ impl Met {
                 *new += usize::from(shapes.insert((run, poll.source, label, record.shape)));
             }
             let stage = rules.stage_of(poll.source);
+            for shown in &poll.shown {
+                let canary = &history.canaries[shown.canary];
+                let is_own = is_in_own_source(history, shown.canary, shown.copy);
+                if canary.registered.is_some() || !is_own || adopted.contains(&shown.canary) {
+                    continue;
+                }
+                // A canary of a process before this one, which left no store. It is followed unless it is too old.
+                if canary.planned + rules.give_up + rules.grace > entry.at {
+                    adopted.insert(shown.canary);
+                } else {
+                    let [.., ours] = judged.strangers.entry((run, stage)).or_default();
+                    *ours += 1;
+                }
+            }
             for (number, _) in &poll.others {
                 let other = history.others[*number];
                 let of_one_tenant = rules.read_for[poll.source].len() == 1;
@@ -80,7 +95,9 @@ impl Met {
                     OtherKind::UnknownTenant => *unknown += 1,
                     OtherKind::SameName { .. } => {
                         *ours += 1;
-                        judged.same_name.insert(run, 1);
+                        if rules.hand_over == 0 {
+                            judged.same_name.insert(run, 1);
+                        }
                     }
                     OtherKind::Record(_) => unreachable!("it is not a canary"),
                 }
@@ -128,13 +145,19 @@ pub fn faults(
     said.first_seen.sort_unstable();
     let mut judged = Met::judged(history, readability);
     judged.strangers.retain(|_, counts| *counts != [0; 3]);
+    if !history.rules.is_kept {
+        // When another process has stayed for long enough is tested beside the tracker.
+        said.same_name.clear();
+        judged.same_name.clear();
+    }
     if said != judged {
         faults.push(format!("the tracker says of sources {said:#?}, the judge says {judged:#?}"));
     }
     let mut said = history.visibility.clone();
     said.sort_unstable();
     let judged = judged_visibility(history, verdicts);
-    if said != judged {
+    // Adopted canaries wait as well, and are not judged here.
+    if said != judged && history.rules.is_kept {
         let at = said.iter().zip(&judged).position(|(said, judged)| said != judged);
         let at = at.unwrap_or(said.len().min(judged.len()));
         faults.push(format!(
@@ -177,7 +200,8 @@ fn judged_visibility(history: &History, verdicts: &[(usize, Verdict)]) -> Vec<Vi
             | What::Answered(_)
             | What::CopiesChecked(_)
             | What::TimePassed
-            | What::ClockStepped => {}
+            | What::ClockStepped
+            | What::Stopped => {}
         }
     }
     changes.sort_unstable();

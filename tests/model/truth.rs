@@ -41,11 +41,13 @@ impl<'a> Truth<'a> {
         &self.run.history.rules
     }
 
-    /// The copies at a stage that are where they belong, with their numbers.
+    /// The copies of this process at a stage that are where they belong, with their numbers.
     fn at_home(&self, stage: usize) -> impl Iterator<Item = (usize, &'a Copy)> + 'a {
         let (history, which) = (&self.run.history, self.which);
         let copies = self.canary().copies.iter().enumerate();
-        copies.filter(move |(at, copy)| copy.stage == stage && is_in_own_source(history, which, *at))
+        copies.filter(move |(at, copy)| {
+            copy.stage == stage && !copy.by_other && is_in_own_source(history, which, *at)
+        })
     }
 
     fn losses(&self, faults: &mut Vec<String>) {
@@ -92,7 +94,8 @@ impl<'a> Truth<'a> {
     fn end_to_end(&self, faults: &mut Vec<String>) {
         let (rules, canary) = (self.rules(), self.canary());
         let end = rules.end();
-        let Some(copy) = self.trace.stages[end].copies.first() else { return };
+        let visit = &self.trace.stages[end];
+        let Some(copy) = visit.copies.first().filter(|_| visit.arrival.is_some()) else { return };
         if !is_honest(&rules.stages[end]) {
             return;
         }
@@ -126,7 +129,7 @@ impl<'a> Truth<'a> {
                 if !pairs.any(|(one, two)| existed_together(one.1, two.1, enough)) {
                     faults.push(format!("FALSE DUPLICATE: no two copies were at {name} for long enough"));
                 }
-            } else if found.iter().all(|copy| is_known(copy.standing)) {
+            } else if found.iter().all(|copy| is_known(copy.standing, self.rules().is_kept)) {
                 let shown: HashSet<_> = found.iter().map(|copy| run::copy_at(&copy.locator)).collect();
                 let stays = |(number, copy): &(usize, &Copy)| {
                     shown.contains(number) && copy.is_whole() && copy.deleted.is_none()
@@ -145,14 +148,17 @@ fn existed_together(one: &Copy, two: &Copy, enough: Micros) -> bool {
     end.is_none_or(|end| end - one.stored.max(two.stored) >= enough)
 }
 
-/// Whether a copy is known to be one, and not the probe's own doing.
-fn is_known(standing: CopyStanding) -> bool {
+/// Whether a copy is known to be one, and not the probe's own doing. Without a store, a check that its process did not
+/// live to see ends with it.
+fn is_known(standing: CopyStanding, is_kept: bool) -> bool {
     match standing {
-        CopyStanding::Uncharged(UnchargedReason::RetriedPut | UnchargedReason::Unknown)
+        CopyStanding::Pending(_) => is_kept,
+        CopyStanding::Uncharged(
+            UnchargedReason::RetriedPut | UnchargedReason::Unknown | UnchargedReason::SecondSender,
+        )
         | CopyStanding::AwaitsPut => false,
         CopyStanding::First
         | CopyStanding::Undecoded
-        | CopyStanding::Pending(_)
         | CopyStanding::Duplicate
         | CopyStanding::Uncharged(_) => true,
     }

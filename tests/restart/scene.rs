@@ -126,6 +126,14 @@ impl Files {
         fs::write(&self.config, self.text.replace(&head, &format!("{head}{lines}\n"))).unwrap();
     }
 
+    /// The files of a process beside this one, on the same store, with these lines added to a table.
+    pub fn beside(&self, table: &str, lines: &str) -> Self {
+        let [config, log] = ["toml", "log"].map(|kind| self.config.with_extension(format!("beside.{kind}")));
+        let head = format!("[{table}]\n");
+        fs::write(&config, self.text.replace(&head, &format!("{head}{lines}\n"))).unwrap();
+        Self { config, log, ..self.clone() }
+    }
+
     pub fn map(&self) -> &Topology {
         &self.topology
     }

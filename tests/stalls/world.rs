@@ -11,9 +11,10 @@ use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::conditions::{Assessment, Criteria};
 use traceprobe::domain::format::FoundIn;
 use traceprobe::domain::kind::Kind;
+use traceprobe::domain::plan::{Plan, Slot};
 use traceprobe::domain::schedule::Schedule;
 use traceprobe::domain::sighting::{Locator, Poll, ReadStats, Sighting, Stamp};
-use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -107,7 +108,9 @@ impl World {
         let mut tracker = Tracker::new(map.clone(), settings(), START);
         tracker.restore(Restored { seen: seen(&map), ..Restored::default() }, START);
         let mut rng = Rng::with_seed(seed);
-        let schedule = |_| Schedule::new(START, INTERVAL, TOLERANCE, rng.u64(..));
+        let key = TagKey::new(format!("{:016x}", rng.u64(..))).expect("it is long enough");
+        let plan = |tenant| Plan::new(key.clone(), map.tenant(tenant).code, INTERVAL);
+        let schedule = |tenant| Schedule::new(plan(tenant), START, TOLERANCE);
         let schedules: Vec<_> = map.tenant_ids().map(schedule).collect();
         let polls = map.sources().iter().map(|_| Polls::default()).collect();
         let mut world = Self {
@@ -189,7 +192,7 @@ impl World {
 
     fn plan(&mut self, tenant: TenantId, now: Timestamp) {
         let at = usize::from(tenant.0);
-        for (_, planned) in self.schedules[at].take_due(now).planned {
+        for Slot { planned_at: planned, .. } in self.schedules[at].take_due(now).planned {
             self.planned += 1;
             let random: [u8; 10] = std::array::from_fn(|_| self.rng.u8(..));
             let code = self.map.tenant(tenant).code;
@@ -327,6 +330,8 @@ fn settings() -> Settings {
         max_in_flight: 10_000,
         remember: 2_000,
         remember_of_tenant: 100,
+        hand_over: Duration::ZERO,
+        is_kept: true,
         instance: InstanceCode::of("me"),
     }
 }

@@ -7,9 +7,10 @@ use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::format::FoundIn;
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::plan::Plan;
 use traceprobe::domain::schedule::Schedule;
 use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
-use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -120,6 +121,8 @@ impl Probe {
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
             remember_of_tenant: 100,
+            hand_over: Duration::ZERO,
+            is_kept: true,
             instance: InstanceCode::of(instance),
         };
         let topology = topology(tenants);
@@ -442,7 +445,8 @@ fn two_instances_with_one_config() {
 #[test]
 fn ticker_stalled_2_min() {
     let mut probe = Probe::new();
-    let mut schedule = Schedule::new(t(0), s(10), s(2), 7);
+    let plan = Plan::new(TagKey::new("0123456789abcdef").unwrap(), TenantCode::of("acme"), s(10));
+    let mut schedule = Schedule::new(plan, t(0), s(2));
     let (mut planned, mut missed) = (0, 0);
     for now in (0..60).chain(180..240).map(t) {
         let due = schedule.take_due(now);
@@ -453,7 +457,8 @@ fn ticker_stalled_2_min() {
             probe.apply(Input::Missed { tenant: TenantId(0), count: due.missed }, now);
         }
     }
-    assert_eq!(planned + missed, 24, "every tick is served or missed");
+    // How many slots begin within four minutes depends on where in them those begin.
+    assert!((23..=25).contains(&(planned + missed)), "every tick is served or missed: {planned} + {missed}");
     assert!((11..=13).contains(&missed), "{missed}");
     assert_eq!(probe.series(r#"traceprobe_injections_total{result="missed",tenant="acme"} "#), missed);
 }

@@ -36,6 +36,8 @@ impl World {
             remember: 10,
             remember_of_tenant: 10,
             instance: InstanceCode::of("me/check"),
+            hand_over: Duration::ZERO,
+            is_kept: false,
         };
         let tracker = Tracker::new(topology.clone(), settings, t(0));
         let trace = TraceId::new(t(0), [1; 10]);

@@ -68,7 +68,7 @@ impl Engine {
             let spec = topology.tenant(tenant);
             let (present, earlier) = (old.remove(&tenant), before.tenants().get(usize::from(tenant.0)));
             let same_pace = earlier.is_some_and(|earlier| earlier.interval == spec.interval);
-            let new_schedule = || schedule(now, spec.interval, spec.code.value());
+            let new_schedule = || schedule(now, self.keys.plan(spec.code, spec.interval));
             let lane = match (lane, present) {
                 (LaneChange::Stays, Some(present)) if same_pace => present,
                 (LaneChange::Stays, Some(present)) => {

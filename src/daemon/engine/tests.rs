@@ -50,6 +50,8 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         remember: 1_000,
         remember_of_tenant: 100,
         instance: instance.code,
+        hand_over: Duration::ZERO,
+        is_kept: true,
     };
     let mut tracker = Tracker::new(topology.clone(), settings, clock.now());
     let limits = aggregates::Settings { slo: settings.slo, give_up: settings.give_up };
@@ -61,7 +63,9 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let (puts, from_injector) = mpsc::channel(16);
     let (inputs, from_observers) = mpsc::channel(16);
     let (to_engine, changes) = mpsc::channel(1);
-    let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
+    let keys = Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()));
+    let plan = keys.plan(topology.tenant(TenantId(0)).code, Duration::from_millis(5));
+    let schedule = schedule(clock.now(), plan);
     let engine = Engine {
         criteria: Criteria::new(settings.slo),
         incidents: Incidents::new(Duration::from_secs(300)),
@@ -76,7 +80,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         )
         .unwrap(),
         store: writer,
-        keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
+        keys,
         instance: instance.code,
         lanes: [(fixture::ACME, Lane::new(schedule, vec![200], vec![outbound_to(to_injector)]))].into(),
         polled: topology.source_ids().map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect(),
@@ -91,8 +95,8 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         puts: from_injector,
         topology,
         clock,
-        random: || [7; 10],
         stop_grace: Duration::ZERO,
+        scrapes: Arc::default(),
         figures,
     };
     Around { engine, outbound, puts, changes: to_engine, _inputs: inputs }

@@ -163,19 +163,35 @@ async fn a_panic_in_the_store_degrades_it_until_the_next_retry() {
     done(&writer.commit(changes([1]), || changes([1])).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_probe_that_starts_before_its_predecessor_has_ended_loads_the_store_later() {
+#[tokio::test]
+async fn a_store_that_another_process_holds_can_be_opened_once_that_has_ended() {
     let folder = Folder::new();
     let mut before = start(&folder, "ip-10-0-0-1").await.writer;
-    let started = start(&folder, "ip-10-0-0-2").await;
-    assert!(started.writer.degraded().is_some() && started.loaded.traces.is_empty());
-    let mut writer = started.writer;
+    let naming = Naming::Host("ip-10-0-0-2".to_owned());
+    let held =
+        StoreWriter::open(settings(Some(folder.file())), Arc::new(topology()), naming, ALL, clock()).await;
+    assert!(matches!(held, Err(StoreError::Locked(_))), "{held:?}");
     done(&before.commit(changes([1]), nothing_to_resync).await);
     before.close().await;
+    let started = start(&folder, "ip-10-0-0-2").await;
+    assert_eq!(started.loaded.traces, [trace(1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_previous_run_left_is_loaded_once_the_disk_can_be_read() {
+    let folder = Folder::new();
+    let mut before = start(&folder, "host").await.writer;
+    done(&before.commit(changes([1]), nothing_to_resync).await);
+    before.close().await;
+    let (path, attempts) = (folder.file(), AtomicU32::new(0));
+    let mut writer = start_on(move || match attempts.fetch_add(1, Ordering::SeqCst) {
+        0 => Err(StoreError::Corrupt("cannot be read yet".into())),
+        _ => open(&path),
+    })
+    .await;
     advance(writer.settings.retry_delay).await;
     assert_eq!(late_load(&writer.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
     done(&writer.commit(changes([]), || changes([1, 2])).await);
-    assert!(writer.degraded().is_none());
     writer.close().await;
     assert_eq!(on_disk(&folder), 2);
 }

@@ -18,9 +18,8 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
     // It may be any tenant's.
     let longest = map.tenant_ids().map(|id| map.tenant(id).interval).max().unwrap_or_default();
     let window = snapshot.at - criteria.window(longest);
-    // Only the last such canary is known here. The episode that begins with the first one remembers that.
-    if let Some(at) = snapshot.same_name_at.filter(|at| *at >= window) {
-        probe(ConditionName::SameName, Some(at), Some(at), Detail::None);
+    if let Some(namesake) = snapshot.namesake.filter(|namesake| namesake.last >= window) {
+        probe(ConditionName::SameName, Some(namesake.since), Some(namesake.last), Detail::None);
     }
     if let Some((since, reason)) = &snapshot.not_stored {
         probe(ConditionName::StoreDegraded, Some(*since), None, Detail::Reason(reason.clone()));

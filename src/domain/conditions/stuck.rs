@@ -116,7 +116,7 @@ fn stalled_at(histories: &[History<'_>], from: &[StageId]) -> Option<Condition> 
     let stopped = || stalled.iter().flatten();
     let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
     let stopped: Vec<&Trace> = stopped().copied().collect();
-    let subject = Subject { tenant: None, place: most_wait_for(map, &stopped).map(HopRange::one) };
+    let subject = Subject { tenant: None, place: Some(HopRange::one(most_wait_for(map, from, &stopped)?)) };
     let detail = Detail::Tenants { affected: stalled.len(), of: map.real_tenants().count() };
     let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
     let mut canaries: Vec<_> = stopped.iter().map(|trace| trace.id()).collect();
@@ -140,8 +140,12 @@ fn stopped_before<'a>(history: &History<'a>, from: &[StageId]) -> Vec<&'a Trace>
         .collect()
 }
 
-/// The hop that most traces wait for; the first on the path if several have as many.
-fn most_wait_for(map: &Topology, stopped: &[&Trace]) -> Option<StageId> {
-    let count = |hop: StageId| stopped.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
-    map.main_path().iter().copied().rev().max_by_key(|hop| count(*hop))
+/// The hop that most traces wait for, of those that nothing passes; the first if several have as many. What waits
+/// for an earlier one, which others pass or which cannot be read, waits for the first as well.
+fn most_wait_for(map: &Topology, stalled: &[StageId], stopped: &[&Trace]) -> Option<StageId> {
+    let waits_for = |trace: &Trace| trace.next_stage(map).filter(|next| stalled.contains(next));
+    let first = stalled.first().copied()?;
+    let count =
+        |hop: StageId| stopped.iter().filter(|trace| waits_for(trace).unwrap_or(first) == hop).count();
+    stalled.iter().copied().rev().max_by_key(|hop| count(*hop))
 }

@@ -133,6 +133,8 @@ impl fmt::Display for TenantPrefix {
 pub struct InstanceCode(pub(super) u32);
 
 impl InstanceCode {
+    /// Stands for a run whose code was not kept.
+    pub const UNKNOWN: Self = Self(0);
     const BITS: u32 = 20;
     /// How many of the bits, the last ones, differ between the runs of one instance. Two runs get the same
     /// ones with a probability of 1 in 256; two names get the same first 12 bits with a probability of 1 in

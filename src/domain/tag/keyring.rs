@@ -1,11 +1,15 @@
 //! The keys that sign tags and verify that a tag is ours.
 
 use std::fmt;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{Claim, ID, MARKER, MAX_SIZE, NotOurs, PURPOSE, TAG_LEN, Tag, TagText, VERSION_AT, parse};
+use super::{
+    Claim, ID, MARKER, MAX_SIZE, NotOurs, PURPOSE, TAG_LEN, Tag, TagText, TenantCode, VERSION_AT, parse,
+};
+use crate::domain::plan::Plan;
 
 /// A secret that signs tags. It is never printed. Two are compared only where both are ours.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,12 +29,17 @@ impl TagKey {
 
     /// The first 60 bits of the HMAC over a tag's domain and fields.
     pub(super) fn mac(&self, text: &TagText) -> u64 {
+        let sum = self.hmac([text.version.domain(), text.signed()]);
+        u64::from_be_bytes([sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]]) >> 4
+    }
+
+    /// The HMAC over some parts. The first is what it is for, and begins no other use's: what is known of one
+    /// use then tells nothing about another.
+    pub(in crate::domain) fn hmac<const PARTS: usize>(&self, parts: [&[u8]; PARTS]) -> [u8; 32] {
         let mut mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(text.version.domain());
-        mac.update(text.signed());
-        let sum = mac.finalize().into_bytes();
-        u64::from_be_bytes([sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]]) >> 4
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 }
 
@@ -58,6 +67,18 @@ impl Keyring {
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.signing == other.signing && self.accepted == other.accepted
+    }
+
+    /// The plan of a tenant's canaries under the key that signs them.
+    #[must_use]
+    pub fn plan(&self, tenant: TenantCode, interval: Duration) -> Plan {
+        Plan::new(self.signing.clone(), tenant, interval)
+    }
+
+    /// The plans of a tenant's canaries under all keys, of which the first is in force.
+    pub fn plans(&self, tenant: TenantCode, interval: Duration) -> impl Iterator<Item = Plan> {
+        let keys = std::iter::once(&self.signing).chain(&self.accepted);
+        keys.map(move |key| Plan::new(key.clone(), tenant, interval))
     }
 
     /// Writes a tag in its own version and signs it: the text inside its canary.

@@ -16,7 +16,7 @@ use crate::domain::copies::{
     Check, CopyStanding, MAX_CHECKED_RECORDS, Presence, Round, StoredCopy, UnchargedReason,
 };
 use crate::domain::sighting::{Locator, Sighting};
-use crate::domain::tag::TraceId;
+use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId};
 use crate::domain::trace::{Origin, Put, Trace, Visit};
@@ -92,16 +92,22 @@ impl PendingCopies {
     }
 }
 
-/// Whether a sighting tells nothing that the copies seen before it do not tell.
-pub(super) fn is_known(visit: &Visit, sighting: &Sighting) -> bool {
-    let mut same_record =
-        visit.copies.iter().filter(|copy| copy.locator.record() == sighting.locator.record());
-    visit.copies.len() >= MAX_COPIES
+/// Whether a sighting tells nothing that the copies seen before it do not tell. `is_ours`: it is of a copy that the
+/// process sent which the tag of the trace names.
+pub(super) fn is_known(visit: &Visit, sighting: &Sighting, is_ours: bool) -> bool {
+    let of_sender = || visit.copies.iter().filter(move |copy| copy.other_sender.is_none() == is_ours);
+    let mut same_record = of_sender().filter(|copy| copy.locator.record() == sighting.locator.record());
+    of_sender().count() >= MAX_COPIES
         || visit.copies.iter().any(|copy| copy.locator == sighting.locator)
         // All hits in undecoded bytes of one record are one, and all further copies in it are one.
         || same_record.any(|copy| {
             !sighting.found_in.decoded || copy.standing == CopyStanding::Uncharged(UnchargedReason::SameRecord)
         })
+}
+
+/// Whether the process that the tag of the trace names sent it.
+fn is_ours(copy: &StoredCopy) -> bool {
+    copy.other_sender.is_none()
 }
 
 fn is_mention(copy: &StoredCopy) -> bool {
@@ -114,13 +120,19 @@ fn may_be_answered(trace: &Trace) -> bool {
 }
 
 /// The first copy of a canary at a stage.
-pub(super) fn first_copy(sighting: &Sighting, second_sender: bool) -> StoredCopy {
+pub(super) fn first_copy(sighting: &Sighting) -> StoredCopy {
     let standing = if sighting.found_in.decoded { CopyStanding::First } else { CopyStanding::Undecoded };
-    StoredCopy::new(sighting.locator.clone(), second_sender, standing)
+    StoredCopy::new(sighting.locator.clone(), None, standing)
 }
 
-/// The existing copy that others of the same sender are compared with.
-fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
+/// The run that sent a copy, if it is not the one in the tag of the trace.
+pub(super) fn other_sender(trace: &Trace, sighting: &Sighting) -> Option<InstanceCode> {
+    let sender = sighting.tag.instance;
+    (sender != trace.tag.instance).then_some(sender)
+}
+
+/// The existing copy that others are compared with.
+fn first_existing(visit: &Visit) -> Option<&StoredCopy> {
     visit.copies.iter().rfind(|copy| {
         let is_first = match copy.standing {
             CopyStanding::First
@@ -136,7 +148,7 @@ fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
                 | UnchargedReason::Unknown,
             ) => false,
         };
-        is_first && !copy.gone && copy.second_sender == second_sender
+        is_first && !copy.gone && is_ours(copy)
     })
 }
 
@@ -155,13 +167,13 @@ impl Tracker {
         self.demote_mentions(source, stage, sighting, events);
         let Some(trace) = self.trace_mut(id) else { return false };
         let (tenant, may_be_answered) = (trace.tenant, may_be_answered(trace));
-        let second_sender = sighting.tag.instance != trace.tag.instance;
+        let others = trace.other_senders().len();
         let is_mentioned = trace.stages.iter().flat_map(|visit| &visit.copies).any(is_mention);
         let visit = &mut trace.stages[usize::from(stage.0)];
         let is_whole = visit.arrival.as_ref().is_some_and(|arrival| arrival.integrity == Integrity::Intact);
-        let is_decoded = |copy: &&StoredCopy| copy.standing != CopyStanding::Undecoded;
+        let is_decoded = |copy: &&StoredCopy| copy.standing != CopyStanding::Undecoded && is_ours(copy);
         let in_same_record = |copy: &StoredCopy| copy.locator.record() == sighting.locator.record();
-        let mut decoded = visit.copies.iter().filter(is_decoded).filter(|copy| !is_mention(copy));
+        let decoded = visit.copies.iter().filter(is_decoded).filter(|copy| !is_mention(copy));
         let uncharged = |reason| Event::UnchargedCopy { tenant, stage, trace: id, reason };
         let standing = if !sighting.found_in.decoded {
             events.push(uncharged(UnchargedReason::Unknown));
@@ -185,14 +197,16 @@ impl Tracker {
             // A stage that keeps only tags cannot tell a mention from the canary, but an earlier one did.
             events.push(uncharged(UnchargedReason::Mention));
             CopyStanding::Uncharged(UnchargedReason::Mention)
-        } else if !decoded.any(|copy| copy.second_sender == second_sender) {
+        } else if visit.copies.iter().all(is_ours) && decoded.count() <= others {
+            // Other stages have shown that others sent the slot, too. This one has not, so it may keep only trace
+            // ids, and show the copies of all senders as ours.
             events.push(uncharged(UnchargedReason::SecondSender));
             CopyStanding::Uncharged(UnchargedReason::SecondSender)
         } else {
             // Before the put is answered, it is unknown whether it was retried, and so who caused the copy.
             CopyStanding::AwaitsPut
         };
-        visit.copies.push(StoredCopy::new(sighting.locator.clone(), second_sender, standing));
+        visit.copies.push(StoredCopy::new(sighting.locator.clone(), None, standing));
         if standing == CopyStanding::AwaitsPut && !may_be_answered {
             self.judge_copy(
                 PendingCopy { source, trace: id, locator: sighting.locator.clone() },
@@ -222,7 +236,8 @@ impl Tracker {
             return;
         }
         arrival.integrity = Integrity::Intact;
-        let decoded = visit.copies.iter().filter(|copy| copy.standing != CopyStanding::Undecoded);
+        let decoded =
+            visit.copies.iter().filter(|copy| copy.standing != CopyStanding::Undecoded && is_ours(copy));
         // One that was a mention before is not counted again.
         let taken_for_copies = decoded.filter(|copy| !is_mention(copy));
         let mentions: Vec<_> = taken_for_copies
@@ -353,7 +368,7 @@ impl Tracker {
         let visit = self.trace(copy.trace)?.visit(stage);
         let known = visit.copies.iter().find(|known| known.locator == copy.locator)?;
         let CopyStanding::Pending(Check { round, .. }) = known.standing else { return None };
-        Some((&first_existing(visit, known.second_sender)?.locator, round))
+        Some((&first_existing(visit)?.locator, round))
     }
 
     /// Takes the answers of an observer that checked whether records exist.

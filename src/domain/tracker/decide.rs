@@ -72,8 +72,13 @@ impl Tracker {
             return expired.then_some(Outcome::Unobserved(UnobservedReason::AmbiguousPut));
         }
         if !trace.visit(end).absent_at(deadline) {
-            let withheld = trace.visit(end).withheld;
-            let reason = if withheld { UnobservedReason::Unreadable } else { UnobservedReason::Blind };
+            let reason = match trace.origin {
+                Origin::Adopted => UnobservedReason::HandedOver,
+                Origin::Planned | Origin::Restored if trace.visit(end).withheld => {
+                    UnobservedReason::Unreadable
+                }
+                Origin::Planned | Origin::Restored => UnobservedReason::Blind,
+            };
             return expired.then_some(Outcome::Unobserved(reason));
         }
         // It is lost, unless the end stage has never shown this tenant's canaries. The stages after the last
@@ -139,7 +144,13 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        let adopted = trace.origin == Origin::Adopted;
+        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count. A probe of another name
+        // counts for itself.
+        let ours = self.settings.instance;
+        let is_shared = !self.settings.is_kept
+            && trace.planned_at < self.began + self.settings.hand_over
+            && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
+        let adopted = trace.origin == Origin::Adopted || is_shared;
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }
 

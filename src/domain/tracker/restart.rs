@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::outcome::{Outcome, UnobservedReason};
+use crate::domain::plan::Slot;
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId};
@@ -135,6 +136,16 @@ impl Tracker {
     /// Gives up everything that is open, because the system's clock was set. Traces without an outcome are
     /// unobserved, and hops under way are never judged.
     pub fn abandon(&mut self, now: Timestamp) -> Vec<Event> {
+        self.give_up_all(UnobservedReason::ClockStepped, now)
+    }
+
+    /// Gives up everything that is open, because the process ends and keeps no store: the outcome of each slot is
+    /// counted once, and what became of it after this is shown by a successor.
+    pub fn hand_over(&mut self, now: Timestamp) -> Vec<Event> {
+        self.give_up_all(UnobservedReason::HandedOver, now)
+    }
+
+    fn give_up_all(&mut self, reason: UnobservedReason, now: Timestamp) -> Vec<Event> {
         let now = now.max(self.latest_now);
         let mut events = Vec::new();
         let open: Vec<TraceId> = self.open.keys().copied().collect();
@@ -146,16 +157,17 @@ impl Tracker {
                 }
             }
             if trace.ended.is_none() {
-                self.end(id, Outcome::Unobserved(UnobservedReason::ClockStepped), now, &mut events);
+                self.end(id, Outcome::Unobserved(reason), now, &mut events);
             }
             self.finish(id);
         }
         events
     }
 
-    /// Adopts a canary of ours that was planned before this process began and is not in the store. Whether a
-    /// previous run counted it is unknown, so it enters no latency series. Canaries with another purpose than
-    /// probe are not part of a schedule and are not adopted.
+    /// Adopts a canary of ours that was planned before this process began and is not in the store. A previous
+    /// run has counted it, or counts it when it stops, so it enters no latency series. It is ours if a run of
+    /// this name sent it, or one by this plan: a container that is replaced gets another host name. Canaries
+    /// with another purpose than probe are not part of a schedule and are not adopted.
     pub(super) fn adopt(
         &mut self,
         tag: Tag,
@@ -165,14 +177,17 @@ impl Tracker {
     ) -> bool {
         let planned_at = tag.trace.planned_at();
         let forgotten = self.usual_expiry(planned_at) <= now;
-        let ours = !self.topology.is_gone(tenant)
-            && tag.purpose() == Purpose::Probe
-            && tag.instance.has_same_name_bits(self.settings.instance)
-            && planned_at < self.began;
-        if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {
+        let is_earlier =
+            !self.topology.is_gone(tenant) && tag.purpose() == Purpose::Probe && planned_at < self.began;
+        if !is_earlier || forgotten || self.in_flight >= self.settings.max_in_flight {
+            return false;
+        }
+        let slot = self.slot_of(tag.trace, tenant);
+        if slot.is_none() && !tag.instance.has_same_name_bits(self.settings.instance) {
             return false;
         }
         let mut trace = Trace::new(tag, tenant, self.topology.stages().len(), Origin::Adopted);
+        trace.log_group = slot.map(|slot| slot.log_group(self.topology.tenant(tenant).log_groups.len()));
         trace.put = Put::Accepted { at: planned_at };
         trace.judgement = Judgement::Unjudged;
         for visit in &mut trace.stages {
@@ -182,6 +197,13 @@ impl Tracker {
         self.follow(trace, now);
         events.push(Event::Adopted { tenant, trace: tag.trace });
         true
+    }
+
+    /// The slot of the tenant's plan with this trace id, under any of the keys.
+    fn slot_of(&self, trace: TraceId, tenant: TenantId) -> Option<Slot> {
+        let tenant = self.topology.tenant(tenant);
+        let mut plans = self.keys.as_ref()?.plans(tenant.code, tenant.interval);
+        plans.find_map(|plan| plan.find(trace))
     }
 
     /// Lists a trace that was seen shortly before the restart in polls by id again, so that a later second

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copies::{first_copy, is_known};
+use super::copies::{first_copy, is_known, other_sender};
 use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
+use crate::domain::copies::{CopyStanding, StoredCopy, UnchargedReason};
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::Sighting;
@@ -39,7 +40,7 @@ impl Tracker {
         if !self.topology.source(source).tenants.contains(&tenant) {
             return None;
         }
-        self.check_name(stage, &sighting.tag, events);
+        self.check_name(stage, &sighting, events);
         self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
             let other_instance = !sighting.tag.instance.has_same_name_bits(self.settings.instance);
@@ -48,18 +49,27 @@ impl Tracker {
         }
         let allowance = self.allowance(stage);
         let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id))?;
-        if is_known(trace.visit(stage), &sighting) {
+        let sender = other_sender(trace, &sighting);
+        if is_known(trace.visit(stage), &sighting, sender.is_none()) {
             return None;
         }
         // What was found by luck in undecoded bytes is rarely whole.
         if !sighting.found_in.decoded {
             sighting.integrity = Integrity::Unchecked;
         }
-        let is_changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
-        let corrupted = is_changed.then_some(Event::Corrupted { tenant, stage, trace: id });
         let trace = Arc::make_mut(trace);
         self.outbox.note_changed(id);
-        let second_sender = sighting.tag.instance != trace.tag.instance;
+        if let Some(sender) = sender {
+            // It proves that the slot was sent, and nothing about our own canary: that may be lost nevertheless.
+            let reason = UnchargedReason::SecondSender;
+            let standing = CopyStanding::Uncharged(reason);
+            let copy = StoredCopy::new(sighting.locator, Some(sender), standing);
+            trace.stages[usize::from(stage.0)].copies.push(copy);
+            events.push(Event::UnchargedCopy { tenant, stage, trace: id, reason });
+            return None;
+        }
+        let is_changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
+        let corrupted = is_changed.then_some(Event::Corrupted { tenant, stage, trace: id });
         let visit = &mut trace.stages[usize::from(stage.0)];
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
@@ -79,7 +89,8 @@ impl Tracker {
             return None;
         }
         events.extend(corrupted);
-        visit.copies.push(first_copy(&sighting, second_sender));
+        // In front of those of other senders: the first copy is the one that arrived.
+        visit.copies.insert(0, first_copy(&sighting));
         let Stored { interval, clocks } = stored;
         if clocks != Clocks::Agree {
             events.push(Event::ClockInversion { tenant, stage, trace: id });
@@ -235,18 +246,6 @@ impl Tracker {
                 self.outbox.keep_forgotten(forgotten);
             }
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
-        }
-    }
-
-    /// Notes a canary that another process sent under this instance's name while this one was running.
-    fn check_name(&mut self, stage: StageId, tag: &Tag, events: &mut Vec<Event>) {
-        let (ours, planned_at) = (self.settings.instance, tag.trace.planned_at());
-        let other_run = tag.instance != ours && tag.instance.has_same_name_bits(ours);
-        if tag.purpose() == Purpose::Probe && other_run && planned_at >= self.began {
-            if self.same_name_at.is_none() {
-                events.push(Event::SameName { stage, trace: tag.trace });
-            }
-            self.same_name_at = self.same_name_at.max(Some(planned_at));
         }
     }
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BlindTenant, Failing, LeakEpisode, LogGroupState, Tracker};
+use super::{BlindTenant, Failing, LeakEpisode, LogGroupState, Namesake, Tracker};
 use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::incidents::Episode;
 use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Decoding, Drift, Locator};
 use crate::domain::tag::TraceId;
-use crate::domain::time::{OwnClock, Timestamp};
+use crate::domain::time::{Interval, OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 
@@ -39,9 +39,11 @@ pub struct Snapshot {
     pub leaks: Vec<LeakEpisode>,
     /// The last report on the host's clock; `None` if the platform reports nothing.
     pub clock: Option<OwnClock>,
-    /// Planned time of the latest canary that another process sent under this instance's name; `None` if
-    /// there was none.
-    pub same_name_at: Option<Timestamp>,
+    /// The time in which canaries were planned that have no outcome if a previous run was killed: no store kept
+    /// what it had in flight. `None` if a store does.
+    pub forgotten: Option<Interval>,
+    /// Another process that sends canaries under this instance's name and stays.
+    pub namesake: Option<Namesake>,
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, ForeignText)>,
@@ -286,7 +288,9 @@ impl Tracker {
             violations: self.leaks.shown().cloned().collect(),
             leaks: self.leaks.episodes().cloned().collect(),
             clock: self.clock,
-            same_name_at: self.same_name_at,
+            forgotten: (!self.settings.is_kept)
+                .then(|| Interval { earliest: self.began - self.settings.give_up, latest: self.began }),
+            namesake: self.namesake(),
             not_stored: None,
             reload_failed: None,
             drills: None,

@@ -14,6 +14,7 @@ use crate::domain::topology::fixture::*;
 use crate::domain::trace::{FoundLate, Hop, Standing};
 
 mod copies;
+mod hand_over;
 mod leaks;
 mod memory;
 mod presence;
@@ -54,6 +55,8 @@ pub(super) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_of_tenant: 100,
+        hand_over: Duration::ZERO,
+        is_kept: true,
         instance: InstanceCode::of("me"),
     }
 }

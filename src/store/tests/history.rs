@@ -33,6 +33,8 @@ pub(in crate::store) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_of_tenant: 100,
+        hand_over: Duration::ZERO,
+        is_kept: true,
         instance: InstanceCode::of("me"),
     }
 }

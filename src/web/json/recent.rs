@@ -12,6 +12,7 @@ use super::tenant::Tenant;
 use super::trace::TraceJson;
 use super::{SCHEMA_VERSION, rfc3339};
 use crate::domain::drill::Drills;
+use crate::domain::time::Interval;
 use crate::web::view::{self, Matter};
 
 /// The answer of `/traces/recent`.
@@ -35,6 +36,9 @@ pub(crate) struct Recent {
     /// Since when and why the store cannot be written, so that a restart would forget what is in flight.
     /// `null` if it can.
     not_kept: Option<String>,
+    /// When canaries were planned that may have no outcome: the probe began at its end, a previous run may have
+    /// had them in flight, and no store kept them. `null` if a store is kept.
+    forgotten: Option<SpanJson>,
     /// Whether the probe's own clock is synchronized, as ECS reports it. `null` if it is not reported.
     clock_synchronized: Option<bool>,
     /// Maximum error of the probe's own clock, in seconds, as ECS reports it. It is added to the
@@ -68,6 +72,24 @@ pub(crate) struct Recent {
     violations: Vec<ViolationJson>,
     /// What is polled, and how that goes.
     sources: Vec<Source>,
+}
+
+/// A span of time.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Span")]
+struct SpanJson {
+    /// Its beginning.
+    #[schemars(extend("format" = "date-time"))]
+    from: String,
+    /// Its end, which is not part of it.
+    #[schemars(extend("format" = "date-time"))]
+    to: String,
+}
+
+impl SpanJson {
+    fn new(span: Interval) -> Self {
+        Self { from: rfc3339(span.earliest), to: rfc3339(span.latest) }
+    }
 }
 
 /// Drills of the alert path, see [drill.md](drill.md).
@@ -154,6 +176,7 @@ impl Recent {
             slo_seconds: settings.criteria.slo.as_secs_f64(),
             give_up_seconds: settings.give_up.as_secs_f64(),
             not_kept: view.not_kept.clone(),
+            forgotten: view.forgotten.map(SpanJson::new),
             clock_synchronized: view.clock.map(|clock| clock.synchronized),
             clock_error_bound_seconds: view
                 .clock

@@ -48,7 +48,7 @@ pub(super) struct TraceJson {
     /// The hop or hop range that lost it, or the dead-letter stage that has it.
     lost_at: Option<String>,
     /// Why it was refused; of an `unobserved` trace, why its outcome is unknown: `blind`, `unreadable`,
-    /// `never_seen`, `ambiguous_put` or `clock_stepped`.
+    /// `never_seen`, `ambiguous_put`, `clock_stepped` or `handed_over`.
     reason: Option<String>,
     /// The next stage of the main path that has not shown it. `null` once it has an outcome.
     next_stage: Option<String>,

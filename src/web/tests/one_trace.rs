@@ -31,7 +31,7 @@ fn first_line(body: &str) -> String {
 }
 
 fn copy_at(trace: &mut Trace, stage: StageId, locator: &str, standing: CopyStanding) {
-    trace.stages[usize::from(stage.0)].copies.push(StoredCopy::new(Locator::new(locator), false, standing));
+    trace.stages[usize::from(stage.0)].copies.push(StoredCopy::new(Locator::new(locator), None, standing));
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn hostile_names_stay_text_on_the_page_and_one_word_in_commands() {
     const KEY: &str = "s3://sre-transit/a'b\"$(reboot)`id`;\n<script>&region=x";
     let (app, body) = changed(|trace| {
         trace.stages[usize::from(TRANSIT.0)].copies =
-            vec![StoredCopy::new(Locator::new(KEY), false, CopyStanding::First)];
+            vec![StoredCopy::new(Locator::new(KEY), None, CopyStanding::First)];
     })
     .await;
     assert!(!body.contains("<script>&"), "{body}");
@@ -222,7 +222,7 @@ async fn a_hostile_name_reaches_the_program_unchanged() {
     let (app, _) = changed(|trace| {
         trace.stages[usize::from(TRANSIT.0)].copies = vec![StoredCopy::new(
             Locator::new(format!("s3://sre-transit/{NAME}")),
-            false,
+            None,
             CopyStanding::First,
         )];
     })

@@ -200,13 +200,18 @@ impl Story<'_> {
                 "The system's clock was set while it was in flight, so its times cannot be compared.".to_owned(),
                 "Nothing, unless it happens again: then repair time synchronization on the host.".to_owned(),
             ),
+            UnobservedReason::HandedOver => (
+                "The process that sent it was stopped while it was in flight, and no store is kept. Its successor shows what it still finds of it.".to_owned(),
+                "Look for it on the page of the process that runs now, and in the table.".to_owned(),
+            ),
         };
         let chapter = match reason {
             UnobservedReason::NeverSeen => ConditionName::NeverSeen.profile().chapter,
             UnobservedReason::Blind
             | UnobservedReason::Unreadable
             | UnobservedReason::AmbiguousPut
-            | UnobservedReason::ClockStepped => "unobserved",
+            | UnobservedReason::ClockStepped
+            | UnobservedReason::HandedOver => "unobserved",
         };
         let source = self.view.lanes.iter().zip(self.sources).find(|(lane, _)| lane.stage == map.end());
         let failing = source.and_then(|(_, source)| source.failing.clone());

@@ -16,7 +16,7 @@ use super::violation::Violation;
 use crate::domain::conditions::{Assessment, Condition};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::{Incident, State};
-use crate::domain::time::{OwnClock, Timestamp};
+use crate::domain::time::{Interval, OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
@@ -74,6 +74,8 @@ pub(crate) struct Recent<'a> {
     pub(crate) clock: Option<OwnClock>,
     /// Why the store cannot be written; `None` while it can.
     pub(crate) not_kept: Option<String>,
+    /// When canaries were planned that may have no outcome, because no store kept them; `None` if a store does.
+    pub(crate) forgotten: Option<Interval>,
     /// What is known of drills; `None` if they are not enabled.
     pub(crate) drills: Option<Drills>,
     /// The names of all tenants, for the filter form.
@@ -138,6 +140,7 @@ impl<'a> Recent<'a> {
             violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
             sources: snapshot.read_sources().map(|view| Source::new(view, snapshot, filter)).collect(),
             clock: snapshot.clock,
+            forgotten: snapshot.forgotten,
             not_kept: snapshot.not_stored.as_ref().map(|(since, why)| format!("since {since}: {why}")),
             drills: snapshot.drills.clone(),
             tenant_names: map.real_tenants().map(|tenant| map.tenant(tenant).name.clone()).collect(),

@@ -185,6 +185,9 @@ fn unobserved(reason: UnobservedReason, end: &str) -> String {
         UnobservedReason::NeverSeen => format!("{end} has never shown a canary of this tenant"),
         UnobservedReason::AmbiguousPut => "the put was not answered, and it was seen nowhere".to_owned(),
         UnobservedReason::ClockStepped => "the system's clock was set while it was in flight".to_owned(),
+        UnobservedReason::HandedOver => {
+            "the process that sent it was stopped, and no store is kept".to_owned()
+        }
     }
 }
 

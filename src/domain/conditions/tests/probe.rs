@@ -8,7 +8,7 @@ use crate::domain::sighting::Drift;
 use crate::domain::time::OwnClock;
 use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
-use crate::domain::tracker::{Drifted, Snapshot};
+use crate::domain::tracker::{Drifted, Namesake, Snapshot};
 
 fn shared(snapshot: &Snapshot) -> Vec<ConditionName> {
     Assessment::new(snapshot, &criteria()).shared.iter().map(|it| it.name).collect()
@@ -94,14 +94,14 @@ fn a_drifted_table_of_all_tenants_belongs_to_its_stage() {
 fn the_probes_own_faults_belong_to_no_tenant() {
     let mut snapshot = World::new(|_| WELL).run_to(1_000).snapshot();
     assert_eq!(shared(&snapshot), []);
-    snapshot.same_name_at = Some(t(900));
+    snapshot.namesake = Some(Namesake { since: t(200), last: t(900) });
     snapshot.not_stored = Some((t(990), "disk full".into()));
     snapshot.reload_failed = Some((t(990), "1 fault".into()));
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: false, compared_at: None });
     use ConditionName::{ClockUnsynchronized, ReloadFailed, SameName, StoreDegraded};
     assert_eq!(shared(&snapshot), [SameName, StoreDegraded, ReloadFailed, ClockUnsynchronized]);
     assert_eq!(problems(&of_acme(&snapshot)), [""; 0]);
-    snapshot.same_name_at = Some(t(99));
+    snapshot.namesake = Some(Namesake { since: t(0), last: t(99) });
     snapshot.not_stored = None;
     snapshot.reload_failed = None;
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: true, compared_at: None });

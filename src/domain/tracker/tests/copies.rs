@@ -319,23 +319,6 @@ fn a_decoded_hit_beside_an_undecoded_one_in_the_same_record_is_the_same_copy() {
 }
 
 #[test]
-fn a_copy_by_a_second_sender_of_the_slot_is_not_charged() {
-    for order in [[false, true], [true, false]] {
-        let mut w = World::new();
-        w.put(canary(1));
-        let theirs = Tag::remembered(canary(1).trace, canary(1).claim(), InstanceCode::of("other"), 100);
-        for (at, is_theirs) in (1..).zip(order) {
-            let tag = if is_theirs { theirs } else { canary(1) };
-            let copy = Sighting { tag, ..in_object(&format!("shard-0/{at}"), 0) };
-            w.poll(STREAM, t(at), vec![copy]);
-        }
-        assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::SecondSender]));
-        w.poll(STREAM, t(5), vec![Sighting { tag: theirs, ..in_object("shard-0/9", 0) }]);
-        assert_eq!(duplicates(&w), 1, "their canary was stored twice");
-    }
-}
-
-#[test]
 fn a_second_object_is_not_charged_before_both_are_checked_twice() {
     let mut w = archived_in(&["small", "merged"]);
     assert_eq!(checks(&w), ["small"]);

@@ -127,7 +127,7 @@ fn another_process_under_our_name_is_noticed_and_a_previous_run_is_not_taken_for
     let beside = of_run(900, 3, t(5));
     w.poll(STREAM, t(6), vec![seen(beside, Stamp::Millis(t(6)), t(6), "b")]);
     assert_eq!(w.count(|event| matches!(event, Event::SameName { .. })), 1);
-    assert_eq!(w.tracker.snapshot(t(7)).same_name_at, Some(t(5)));
+    assert_eq!(w.tracker.snapshot(t(7)).namesake, Some(Namesake { since: t(5), last: t(5) }));
 }
 
 #[test]

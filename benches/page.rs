@@ -184,6 +184,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
         scrape: Arc::new(|_| String::new()),
         sign: Arc::new(move |tag| keys.sign(tag)),
         drill: None,
+        log_level: None,
     }
 }
 

@@ -33,6 +33,7 @@ use std::time::Duration;
 use toml::Table;
 
 pub use self::schema::schema;
+pub use self::sections::check_log_level;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;

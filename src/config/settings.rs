@@ -67,6 +67,12 @@ pub struct Web {
     pub external_url: Option<String>,
     /// The address of the dashboard in Grafana; may have a query.
     pub dashboard: Option<String>,
+    /// The web configuration file, with TLS and users.
+    pub config_file: Option<PathBuf>,
+    /// Paths that need neither login nor client certificate; one that ends in `*` stands for all that begin so.
+    pub open: Vec<String>,
+    /// Whether the level of the log can be changed over HTTP.
+    pub log_level: bool,
 }
 
 /// The table `[log]`: format and level of the probe's own log.

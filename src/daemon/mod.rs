@@ -12,6 +12,7 @@ mod figures;
 mod injecting;
 mod last_scrape;
 mod log_events;
+pub mod log_level;
 mod log_repeats;
 mod random;
 mod readiness;

@@ -23,6 +23,7 @@ use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
 use crate::metrics::{BucketBounds, Metrics};
+use crate::web;
 
 /// How long the engine may take beyond the grace period, to write what it knows. Only a store that hangs, or
 /// tasks that leave it no processor, take longer.
@@ -34,6 +35,7 @@ const ENGINE: &str = "engine";
 /// A daemon that is built: its port and its store are open, and none of its tasks has been started.
 #[derive(Debug)]
 pub struct Daemon {
+    scheme: &'static str,
     address: SocketAddr,
     /// Runs its tasks: the runtime in which it was built, because the port belongs to that.
     runtime: Handle,
@@ -70,6 +72,7 @@ impl Daemon {
     /// If the port or the store cannot be opened, or credentials cannot be used.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
+        let gate = Arc::new(gate(&config)?);
         let listen = config.probe.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -104,7 +107,7 @@ impl Daemon {
         let channels = Channels { wanted, outbound, inputs, puts, drill: queue, drills: status };
         let engine = wire::wire_engine(&common, &config, metrics, store, channels);
         let scrapes = Arc::new(Scrapes::default());
-        tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, commands));
+        tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, gate.clone(), commands));
 
         let (report_end, engine_end) = oneshot::channel();
         let running = engine.run(stop.clone());
@@ -113,7 +116,8 @@ impl Daemon {
             let _received = report_end.send(running.await);
         }));
         let handles = Handles { stop, end, engine_end, scrapes, stop_grace: config.probe.stop_grace };
-        Ok(Self { address, runtime: Handle::current(), tasks, handles })
+        let scheme = if gate.has_tls() { "https" } else { "http" };
+        Ok(Self { scheme, address, runtime: Handle::current(), tasks, handles })
     }
 
     /// The address on which it listens, with the port that the system chose if the configured port is 0.
@@ -122,10 +126,16 @@ impl Daemon {
         self.address
     }
 
+    /// How the port is spoken to: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// Starts every task.
     #[must_use = "dropping it aborts the tasks"]
     pub fn start(self) -> Running {
-        let Self { address: _, runtime, tasks, handles } = self;
+        let Self { scheme: _, address: _, runtime, tasks, handles } = self;
         let mut supervisor = Supervisor::new(runtime);
         for task in tasks {
             supervisor.start(task);
@@ -202,6 +212,23 @@ impl Running {
             supervisor.abort();
         }
         stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
+    }
+}
+
+/// The web configuration file, or a file that it names, cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("web.config_file: {}", .0.join("; web.config_file: "))]
+pub struct FaultyWebFile(pub Vec<String>);
+
+/// Reads the web configuration file and the files that it names.
+///
+/// # Errors
+///
+/// [`FaultyWebFile`], with every fault.
+pub fn gate(config: &Config) -> Result<web::Gate, FaultyWebFile> {
+    match &config.web.config_file {
+        Some(path) => web::Gate::read(path, &config.web.open).map_err(FaultyWebFile),
+        None => Ok(web::Gate::default()),
     }
 }
 

@@ -17,7 +17,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, random, readiness, store_writer};
+use super::{build, descriptors, injecting, log_level, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{self, Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
@@ -256,14 +256,16 @@ pub(super) fn wire_pages(
     engine: &Engine,
     scrapes: &Arc<Scrapes>,
     listener: TcpListener,
+    gate: Arc<web::Gate>,
     drill: Option<mpsc::Sender<drill::Command>>,
 ) -> Task {
     let counters = engine.metrics.connections();
     let pages = web::router(app(config, &common.clock.wall(), engine, scrapes, drill));
+    let pages = gate.clone().guard(pages, &counters);
     let pages = web::only_for_hosts(pages, &config.web.hosts, &counters);
     let most = config.web.max_connections.min(descriptors::limit() / 2);
     let limits = web::Limits::new(most, config.web.max_connections_per_peer);
-    Task::new("serve pages", web::serve(listener, pages, limits, counters, common.end.clone()))
+    Task::new("serve pages", web::serve(listener, pages, gate, limits, counters, common.end.clone()))
 }
 
 fn app(
@@ -312,6 +314,7 @@ fn app(
         }),
         sign: Arc::new(move |tag| keys.sign(tag)),
         drill,
+        log_level: config.web.log_level.then(log_level::control).flatten(),
     }
 }
 

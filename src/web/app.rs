@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::log_level::LogLevel;
 use super::words::percent_encoded;
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
@@ -48,6 +49,8 @@ pub struct App {
     pub sign: Signer,
     /// Begins drills and takes notifications of them; `None` if they are not enabled.
     pub drill: Option<DrillControl>,
+    /// Changes the level of the log; `None` if that is not enabled.
+    pub log_level: Option<LogLevel>,
 }
 
 /// Tells the drill what to do. What comes of it shows in later snapshots.

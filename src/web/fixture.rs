@@ -377,6 +377,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         sign: Arc::new(move |tag| keys.sign(tag)),
         history,
         drill: None,
+        log_level: None,
     }
 }
 

@@ -115,6 +115,7 @@ fn app() -> App {
                 .collect(),
         }),
         drill: None,
+        log_level: None,
     }
 }
 

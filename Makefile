@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,12 +45,18 @@ rules-files: ## write the rules and the Alertmanager configuration of the exampl
 config-docs: ## write the JSON schema of the configuration and docs/configuration.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib config::tests -- --quiet
 
+ecs-files: ## write the CloudFormation templates again, from config/iam and config/ecs
+	.ci/cloudformation/generate.py
+
 package-files: ## write what a package installs besides the program into FOLDER (default: target/package)
 	$(CARGO) build --locked
 	.ci/package-files target/debug/traceprobe $(or $(FOLDER),target/package)
 
 api: ## check every answer of a daemon against its /openapi.json with many requests (takes minutes)
 	TRACEPROBE_API=long $(CARGO) test --locked --test daemon api:: -- --nocapture
+
+sessions: ## revoke the session of a daemon after 25 s, twice, and print when canaries are accepted again (takes 2 minutes)
+	TRACEPROBE_SESSIONS=long $(CARGO) test --locked --test daemon sessions:: -- --nocapture
 
 api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
@@ -64,10 +70,11 @@ screenshots: ## renew the pictures of the docs; with FOLDER=..., draw the first 
 rules-month: ## count the critical alerts of a healthy month of 50 tenants; prints a table (takes minutes)
 	TRACEPROBE_RULES_MONTH=1 $(CARGO) test --locked --test rules -- --nocapture chance
 
-emulators: ## install what the emulator suite, the check of the API and the browser tests need under target/
+emulators: ## install what the emulator suite, the browser tests, and the checks of API and deployment need under target/
 	tests/emulators/setup.sh
 	tests/api/setup.sh
 	tests/browser/setup.sh
+	tests/deploy/setup.sh
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod domain;
+pub mod export;
 pub mod inject;
 mod keys;
 pub mod metrics;

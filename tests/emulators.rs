@@ -11,7 +11,11 @@ mod formats;
 mod identity;
 #[path = "emulators/letters.rs"]
 mod letters;
+#[path = "emulators/recipes.rs"]
+mod recipes;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
+#[path = "emulators/otlp.rs"]
+mod otlp;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "emulators/tables.rs"]

@@ -1,5 +1,5 @@
-//! Checks what a package installs besides the program: completions, manual pages, the unit of systemd; and the
-//! workflow that builds a release.
+//! Checks what a package installs besides the program: completions, manual pages, the unit of systemd; the workflow that
+//! builds a release; and the files for a deployment, with the programs that read them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -175,4 +175,32 @@ fn every_action_of_a_workflow_is_pinned_to_a_commit() {
         );
     }
     assert!(pinned >= 3, "{pinned}");
+}
+
+#[test]
+fn the_cloudformation_templates_are_those_of_the_policies_and_the_task_definition() {
+    let output = Command::new(".ci/cloudformation/generate.py").arg("--check").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a script of `tests/deploy/` with the Python that a script of `setup` installs.
+fn run_python(setup: &str, script: &str) {
+    let installed = Command::new(setup).output().unwrap();
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    let printed = String::from_utf8(installed.stdout).unwrap();
+    let python = printed.lines().last().expect("it prints the path of its Python");
+    let output = Command::new(python).arg(script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// With cfn-lint, hadolint, the schema of Compose and the shapes of the ECS API: see `tests/deploy/README.md`.
+#[test]
+fn the_files_for_a_deployment_are_as_their_programs_want_them() {
+    run_python("tests/deploy/setup.sh", "tests/deploy/check.py");
+}
+
+#[test]
+fn an_emulator_creates_the_stacks_of_the_probe_and_of_a_tenant() {
+    run_python("tests/emulators/setup.sh", "tests/deploy/stacks.py");
 }

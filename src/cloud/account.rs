@@ -95,13 +95,20 @@ impl Account {
     }
 }
 
+/// Returns the name of a log group, which may be given by its ARN.
+///
+/// PutLogEvents and CreateLogStream take nothing else: `logGroupName` must match `[\.\-_/#A-Za-z0-9]+` (AWS Logs
+/// API reference). So do the commands of the AWS CLI that the page shows.
+#[must_use]
+pub fn log_group_name(log_group: &str) -> &str {
+    log_group.split(":log-group:").last().unwrap_or(log_group).trim_end_matches(":*")
+}
+
 /// The names with which the runbook's commands reach a log group.
 #[must_use]
 pub fn log_group_names(log_group: &str, account: &Account) -> Vec<NamedPlace> {
-    // Commands take the name, which is the end of an ARN.
-    let name = log_group.split(":log-group:").last().unwrap_or(log_group).trim_end_matches(":*");
     vec![
-        ("LOG_GROUP", name.to_owned()),
+        ("LOG_GROUP", log_group_name(log_group).to_owned()),
         ("LOG_GROUP_REGION", account.region.clone()),
         ("LOG_GROUP_ACCOUNT", account.holder()),
     ]
@@ -197,6 +204,13 @@ mod tests {
         assert_eq!(region_of_arn(stream), Some("us-west-2"));
         assert_eq!(region_of_arn("arn:aws:s3:::archive"), None);
         assert_eq!(region_of_arn("logs"), None);
+    }
+
+    #[test]
+    fn a_log_group_has_one_name_however_it_is_given() {
+        for given in ["/ecs/acme/app", "arn:aws:logs:us-east-1:444444444444:log-group:/ecs/acme/app"] {
+            assert_eq!(log_group_name(given), "/ecs/acme/app");
+        }
     }
 
     #[test]

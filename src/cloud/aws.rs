@@ -9,6 +9,7 @@
 //! shared by the whole process, so that one tenant with a wrong role would use up the retries of all others.
 
 mod assumed_role;
+mod server_date;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,10 +27,13 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use self::assumed_role::AssumedRole;
+use self::server_date::ServerDate;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
+use super::failure::Failure;
 use super::proxy::Proxy;
+use crate::domain::time::Timestamp;
 
 /// Endpoints of services, by their names in metrics.
 pub type Endpoints = BTreeMap<&'static str, String>;
@@ -88,6 +92,17 @@ pub struct Aws {
     // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
     // one lookup at start-up.
     roles: Arc<Mutex<HashMap<Role, RoleSession>>>,
+}
+
+/// Who we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// `arn:aws:sts::999999999999:assumed-role/traceprobe-task/…`.
+    pub arn: String,
+    /// The account's 12 digits.
+    pub account: String,
+    /// The time by the clock of the service, to the second; `None` if the answer does not say.
+    pub server_date: Option<Timestamp>,
 }
 
 /// A role that can be assumed, and its credentials once it was.
@@ -216,22 +231,35 @@ impl Aws {
 
     /// Returns a client of STS. It retries, because it is used only at start-up and once an hour per role.
     fn sts(&self, partition: String) -> aws_sdk_sts::Client {
+        self.sts_with(partition, None)
+    }
+
+    fn sts_with(&self, partition: String, date: Option<ServerDate>) -> aws_sdk_sts::Client {
         let mut builder = aws_sdk_sts::config::Builder::from(&self.base)
             .retry_partition(RetryPartition::new(partition))
             .interceptor(self.interceptor("sts", self.region(), self.own.clone()));
         builder.set_endpoint_url(self.endpoint("sts", self.region(), &self.base));
+        if let Some(date) = date {
+            builder = builder.interceptor(date);
+        }
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
-    /// Returns the ARN of our own identity: the first thing to check when access is denied.
+    /// Returns who we are, for a role or for our own credentials: the first thing to check when access is denied.
     ///
     /// # Errors
     ///
-    /// The error of the SDK if there are no credentials or they are not valid.
-    pub async fn caller(&self) -> Result<String, aws_sdk_sts::Error> {
-        let sts = self.sts("caller".to_owned());
-        let identity = sts.get_caller_identity().send().await?;
-        Ok(identity.arn.unwrap_or_default())
+    /// If there are no credentials, or they are not valid.
+    pub async fn caller(&self) -> Result<Caller, Failure> {
+        let date = ServerDate::default();
+        let sts = self.sts_with("caller".to_owned(), Some(date.clone()));
+        let identity = sts.get_caller_identity().send().await;
+        let identity = identity.map_err(|error| Failure::of_aws(&error).calling("GetCallerIdentity"))?;
+        Ok(Caller {
+            arn: identity.arn.unwrap_or_default(),
+            account: identity.account.unwrap_or_default(),
+            server_date: date.take(),
+        })
     }
 
     /// Returns an interceptor that counts the calls of a client of [`Aws::config`], lets none leave unencrypted

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 pub use self::scenario::Scenario;
+use super::configuration::EX_CONFIG;
 use super::output::{complain, say};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
@@ -70,7 +71,7 @@ impl Demo {
             Ok(config) => config,
             Err(faults) => {
                 complain!("{faults}");
-                return End::InOrder(ExitCode::from(run::EX_CONFIG));
+                return End::InOrder(ExitCode::from(EX_CONFIG));
             }
         };
         say!(

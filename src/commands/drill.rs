@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::local_daemon::LocalDaemon;
 use super::output::{complain, say};
 
 /// How often the daemon is asked how the drill is going.
@@ -19,17 +20,11 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 /// The daemon withholds the canaries of the tenant "drill", which does not exist, so that the alert on a stuck
 /// tenant takes the real way through Prometheus and Alertmanager. Alertmanager must notify the daemon of alerts
 /// with the label tenant="drill" (docs/drill.md). Needs drill.enabled. Exit code 0 if the notification arrives,
-/// 1 if the drill ends without it.
+/// 1 if the drill ends without it. The daemon must be on this machine; its address is found as by healthcheck.
 #[derive(Debug, Args)]
 pub struct Drill {
-    /// Address and port of the daemon, as in probe.listen; it must be on this machine.
-    #[arg(
-        long,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:9464",
-        env = "TRACEPROBE_HEALTHCHECK_ADDRESS"
-    )]
-    address: String,
+    #[command(flatten)]
+    daemon: LocalDaemon,
 }
 
 impl Drill {
@@ -47,11 +42,11 @@ impl Drill {
     }
 
     async fn wait_for_the_pager(&self) -> Result<bool, String> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build();
-        let client = client.map_err(|error| error.to_string())?;
-        let url = format!("http://{}/-/drill", self.address);
-        let failed = |error: reqwest::Error| format!("cannot reach the daemon at {}: {error}", self.address);
-        let before = self.state(&client).await?;
+        let client = LocalDaemon::client()?;
+        let daemon = self.daemon.url()?;
+        let url = format!("{daemon}/-/drill");
+        let failed = |error: reqwest::Error| format!("cannot reach the daemon at {daemon}: {error}");
+        let before = state(&client, &daemon).await?;
         let answer = client.post(&url).send().await.map_err(failed)?;
         if !answer.status().is_success() {
             let status = answer.status();
@@ -63,7 +58,7 @@ impl Drill {
         let mut was_active = false;
         loop {
             sleep(POLL_EVERY).await;
-            let now = self.state(&client).await?;
+            let now = state(&client, &daemon).await?;
             if now["last_rang"] != before["last_rang"] {
                 say!("the pager rings: the notification arrived after {} s", begun.elapsed().as_secs());
                 return Ok(true);
@@ -81,13 +76,13 @@ impl Drill {
             }
         }
     }
+}
 
-    /// What the daemon knows of drills.
-    async fn state(&self, client: &reqwest::Client) -> Result<Value, String> {
-        let url = format!("http://{}/traces/recent?format=json&limit=1", self.address);
-        let failed = |error: reqwest::Error| format!("{url}: {error}");
-        let text = client.get(&url).send().await.map_err(failed)?.text().await.map_err(failed)?;
-        let mut state: Value = serde_json::from_str(&text).map_err(|error| format!("{url}: {error}"))?;
-        Ok(state["drill"].take())
-    }
+/// What the daemon knows of drills.
+async fn state(client: &reqwest::Client, daemon: &str) -> Result<Value, String> {
+    let url = format!("{daemon}/traces/recent?format=json&limit=1");
+    let failed = |error: reqwest::Error| format!("{url}: {error}");
+    let text = client.get(&url).send().await.map_err(failed)?.text().await.map_err(failed)?;
+    let mut state: Value = serde_json::from_str(&text).map_err(|error| format!("{url}: {error}"))?;
+    Ok(state["drill"].take())
 }

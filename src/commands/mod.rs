@@ -4,10 +4,12 @@
 
 mod check;
 mod completions;
+mod configuration;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 mod drill;
 mod healthcheck;
+mod local_daemon;
 mod log_fields;
 mod man;
 #[cfg(any(test, not(feature = "sandbox")))]
@@ -115,4 +117,25 @@ pub fn run_program() -> ExitCode {
 /// The end of a command whose output is what it is for.
 fn printed(code: ExitCode) -> End {
     End::InOrder(if output::was_lost() { ExitCode::FAILURE } else { code })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::OTHER_VARIABLES;
+
+    #[test]
+    fn the_daemon_knows_every_variable_of_a_command() {
+        let program = Program::command();
+        let arguments = program.get_subcommands().flat_map(clap::Command::get_arguments);
+        let read: BTreeSet<_> = arguments.filter_map(|argument| argument.get_env()?.to_str()).collect();
+        assert!(read.len() >= 2, "{read:?}");
+        for variable in read {
+            assert!(OTHER_VARIABLES.contains(&variable), "`run` refuses {variable} as unknown");
+        }
+    }
 }

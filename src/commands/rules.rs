@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::configuration::Configuration;
 use super::output;
-use super::run;
 use crate::config::Config;
 use crate::rules::{self, Links, Settings};
 
@@ -39,9 +39,8 @@ a chapter in the runbook, to which it links: below web.external_url if that is s
 #[derive(Debug, Args)]
 #[command(after_long_help = GUIDE)]
 pub struct Rules {
-    /// Path of the configuration.
-    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: Configuration,
     /// Write to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -59,7 +58,7 @@ pub struct Rules {
 impl Rules {
     /// Prints the rules.
     pub fn run(&self) -> ExitCode {
-        let config = match run::load_without_key(&self.config) {
+        let config = match self.configuration.load_without_key() {
             Ok(config) => config,
             Err(code) => return code,
         };

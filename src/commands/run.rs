@@ -1,9 +1,7 @@
 //! `traceprobe run`: the daemon.
 
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -12,18 +10,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use super::configuration::{Configuration, EX_CONFIG};
 use super::log_fields::text_fields;
 use super::output::{complain, say};
 use super::panics;
 use super::runtimes::Runtimes;
 use super::signals::Signals;
-use crate::config::{Config, Log, LogFormat, TAG_KEY, TAG_KEY_FILE};
+use crate::config::{Config, Log, LogFormat};
 use crate::daemon::run::{ClockStepped, Daemon, FaultyWebFile};
 use crate::daemon::{clock, descriptors, log_level};
 use crate::store::StoreError;
 
-/// Exit code for a faulty configuration: `EX_CONFIG` of `sysexits.h`.
-pub const EX_CONFIG: u8 = 78;
 /// Exit code of a daemon that only has to be started again: `EX_TEMPFAIL` of `sysexits.h`.
 const EX_TEMPFAIL: u8 = 75;
 
@@ -49,15 +46,14 @@ const LOG_LINES: usize = 4_096;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
-    /// Path of the configuration; config/traceprobe.toml in the repository documents every key.
-    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: Configuration,
 }
 
 impl Run {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(&self, runtimes: &Runtimes) -> End {
-        match load(&self.config) {
+        match self.configuration.load() {
             Ok(config) => daemon(config, runtimes, std::future::pending()),
             Err(code) => End::InOrder(code),
         }
@@ -71,33 +67,6 @@ pub enum End {
     InOrder(ExitCode),
     /// Without waiting.
     AtOnce(ExitCode),
-}
-
-/// Reads a configuration. On failure, prints every fault and returns the exit code.
-pub fn load(path: &Path) -> Result<Config, ExitCode> {
-    load_with(path, environment())
-}
-
-/// Reads a configuration for a command that signs no tag, so that it works where the key is not at hand.
-pub fn load_without_key(path: &Path) -> Result<Config, ExitCode> {
-    let mut variables: Vec<_> = environment().collect();
-    variables.retain(|(name, _)| name != TAG_KEY && name != TAG_KEY_FILE);
-    variables.push((TAG_KEY.to_owned(), "0123456789abcdef".to_owned()));
-    load_with(path, variables)
-}
-
-/// The variables of the environment. Those that are not Unicode are ignored: none of ours can be one.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    let text =
-        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(text)
-}
-
-fn load_with(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, ExitCode> {
-    Config::load(path, env).map_err(|faults| {
-        complain!("{faults}");
-        ExitCode::from(EX_CONFIG)
-    })
 }
 
 /// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread.

@@ -96,6 +96,9 @@ pub(super) static GCP: [Key; 5] = [
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
+pub(super) static OTLP: [Key; 3] =
+    [text("endpoint"), text("headers").masked(), Key::new("sample", Shape::Integer).or("100")];
+
 pub(super) static DRILL: [Key; 3] = [
     Key::new("enabled", Shape::Boolean).or("false"),
     Key::new("schedule", Shape::List),
@@ -167,6 +170,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[store]", STORE.iter().collect()),
         ("[drill]", DRILL.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
+        ("[otlp]", OTLP.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),
     ]

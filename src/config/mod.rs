@@ -13,6 +13,8 @@
 mod drill;
 mod endpoints;
 mod keys;
+mod otlp;
+mod place;
 mod reference;
 mod route;
 mod schema;
@@ -32,6 +34,8 @@ use std::time::Duration;
 
 use toml::Table;
 
+pub use self::otlp::Otlp;
+pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
 pub use self::sections::check_log_level;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
@@ -46,8 +50,12 @@ use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
 
-/// Variables that do not override a key: the tag keys, and the path of the file.
-pub const OTHER_VARIABLES: [&str; 4] = [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
+/// The variable with the address at which commands ask the daemon of this machine.
+pub const DAEMON_ADDRESS: &str = "TRACEPROBE_HEALTHCHECK_ADDRESS";
+
+/// Variables that do not override a key: the tag keys, where the configuration is, and where the daemon is.
+pub const OTHER_VARIABLES: [&str; 6] =
+    [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, CONFIG_FILE, CONFIG_TEXT, DAEMON_ADDRESS];
 
 const VARIABLES: Variables = Variables {
     prefix: "TRACEPROBE",
@@ -81,6 +89,8 @@ pub struct Config {
     pub aws: AwsSettings,
     /// How to reach Google Cloud; holds only the services that a stage uses.
     pub google: GoogleSettings,
+    /// Where finished traces are exported; `None` for nowhere.
+    pub otlp: Option<Otlp>,
     /// Where state is kept across restarts.
     pub store: Store,
     /// What is a problem, and what is only a note.
@@ -108,12 +118,7 @@ impl Config {
     ///
     /// [`Faults`], all of them at once.
     pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Faults {
-            file: file.clone(),
-            list: vec![Fault { key: file.clone(), message: format!("cannot be read: {error}") }],
-        })?;
-        Self::parse_named(&file, &text, env.into_iter().collect())
+        Place::File(path.to_owned()).load(env.into_iter().collect())
     }
 
     /// Reads a TOML text and the environment variables that override it.
@@ -193,8 +198,20 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 11] =
-    ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
+const SECTIONS: [&str; 12] = [
+    "probe",
+    "web",
+    "log",
+    "canary",
+    "aws",
+    "gcp",
+    "store",
+    "conditions",
+    "drill",
+    "otlp",
+    "tenant",
+    "stage",
+];
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
@@ -211,6 +228,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let store = sections::store(context, root, &probe.probe);
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
+    let otlp = otlp::otlp(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -251,6 +269,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     Ok(Config {
         probe,
         drill,
+        otlp: otlp?,
         web: web?,
         log: log?,
         canary: canary.settings()?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cloud::Clients;
-use crate::cloud::account::Account;
+use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
@@ -29,13 +29,21 @@ use crate::observe::{Recognizer, spec};
 /// When Google credentials are needed and cannot be used.
 pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Clients> {
     let aws = Aws::new(aws.clone(), calls.clone()).await;
-    let google = if google.services.is_empty() {
-        None
-    } else {
-        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
-        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
-    };
+    let google = self::google(&aws, google, calls).await?;
     Ok(Clients { aws, google })
+}
+
+/// Makes the client of Google services; `None` if no stage needs it.
+///
+/// # Errors
+///
+/// When its credentials cannot be used.
+pub async fn google(aws: &Aws, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Option<Google>> {
+    if google.services.is_empty() {
+        return Ok(None);
+    }
+    let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
+    Ok(Some(Google::new(&settings, calls).await.context("gcp.auth")?))
 }
 
 /// A log group, and the tenants whose canaries go there.
@@ -62,7 +70,7 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
             }
             known.insert(key, all.len());
             let settings = inject::Settings {
-                log_group: log_group.clone(),
+                log_group: account::log_group_name(log_group).to_owned(),
                 log_stream: tenant.log_stream.clone(),
                 retry: Retry::default(),
                 attempt_timeout: Duration::from_secs(5),

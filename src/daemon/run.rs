@@ -104,8 +104,10 @@ impl Daemon {
             wanted.extend(drill.wanted);
             (queue, status, commands) = (Some(drill.outbound), Some(drill.status), Some(drill.commands));
         }
+        let (exporting, exporter) = wire::wire_export(&common, &config, &metrics);
+        tasks.extend(exporting);
         let channels = Channels { wanted, outbound, inputs, puts, drill: queue, drills: status };
-        let engine = wire::wire_engine(&common, &config, metrics, store, channels);
+        let engine = wire::wire_engine(&common, &config, metrics, store, channels, exporter);
         let scrapes = Arc::new(Scrapes::default());
         tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, gate.clone(), commands));
 

@@ -31,6 +31,7 @@ use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Role, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
+use crate::export::{self, Exporter};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::observe::{self, Recognizer, cloudwatch_logs, pace};
@@ -189,6 +190,7 @@ pub(super) fn wire_engine(
     metrics: Metrics,
     store: OpenedStore,
     channels: Channels,
+    exporter: Option<Exporter>,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
     let Common { topology, recognizer, clock, .. } = common;
@@ -244,9 +246,29 @@ pub(super) fn wire_engine(
         criteria,
         figures: SharedFigures::new(figures),
         incidents,
+        exporter,
         drills: channels.drills,
         unsaved: Changes::default(),
     }
+}
+
+/// Makes the task that exports finished traces, and the engine's end of its queue; `None` if they are not exported.
+pub(super) fn wire_export(
+    common: &Common,
+    config: &Config,
+    metrics: &Metrics,
+) -> (Option<Task>, Option<Exporter>) {
+    let Some(config::Otlp { endpoint, headers, sample, proxy }) = config.otlp.clone() else {
+        return (None, None);
+    };
+    let settings = export::Settings { endpoint, headers, sample, proxy };
+    let source = export::Source {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: config.probe.instance.clone(),
+    };
+    let (exporter, queue) = Exporter::new(&settings, metrics.exports());
+    let exporting = export::run(settings, source, queue, metrics.exports(), common.end.clone());
+    (Some(Task::new("export traces", exporting)), Some(exporter))
 }
 
 /// Makes the task that serves the pages on a port that is already open.

@@ -18,6 +18,7 @@ pub mod format;
 pub mod incidents;
 pub mod kind;
 pub mod outcome;
+pub mod proof;
 pub mod quantile;
 pub mod schedule;
 pub mod schema;

@@ -10,6 +10,7 @@
 
 mod answer;
 mod batch;
+mod proof;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -145,22 +146,6 @@ impl Injector {
         report
     }
 
-    /// Creates the log stream if it is missing, to check permissions without putting an event.
-    ///
-    /// # Errors
-    ///
-    /// The reason why it does not exist and cannot be created.
-    pub async fn reach(&self) -> Result<(), String> {
-        match self.create_stream().await {
-            PutOutcome::Accepted(_) => Ok(()),
-            PutOutcome::Refused { reason }
-            | PutOutcome::NotFound { reason }
-            | PutOutcome::Retryable { reason }
-            | PutOutcome::CredentialsRefused { reason }
-            | PutOutcome::Inconclusive { reason } => Err(reason.to_string()),
-        }
-    }
-
     async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken) -> Vec<(TraceId, PutResult)> {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
         // Only its sequence of delays is used. Its own loop reads the real clock, which does not follow the
@@ -178,7 +163,7 @@ impl Injector {
         let mut stream_created = false;
         let mut credentials_renewed = false;
         let reason = loop {
-            let reason: ForeignText = match self.call(events.clone()).await {
+            let reason: ForeignText = match self.put_once(events.clone()).await {
                 PutOutcome::Accepted(rejected) => {
                     let accepted = PutResult::Accepted { doubled: unanswered > 0 };
                     let results = batch.iter().enumerate().map(|(index, canary)| {
@@ -236,7 +221,7 @@ impl Injector {
         batch.iter().map(|canary| (canary.trace, result.clone())).collect()
     }
 
-    async fn call(&self, events: Vec<InputLogEvent>) -> PutOutcome {
+    async fn put_once(&self, events: Vec<InputLogEvent>) -> PutOutcome {
         let request = self
             .client
             .put_log_events()

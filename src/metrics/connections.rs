@@ -15,7 +15,7 @@ macro_rules! reasons {
         impl $name {
             pub(super) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The value of the label `reason`.
+            /// The value of the label.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }
@@ -23,6 +23,8 @@ macro_rules! reasons {
         }
     };
 }
+
+pub(super) use reasons;
 
 reasons! {
     /// Why a connection ended.

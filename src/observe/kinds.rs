@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::pace::Rhythm;
-use super::{Observe, Recognizer};
+use super::{Observe, ObserveError, Recognizer, proving};
 use crate::cloud::account::Account;
 use crate::cloud::{Clients, NoClient, Provider};
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
+use crate::domain::proof::Proof;
 use crate::domain::schema::ExpectedSchema;
+use crate::domain::sighting::Wanted;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Capabilities, SourceId, Topology};
@@ -125,6 +127,37 @@ pub(crate) trait KindSettings: Evidence + Sized {
     ///
     /// [`NoClient`] if it needs a client that was not built.
     fn observer(&self, site: &Site<'_>, shared: &Self::Shared) -> Result<Self::Observer, NoClient>;
+
+    /// What all sources of the kind have in common.
+    fn spec() -> &'static Spec;
+
+    /// Proves before the probe runs that the source can be read. Polls once, unless the kind can prove more.
+    ///
+    /// Each step ends within the time that a poll may take. After one without an answer, do not try the next: it
+    /// would wait as long.
+    ///
+    /// # Errors
+    ///
+    /// [`NoClient`] if it needs a client that was not built.
+    async fn prove(
+        &self,
+        site: &Site<'_>,
+        shared: &Self::Shared,
+        wanted: &Wanted,
+    ) -> Result<Vec<Proof>, NoClient> {
+        let mut observer = self.observer(site, shared)?;
+        let polled = proving::polled(&mut observer, site, Self::spec(), &self.resource(), wanted).await;
+        Ok(vec![polled.0])
+    }
+
+    /// Returns who the service takes us for; `None` if the kind cannot ask.
+    async fn principal(
+        &self,
+        _site: &Site<'_>,
+        _shared: &Self::Shared,
+    ) -> Option<Result<String, ObserveError>> {
+        None
+    }
 }
 
 pub(super) const fn seconds(seconds: u64) -> Duration {
@@ -241,7 +274,34 @@ macro_rules! kinds {
                 })
             }
 
-            /// Polls the source once, to check that it can be polled.
+            /// Proves that the source can be read.
+            ///
+            /// # Errors
+            ///
+            /// [`NoClient`] if it needs a client that was not built.
+            pub async fn prove(
+                &self,
+                site: &Site<'_>,
+                shared: &Shared,
+                wanted: &Wanted,
+            ) -> Result<Vec<Proof>, NoClient> {
+                match self {
+                    $(Self::$kind(settings) => settings.prove(site, &shared.$folder, wanted).await,)*
+                }
+            }
+
+            /// Returns who the service takes us for; `None` if it cannot be asked.
+            pub async fn principal(
+                &self,
+                site: &Site<'_>,
+                shared: &Shared,
+            ) -> Option<Result<String, ObserveError>> {
+                match self {
+                    $(Self::$kind(settings) => settings.principal(site, &shared.$folder).await,)*
+                }
+            }
+
+            /// Polls the source once.
             ///
             /// # Errors
             ///

@@ -21,6 +21,7 @@ mod kinds;
 pub mod kinesis;
 pub mod object_store;
 pub mod pace;
+mod proving;
 mod rate_limit;
 pub mod s3;
 pub mod sqs;
@@ -43,6 +44,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
+use crate::domain::proof::Proof;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{
     FailureKind, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,

@@ -51,6 +51,9 @@ pub enum Fault {
         #[serde(default)]
         tenant: Option<String>,
     },
+    /// Happens once, immediately: CloudWatch Logs refuses all sessions that STS has issued so far for the
+    /// tenant's role, as after an administrator has revoked them.
+    RevokeSessions { tenant: String },
     /// GetRecords returns empty pages and this MillisBehindLatest, although there are records.
     BehindLatest {
         #[serde(default)]
@@ -242,7 +245,7 @@ impl Fault {
             | Self::LateFilter { tenant, .. }
             | Self::Compaction { tenant, .. }
             | Self::RejectLogEvents { tenant, .. } => tenant.as_deref().into_iter().collect(),
-            Self::Reshard { tenant } => vec![tenant],
+            Self::Reshard { tenant } | Self::RevokeSessions { tenant } => vec![tenant],
             Self::RowPolicy { visible } => visible.iter().map(String::as_str).collect(),
             Self::ClockOffset { .. }
             | Self::Multipart { .. }

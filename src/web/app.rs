@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::log_level::LogLevel;
 use super::words::percent_encoded;
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
@@ -60,6 +59,24 @@ pub struct DrillControl {
     pub begin: Arc<dyn Fn() + Send + Sync>,
     /// A notification of its alert arrived.
     pub rang: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Sets the level of the log, or says what is wrong with it.
+pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// Reads and sets the level of the log.
+#[derive(Clone)]
+pub struct LogLevel {
+    /// The level in force, as `log.level` is written.
+    pub get: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Sets it, or says what is wrong with it.
+    pub set: SetLevel,
+}
+
+impl fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogLevel").field(&(self.get)()).finish()
+    }
 }
 
 impl fmt::Debug for App {

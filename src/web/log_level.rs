@@ -1,7 +1,5 @@
 //! Shows and changes the level of the log while the probe runs.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -22,21 +20,6 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 
 const NOT_ENABLED: (StatusCode, &str) =
     (StatusCode::NOT_FOUND, "the log level cannot be changed: set web.log_level to true\n");
-
-/// Reads and sets the level of the log.
-#[derive(Clone)]
-pub struct LogLevel {
-    /// The level in force, as `log.level` is written.
-    pub get: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Sets it, or says what is wrong with it.
-    pub set: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
-}
-
-impl fmt::Debug for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LogLevel").field(&(self.get)()).finish()
-    }
-}
 
 /// Shows the level.
 pub(crate) async fn show(State(app): State<App>) -> Response {

@@ -45,8 +45,7 @@ mod fixture;
 mod tests;
 
 pub use self::access::Gate;
-pub use self::app::{App, Check, DrillControl, HistoryReader, Scraper, Settings, Signer};
+pub use self::app::{App, Check, DrillControl, HistoryReader, LogLevel, Scraper, Settings, Signer};
 pub use self::hosts::only_for_hosts;
-pub use self::log_level::LogLevel;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

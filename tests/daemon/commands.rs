@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::process::Output;
 
 use tokio::process::Command;
-use traceprobe::sandbox::{Fault, Service, ServiceEffect};
 
 use crate::SOON;
 use crate::support::stand::{Stand, variables};
@@ -91,50 +90,52 @@ async fn a_missing_file_is_named() {
     assert!(stderr(&output).contains("/no/such/file.toml"), "{output:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
-    let stand = Stand::brisk(2).await;
-    let config = stand.config();
-    let arguments = ["check", "--config", config.to_str().unwrap()];
-    let output = program(&arguments, &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(0), "{printed}{}", stderr(&output));
-    // The configuration, two log groups, four sources of each tenant, and two shared ones.
-    let lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with("note")).collect();
-    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{printed}");
-    assert_eq!(lines.len(), 1 + 2 + 2 * 4 + 2, "{printed}");
-    assert!(stand.sandbox.truth().is_empty(), "a check sent a canary");
-
-    let denied = Fault::Service {
-        service: Service::Sts,
-        operation: Some("AssumeRole".to_owned()),
-        tenant: Some("acme".to_owned()),
-        effect: ServiceEffect::Deny,
-    };
-    stand.sandbox.fault(denied);
-    let output = program(&arguments, &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    let failed: Vec<&str> = printed.lines().filter(|line| line.starts_with("FAIL")).collect();
-    // Its log group is checked for writing and for reading.
-    assert_eq!(failed.len(), 2, "{printed}");
-    for line in failed {
-        let line = line.to_lowercase();
-        assert!(line.contains("acme") && line.contains("assume"), "{printed}");
-        assert!(line.contains("denied") || line.contains("not authorized"), "{printed}");
-    }
-    assert!(printed.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{printed}");
+/// The variable that holds the text of a configuration.
+fn as_text(config: &std::path::Path) -> (String, String) {
+    ("TRACEPROBE_CONFIG_TEXT".to_owned(), std::fs::read_to_string(config).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_ends_when_a_service_hangs() {
+async fn a_configuration_may_be_a_text_in_the_environment() {
     let stand = Stand::brisk(1).await;
-    stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));
+    let environment = [variables(&[]), vec![as_text(&stand.config())]].concat();
+    let output = program(&["check", "--offline"], &environment).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("configuration: 1 tenants"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_beside_a_text_is_a_fault() {
+    let stand = Stand::brisk(1).await;
     let config = stand.config();
-    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
-    let printed = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains("no answer within 5 s"), "{printed}");
+    let environment = [variables(&[]), vec![as_text(&config)]].concat();
+    for command in ["run", "check", "rules"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let printed = stderr(&output);
+        assert!(printed.contains("TRACEPROBE_CONFIG_TEXT: is set, and "), "{printed}");
+        assert!(printed.contains("set only one of them"), "{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_asks_where_the_daemon_listens() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[]).await;
+    let address = daemon.address().trim_start_matches("http://").to_owned();
+    let text = ("TRACEPROBE_CONFIG_TEXT".to_owned(), format!("[probe]\nlisten = \"{address}\"\n"));
+    for environment in [variables(&[("PROBE_LISTEN", &address)]), vec![text]] {
+        let output = program(&["healthcheck"], &environment).await;
+        assert_eq!(output.status.code(), Some(0), "{environment:?}: {output:?}");
+    }
+    daemon.terminate(SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_variable_of_the_health_check_does_not_stop_the_daemon() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("HEALTHCHECK_ADDRESS", "127.0.0.1:9464")]).await;
+    daemon.terminate(SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

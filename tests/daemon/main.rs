@@ -5,6 +5,7 @@ mod support;
 
 mod api;
 mod blindness;
+mod check;
 mod cloud_storage;
 mod commands;
 mod conditions;
@@ -21,6 +22,7 @@ mod outcomes;
 mod output;
 mod proxies;
 mod service_quirks;
+mod sessions;
 mod stopping;
 mod tables;
 

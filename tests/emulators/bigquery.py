@@ -32,9 +32,11 @@ class BigQuery:
         except (Unreachable, Failed):
             return False
 
-    def create_table(self, schema: list[dict], partitioning: dict) -> None:
+    def create_dataset(self) -> None:
         self._call("POST", self._dataset_url,
                    {"datasetReference": {"projectId": self.project, "datasetId": self.dataset}})
+
+    def create_table(self, schema: list[dict], partitioning: dict) -> None:
         self._call("POST", self._tables_url, {
             "tableReference": {"projectId": self.project, "datasetId": self.dataset, "tableId": self.table},
             "schema": {"fields": schema},

@@ -80,16 +80,16 @@ class Aws:
         self.endpoint = endpoint
         self._session = botocore.session.get_session()
 
-    def client(self, service: str, key_id: str, secret: str, token: str | None = None):
+    def client(self, service: str, key_id: str, secret: str, token: str | None = None, region: str = REGION):
         return self._session.create_client(
-            service, REGION, endpoint_url=self.endpoint,
+            service, region, endpoint_url=self.endpoint,
             aws_access_key_id=key_id, aws_secret_access_key=secret, aws_session_token=token,
             config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": 3}),
         )
 
     @cache
-    def root(self, service: str, account: str):
-        return self.client(service, account, ROOT_SECRET)
+    def root(self, service: str, account: str, region: str = REGION):
+        return self.client(service, account, ROOT_SECRET, region=region)
 
 
 def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: str) -> dict:
@@ -108,7 +108,7 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
     queue_arn = f"arn:aws:sqs:{REGION}:{SRE}:{DEAD_LETTER_QUEUE}"
     topic_arn = aws.root("sns", SRE).create_topic(Name=DEAD_LETTER_TOPIC)["TopicArn"]
-    from_topic = _document({
+    from_topic = document({
         "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
         "Resource": queue_arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
     })
@@ -121,11 +121,11 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         dead_letter_queue=DEAD_LETTER_QUEUE)
     # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords without StreamARN against the
     # resource "*".
-    rights["Statement"].append(_allow(["kinesis:GetRecords"], "*"))
+    rights["Statement"].append(allow(["kinesis:GetRecords"], "*"))
     probe = _user(iam, "traceprobe", rights)
-    transfer = _user(iam, "data-transfer", _document(
-        _allow(["s3:ListBucket"], f"arn:aws:s3:::{TRANSIT_BUCKET}"),
-        _allow(["s3:GetObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
+    transfer = _user(iam, "data-transfer", document(
+        allow(["s3:ListBucket"], f"arn:aws:s3:::{TRANSIT_BUCKET}"),
+        allow(["s3:GetObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
     ))
     for tenant in the_tenants:
         _deploy_tenant(aws, tenant, code, truth_environment)
@@ -139,16 +139,16 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         "DEAD_LETTER_TOPIC_ARN": topic_arn,
         "DEAD_LETTERS": dead_letters,
         "STREAM_PREFIX": STREAM_PREFIX,
-    }, _document(
-        _allow(read, _stream_arn(f"{STREAM_PREFIX}*")),
-        _allow(["kinesis:PutRecords"], _stream_arn(CENTRAL_STREAM)),
-        _allow(["s3:PutObject"], f"arn:aws:s3:::{ARCHIVE_BUCKET}/archive/*"),
-        _allow(["sqs:SendMessage"], queue_arn),
-        _allow(["sns:Publish"], topic_arn),
+    }, document(
+        allow(read, _stream_arn(f"{STREAM_PREFIX}*")),
+        allow(["kinesis:PutRecords"], _stream_arn(CENTRAL_STREAM)),
+        allow(["s3:PutObject"], f"arn:aws:s3:::{ARCHIVE_BUCKET}/archive/*"),
+        allow(["sqs:SendMessage"], queue_arn),
+        allow(["sns:Publish"], topic_arn),
     ))
-    _function(aws, SRE, "exporter", code, {**truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET}, _document(
-        _allow(read, _stream_arn(CENTRAL_STREAM)),
-        _allow(["s3:PutObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
+    _function(aws, SRE, "exporter", code, {**truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET}, document(
+        allow(read, _stream_arn(CENTRAL_STREAM)),
+        allow(["s3:PutObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
     ))
     functions = aws.root("lambda", SRE)
     mappings = [(tenant.stream, "aggregator") for tenant in the_tenants] + [(CENTRAL_STREAM, "exporter")]
@@ -164,9 +164,9 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
     for log_group in tenant.log_groups:
         logs.create_log_group(logGroupName=log_group)
     iam = aws.root("iam", tenant.account)
-    _role(iam, tenant.inject_role.rpartition("/")[2],
-          _trust({"AWS": f"arn:aws:iam::{SRE}:user/traceprobe"}, tenant.external_id),
-          _document(*(
+    role(iam, tenant.inject_role.rpartition("/")[2],
+          trust({"AWS": f"arn:aws:iam::{SRE}:user/traceprobe"}, tenant.external_id),
+          document(*(
               statement for log_group in tenant.log_groups
               for statement in policy("inject", region=REGION, account=tenant.account, log_group=log_group)["Statement"])))
 
@@ -175,10 +175,10 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
     forwarder = _function(
         aws, tenant.account, "log-forwarder", code,
         {**environment, "STREAM": tenant.stream, "WRITER_ROLE_ARN": writer, "WRITER_EXTERNAL_ID": writer_external_id},
-        _document(_allow(["sts:AssumeRole"], writer)))
-    _role(aws.root("iam", SRE), f"log-writer-{tenant.name}",
-          _trust({"AWS": f"arn:aws:iam::{tenant.account}:root"}, writer_external_id),
-          _document(_allow(["kinesis:PutRecords"], _stream_arn(tenant.stream))))
+        document(allow(["sts:AssumeRole"], writer)))
+    role(aws.root("iam", SRE), f"log-writer-{tenant.name}",
+          trust({"AWS": f"arn:aws:iam::{tenant.account}:root"}, writer_external_id),
+          document(allow(["kinesis:PutRecords"], _stream_arn(tenant.stream))))
     aws.root("lambda", tenant.account).add_permission(
         FunctionName="log-forwarder", StatementId="logs", Action="lambda:InvokeFunction",
         Principal="logs.amazonaws.com", SourceAccount=tenant.account)
@@ -202,7 +202,7 @@ def policy(name: str, **values: str) -> dict:
 
 
 def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict, document: dict) -> str:
-    role = _role(aws.root("iam", account), name, _trust({"Service": "lambda.amazonaws.com"}), document)
+    role = role(aws.root("iam", account), name, trust({"Service": "lambda.amazonaws.com"}), document)
     return aws.root("lambda", account).create_function(
         FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=role,
         Code={"ZipFile": code}, Environment={"Variables": environment}, Timeout=60, MemorySize=256,
@@ -218,7 +218,7 @@ def _code() -> bytes:
     return buffer.getvalue()
 
 
-def _role(iam, name: str, trust: dict, document: dict) -> str:
+def role(iam, name: str, trust: dict, document: dict) -> str:
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(document))
     return arn
@@ -236,18 +236,18 @@ def _user(iam, name: str, document: dict) -> dict[str, str]:
     }
 
 
-def _trust(principal: dict, external_id: str | None = None) -> dict:
+def trust(principal: dict, external_id: str | None = None) -> dict:
     statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     if external_id:
         statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
-    return _document(statement)
+    return document(statement)
 
 
-def _document(*statements: dict) -> dict:
+def document(*statements: dict) -> dict:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _allow(actions: list[str], resource: str) -> dict:
+def allow(actions: list[str], resource: str) -> dict:
     return {"Effect": "Allow", "Action": actions, "Resource": resource}
 
 

@@ -16,14 +16,13 @@ import signal
 import sys
 import threading
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
 import deploy
 from packers import FORMATS, Format, neighbours
-from processes import Child, Port, say
+from processes import Child, Port, ministack_is_up, say
 
 BUCKET = "logs"
 LOG_GROUP = "/formats"
@@ -109,14 +108,6 @@ def play(aws: deploy.Aws, truth: Path, ended: threading.Event) -> None:
                 done.result()
 
 
-def is_up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_ministack/health", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="A pipeline that writes one format per tenant.")
     parser.add_argument("--dir", type=Path, required=True, help="folder for data and logs")
@@ -131,7 +122,7 @@ def main() -> int:
     ended = threading.Event()
     try:
         ministack.start()
-        ministack.wait_until(lambda: is_up(aws.endpoint), START_SECONDS)
+        ministack.wait_until(lambda: ministack_is_up(aws.endpoint), START_SECONDS)
         create(aws)
         print(json.dumps({
             "aws_endpoint": aws.endpoint,

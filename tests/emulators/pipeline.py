@@ -16,13 +16,12 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import deploy
 from bigquery import BigQuery
 from gcs import Gcs
-from processes import Child, Port, say
+from processes import Child, Port, ministack_is_up, say
 
 PROJECT, DATASET, TABLE = "traceprobe-test", "logs", "events"
 PARTITIONING = {"column": {"type": "DAY", "field": "ingest_time"}, "ingestion": {"type": "DAY"}}
@@ -63,12 +62,13 @@ class Pipeline:
         self._ministack.start()
         self._bqemulator.start()
         self._gcs.start()
-        self._ministack.wait_until(self._aws_is_up, START_SECONDS)
+        self._ministack.wait_until(lambda: ministack_is_up(self.aws.endpoint), START_SECONDS)
         say(f"ministack is up after {time.monotonic() - started:.1f} s")
         self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file, self._dead_letters)
         say(f"deployed after {time.monotonic() - started:.1f} s")
         deploy.warm(self.aws, self.tenants)
         self._bqemulator.wait_until(self.bigquery.is_up, START_SECONDS)
+        self.bigquery.create_dataset()
         self.bigquery.create_table(deploy.TABLE_SCHEMA, self._partitioning)
         self._gcs.wait_until(self.gcs.is_up, START_SECONDS)
         self.gcs.create_bucket()
@@ -102,13 +102,6 @@ class Pipeline:
         sql = f"SELECT COUNT(DISTINCT tenant) FROM `{self.bigquery.table_name}`"
         self._transfer.wait_until(
             lambda: int(self.bigquery.query(sql)[0][0]) == len(self.tenants), WARM_UP_SECONDS)
-
-    def _aws_is_up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.aws.endpoint}/_ministack/health", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
 
     def stop(self) -> None:
         for child in self._children:

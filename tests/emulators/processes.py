@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -18,6 +19,14 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 def say(text: str) -> None:
     print(f"pipeline: {text}", file=sys.stderr, flush=True)
+
+
+def ministack_is_up(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 class Port:

@@ -5,6 +5,7 @@
 //! stages or tenants: what an error code means for a single operation is decided by that operation.
 
 pub mod aws;
+pub mod denial;
 pub mod google;
 
 use std::error::Error;

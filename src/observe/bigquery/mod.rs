@@ -20,6 +20,7 @@ mod columns;
 pub mod fuzzing;
 mod id;
 mod prepare;
+mod proof;
 mod query;
 mod rows;
 mod settings;

@@ -274,7 +274,7 @@ impl BigQuery {
         })
     }
 
-    async fn send(&self, query: &QueryRequest, mode: JobMode) -> Result<QueryAnswer, Failure> {
+    pub(super) async fn send(&self, query: &QueryRequest, mode: JobMode) -> Result<QueryAnswer, Failure> {
         let body = JobsQuery {
             query: query.clone(),
             job_timeout_ms: self.settings.job_timeout().as_millis().to_string(),

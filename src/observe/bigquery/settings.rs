@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::BigQuery;
 use super::columns::Use;
 pub use super::id::{Id, IdIs, IdMatch};
 use super::id::{check_sql, read_id};
 pub use super::table_name::TableName;
+use super::{BigQuery, proof};
 use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::proof::Proof;
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::shell::quoted;
+use crate::domain::sighting::Wanted;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
@@ -23,9 +25,10 @@ use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed, text};
-use crate::observe::console;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
+use crate::observe::proving::in_time;
+use crate::observe::{ObserveError, console};
 
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
 pub(super) const MIN_BYTES_BILLED: u64 = 10 << 20;
@@ -279,6 +282,19 @@ impl KindSettings for Settings {
             refresh: schema_refresh?,
             ..Self::new(table?, String::new())
         })
+    }
+
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
+    async fn prove(&self, site: &Site<'_>, (): &(), wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+        proof::prove(self, site, wanted).await
+    }
+
+    async fn principal(&self, site: &Site<'_>, shared: &()) -> Option<Result<String, ObserveError>> {
+        let observer = self.observer(site, shared).ok()?;
+        Some(in_time(site.rhythm.timeout, observer.principal()).await)
     }
 
     fn resource(&self) -> String {

@@ -137,6 +137,10 @@ impl KindSettings for Settings {
         })
     }
 
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
     fn resource(&self) -> String {
         self.log_group.clone()
     }

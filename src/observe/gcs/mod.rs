@@ -17,7 +17,9 @@ use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::proof::Proof;
 use crate::domain::shell::{UNPACK, quoted};
+use crate::domain::sighting::Wanted;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -89,6 +91,14 @@ impl KindSettings for Settings {
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
         Ok(Self::new(object_store::Settings::read(read, scope, check_bucket)?))
+    }
+
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
+    async fn prove(&self, site: &Site<'_>, shared: &(), wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+        Ok(self.observer(site, shared)?.prove(site, &SPEC, wanted).await)
     }
 
     fn resource(&self) -> String {

@@ -10,6 +10,7 @@
 //! may be dropped at any `await`.
 
 mod get_records;
+mod proof;
 mod read_budget;
 mod settings;
 
@@ -184,6 +185,11 @@ impl Kinesis {
     /// say that the service answered all the time.
     pub(super) fn within(self, timeout: Duration) -> Self {
         Self { list_time: timeout * 9 / 10, ..self }
+    }
+
+    /// How many shards are known.
+    fn shards(&self) -> usize {
+        self.cursors.len()
     }
 
     async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {

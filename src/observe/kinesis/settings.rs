@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::Kinesis;
 use super::read_budget::Pages;
+use super::{Kinesis, proof};
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::proof::Proof;
 use crate::domain::shell::{UNPACK, in_region, quoted};
+use crate::domain::sighting::Wanted;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -133,6 +135,14 @@ impl KindSettings for Settings {
             max_bytes_per_second: max_bytes_per_second?,
             ..Self::new(account?, stream?)
         })
+    }
+
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
+    async fn prove(&self, site: &Site<'_>, shared: &Pages, wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+        proof::prove(self, site, shared, wanted).await
     }
 
     fn resource(&self) -> String {

@@ -61,6 +61,24 @@ impl KeyTemplate {
         None
     }
 
+    /// Returns the last prefixes up to `to`, at most `count`, newest first. They reach back `MAX_STEPS` steps.
+    #[must_use]
+    pub fn last_prefixes(&self, to: Timestamp, count: usize) -> Vec<String> {
+        let mut prefixes: Vec<String> = Vec::new();
+        let mut instant = to;
+        for _ in 0..MAX_STEPS {
+            let prefix = self.prefix_of(instant);
+            if prefixes.last() != Some(&prefix) {
+                if prefixes.len() == count {
+                    break;
+                }
+                prefixes.push(prefix);
+            }
+            instant = instant - self.step();
+        }
+        prefixes
+    }
+
     /// Returns the prefixes that are listed from `from` to `to` and in which local time repeats, because clocks
     /// are set back. A later key of such a prefix may sort before an earlier one.
     #[must_use]
@@ -195,6 +213,17 @@ mod tests {
                 prop_assert!(listed.contains(&prefix), "{zone}: {prefix}");
             }
         }
+    }
+
+    #[test]
+    fn the_last_prefixes_are_listed_backwards_without_gaps() {
+        let last = |template: &str, count| {
+            KeyTemplate::new(template).last_prefixes(at("2026-11-23T01:00:30Z"), count)
+        };
+        assert_eq!(last("%d/%H/", 3), ["23/01/", "23/00/", "22/23/"]);
+        assert_eq!(last("%d/%H/%M/", 2), ["23/01/00/", "23/00/59/"]);
+        assert_eq!(last("%Y-%m-%d/", 2), ["2026-11-23/", "2026-11-22/"]);
+        assert_eq!(last("transit/", 3), ["transit/"]);
     }
 
     #[test]

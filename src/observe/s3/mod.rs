@@ -18,7 +18,9 @@ use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::proof::Proof;
 use crate::domain::shell::{UNPACK, in_region, quoted};
+use crate::domain::sighting::Wanted;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -87,6 +89,14 @@ impl KindSettings for Settings {
         let bucket = objects.as_ref().ok().map(|objects| objects.bucket.as_str());
         let account = Account::read(read, scope.region, bucket);
         Ok(Self { account: account?, objects: objects? })
+    }
+
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
+    async fn prove(&self, site: &Site<'_>, shared: &(), wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+        Ok(self.observer(site, shared)?.prove(site, &SPEC, wanted).await)
     }
 
     fn resource(&self) -> String {

@@ -123,6 +123,10 @@ impl KindSettings for Settings {
         })
     }
 
+    fn spec() -> &'static Spec {
+        &SPEC
+    }
+
     fn resource(&self) -> String {
         self.name().to_owned()
     }

@@ -1,5 +1,5 @@
 //! The API of CloudWatch Logs in the AWS JSON 1.1 protocol: PutLogEvents, CreateLogStream, DescribeLogGroups,
-//! DescribeLogStreams and FilterLogEvents.
+//! DescribeLogStreams, DescribeSubscriptionFilters and FilterLogEvents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +34,13 @@ fn str_field<'a>(body: &'a Value, key: &str) -> &'a str {
     body.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Returns the name of the log group that a request names. Some operations also accept an ARN.
+/// Returns the name of the log group that a request names. Only an identifier may be an ARN.
 fn group_name(body: &Value) -> String {
     let identifier = str_field(body, "logGroupIdentifier");
-    let name = if identifier.is_empty() { str_field(body, "logGroupName") } else { identifier };
-    name.split(":log-group:").last().unwrap_or_default().trim_end_matches(":*").to_owned()
+    if identifier.is_empty() {
+        return str_field(body, "logGroupName").to_owned();
+    }
+    identifier.split(":log-group:").last().unwrap_or_default().trim_end_matches(":*").to_owned()
 }
 
 /// Identifies the operation, the log group and its tenant.
@@ -93,6 +95,16 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
         );
         return bad_request("AccessDeniedException", &message);
     }
+    if world.tenants[tenant_index].sessions.is_revoked(&call.key) {
+        // A role's sessions are revoked by a policy that denies them everything (IAM user guide, "Revoke IAM role
+        // temporary security credentials").
+        let message = format!(
+            "User: arn:aws:sts::{}:assumed-role/sandbox/session is not authorized to perform: logs:{operation} on resource: {} with an explicit deny in an identity-based policy",
+            call.account,
+            arn(group)
+        );
+        return bad_request("AccessDeniedException", &message);
+    }
     match operation {
         "PutLogEvents" => {
             let response = put_log_events(&mut world, tenant_index, &body);
@@ -101,6 +113,7 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
         }
         "CreateLogStream" => create_stream(&mut world, tenant_index, &body),
         "DescribeLogStreams" => describe_streams(group, &body),
+        "DescribeSubscriptionFilters" => aws_json(&subscription_filters(group)),
         "FilterLogEvents" => filter_log_events(&world, &world.tenants[tenant_index], &body),
         other => {
             bad_request("UnknownOperationException", &format!("{other} is not supported by the sandbox"))
@@ -214,6 +227,17 @@ fn describe_groups(world: &World, body: &Value, account: &str) -> Response {
         })
         .collect();
     aws_json(&json!({"logGroups": groups}))
+}
+
+/// The one filter through which everything leaves.
+fn subscription_filters(group: &LogGroup) -> Value {
+    json!({"subscriptionFilters": [{
+        "filterName": "forward",
+        "logGroupName": group.name,
+        "filterPattern": "",
+        "destinationArn": format!("arn:aws:lambda:{REGION}:{}:function:forwarder", group.account),
+        "creationTime": group.created.millis(),
+    }]})
 }
 
 fn describe_streams(group: &LogGroup, body: &Value) -> Response {

@@ -45,7 +45,9 @@ pub(crate) struct Call {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-    /// The AWS account that signed it.
+    /// The id of the access key that signed it; empty if none did.
+    key: String,
+    /// The AWS account of that key.
     account: String,
 }
 
@@ -96,8 +98,9 @@ async fn handle(
     let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES).await else {
         return plain(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "request too large");
     };
-    let account = signer(&parts.headers);
-    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, account };
+    let key = signer(&parts.headers);
+    let account = account_of(&key);
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, key, account };
     let service = context.service;
     let target = {
         let mut world = context.shared.lock();
@@ -226,13 +229,16 @@ fn pairs(uri: &Uri) -> Vec<(String, String)> {
     Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
-/// The account whose key signed the request. Keys issued by the sandbox's STS contain it; all others are the
-/// SRE account's.
+/// The id of the access key that signed the request; empty if none did.
 fn signer(headers: &HeaderMap) -> String {
     let authorization =
         headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let key =
-        authorization.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let credential = authorization.split("Credential=").nth(1);
+    credential.and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned()
+}
+
+/// The account of a key. Keys issued by the sandbox's STS contain it; all others are the SRE account's.
+fn account_of(key: &str) -> String {
     key.strip_prefix("ASIA")
         .and_then(|rest| rest.get(..12))
         .filter(|account| account.bytes().all(|byte| byte.is_ascii_digit()))

@@ -82,8 +82,9 @@ fn assume_role(shared: &Shared, call: &Call) -> Response {
             "durationSeconds must be between 900 and 43200",
         );
     };
-    let world = shared.lock();
-    let trusted = world.tenants.iter().find(|tenant| {
+    let mut world = shared.lock();
+    let stamp = world.stamp(Service::Sts, clock::now());
+    let trusted = world.tenants.iter_mut().find(|tenant| {
         tenant.spec.role_arn == role && get("ExternalId") == Some(tenant.spec.external_id.as_str())
     });
     let Some(tenant) = trusted.filter(|_| World::is_sre(&call.account)) else {
@@ -94,16 +95,14 @@ fn assume_role(shared: &Shared, call: &Call) -> Response {
         return error(StatusCode::FORBIDDEN, "AccessDenied", &message);
     };
     let account = &tenant.spec.account;
-    let expires = world
-        .stamp(Service::Sts, clock::now())
-        .after(Duration::from_secs(seconds))
-        .format("%Y-%m-%dT%H:%M:%SZ");
+    let key = tenant.sessions.issue(account);
+    let expires = stamp.after(Duration::from_secs(seconds)).format("%Y-%m-%dT%H:%M:%SZ");
     let role_name = role.rsplit('/').next().unwrap_or_default();
     success(
         "AssumeRole",
         &format!(
             "<AssumedRoleUser><AssumedRoleId>AROASANDBOX:{0}</AssumedRoleId><Arn>arn:aws:sts::{account}:assumed-role/{1}/{0}</Arn></AssumedRoleUser>\
-             <Credentials><AccessKeyId>ASIA{account}SBOX</AccessKeyId><SecretAccessKey>sandbox-secret</SecretAccessKey>\
+             <Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>sandbox-secret</SecretAccessKey>\
              <SessionToken>sandbox-session-{account}</SessionToken><Expiration>{expires}</Expiration></Credentials>",
             xml(session),
             xml(role_name),

@@ -7,6 +7,7 @@
 pub(crate) mod buckets;
 pub(crate) mod jobs;
 pub(crate) mod log_groups;
+pub(crate) mod sessions;
 pub(crate) mod streams;
 pub(crate) mod table;
 
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use self::buckets::Bucket;
 use self::jobs::Jobs;
 use self::log_groups::LogGroup;
+use self::sessions::Sessions;
 use self::streams::Stream;
 use self::table::Table;
 use super::clock::{self, Micros};
@@ -49,6 +51,8 @@ pub(crate) struct Tenant {
     pub spec: TenantSpec,
     pub group: LogGroup,
     pub stream: Stream,
+    /// Of its role.
+    pub sessions: Sessions,
 }
 
 pub(crate) struct World {
@@ -74,6 +78,7 @@ impl World {
             .map(|spec| Tenant {
                 group: LogGroup::new(&spec.log_group, &spec.account, now),
                 stream: Stream::new(&format!("logs-{}", spec.name), settings.shards_per_stream, now),
+                sessions: Sessions::default(),
                 spec: spec.clone(),
             })
             .collect();
@@ -169,6 +174,12 @@ impl World {
                     .filter(|one| tenant.as_ref().is_none_or(|name| one.spec.name == *name))
                 {
                     stream.stream.generation += 1;
+                }
+                Ok(None)
+            }
+            Fault::RevokeSessions { tenant } => {
+                if let Some(index) = self.tenant_index(tenant) {
+                    self.tenants[index].sessions.revoke();
                 }
                 Ok(None)
             }

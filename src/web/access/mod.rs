@@ -176,8 +176,9 @@ impl Gate {
                 Verdict::Right => is_known = true,
                 Verdict::Wrong => {
                     counters.refused(Refused::Login);
-                    let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"traceprobe\", charset=\"UTF-8\"")];
-                    return (StatusCode::UNAUTHORIZED, ask, "a user and a password are needed here\n")
+                    let challenge =
+                        [(header::WWW_AUTHENTICATE, "Basic realm=\"traceprobe\", charset=\"UTF-8\"")];
+                    return (StatusCode::UNAUTHORIZED, challenge, "a user and a password are needed here\n")
                         .into_response();
                 }
                 Verdict::Unchecked => {

@@ -82,7 +82,7 @@ async fn without_a_file_everything_is_open() {
 }
 
 #[tokio::test]
-async fn with_users_only_a_right_password_passes() {
+async fn with_users_only_a_right_password_is_let_in() {
     let gate = Arc::new(read(&File::new(&users()), &[]));
     assert_eq!(status(&gate, "/config", Some("prometheus:right"), false).await, 200);
     for login in [None, Some("prometheus:wrong"), Some("right"), Some("other:right")] {
@@ -148,7 +148,7 @@ async fn a_changed_file_is_in_force_and_a_faulty_one_is_not() {
 
 #[test]
 fn a_certificate_without_its_key_is_a_fault() {
-    faulty(&tls("").replace("server.key", "client.key"), "key_file");
+    faulty(&tls(REQUIRED).replace("server.key", "client.key"), "key_file");
 }
 
 #[test]

@@ -20,8 +20,8 @@ const REMEMBERED: usize = 100;
 const CHECKED_WITHIN: Duration = Duration::from_secs(5);
 /// Highest cost of a hash: a check with it takes about 3 s.
 const MAX_COST: u32 = 16;
-/// Is compared for users that do not exist, so that they take as long as others. Nobody knows its password.
-const NOBODY: &str = "$2b$10$LwZlzTe3VKvhSijrX.HPR.F5l0KbnQCr.fipFeiezD57EeyuqSu0O";
+/// Is compared for users that do not exist, so that they take as long as others. Its password is unknown.
+const NO_USER: &str = "$2b$10$LwZlzTe3VKvhSijrX.HPR.F5l0KbnQCr.fipFeiezD57EeyuqSu0O";
 
 /// The users, and what is remembered of their passwords.
 pub(super) struct Users {
@@ -78,7 +78,7 @@ impl Users {
         if let Some(verdict) = self.remembered(&digest) {
             return verdict;
         }
-        let Ok(Ok(_turn)) = timeout(CHECKED_WITHIN, self.checking.acquire()).await else {
+        let Ok(Ok(_permit)) = timeout(CHECKED_WITHIN, self.checking.acquire()).await else {
             return Verdict::Unchecked;
         };
         // The same client may have had its turn meanwhile.
@@ -86,7 +86,7 @@ impl Users {
             return verdict;
         }
         let is_user = self.hashes.contains_key(user);
-        let hash = self.hashes.get(user).map_or(NOBODY, String::as_str).to_owned();
+        let hash = self.hashes.get(user).map_or(NO_USER, String::as_str).to_owned();
         let password = password.to_owned();
         let matches = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
         let verdict = if matches.unwrap_or(false) && is_user { Verdict::Right } else { Verdict::Wrong };
@@ -135,7 +135,7 @@ mod tests {
             ("prometheus", "right", Verdict::Right),
             ("prometheus", "wrong", Verdict::Wrong),
             ("prometheusr", "ight", Verdict::Wrong),
-            ("nobody", "right", Verdict::Wrong),
+            ("stranger", "right", Verdict::Wrong),
             ("", "", Verdict::Wrong),
         ] {
             for _ in 0..2 {
@@ -170,6 +170,6 @@ mod tests {
         let hash = bcrypt::hash("x", 4).unwrap();
         assert!(check_hash(&hash).is_ok());
         assert!(check_hash(&hash.replace("$04$", "$20$")).unwrap_err().contains("cost above 16"));
-        assert!(bcrypt::verify("x", NOBODY).is_ok_and(|matches| !matches), "it must be a valid hash");
+        assert!(bcrypt::verify("x", NO_USER).is_ok_and(|matches| !matches), "it must be a valid hash");
     }
 }

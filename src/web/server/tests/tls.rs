@@ -81,7 +81,7 @@ async fn a_handshake_that_stops_is_closed_like_a_head_that_stops() {
 }
 
 #[tokio::test]
-async fn a_client_that_shakes_hands_and_sends_nothing_is_closed() {
+async fn a_client_that_sends_nothing_after_its_handshake_is_closed() {
     let served = served_over_tls(Limits { head: short(), ..WIDE }, "").await;
     let _stream = served.handshake(None).await.unwrap();
     served.until_closed(Closed::SlowHead).await;

@@ -1,0 +1,425 @@
+//! How to mend what does not work: the statement of `config/iam/`, the key of the configuration, a command.
+//!
+//! [`TABLE`] is the one place that says which statement allows what.
+
+use serde::Serialize;
+
+use super::subject::{Place, Subject};
+use super::who::Identity;
+use crate::cloud::failure::denial::Denial;
+use crate::domain::shell::{filled, quoted};
+use crate::domain::sighting::FailureKind;
+
+/// A statement of a policy, or a file of permissions in Google Cloud.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Statement {
+    /// `None` where the file has no statements: a custom role of Google Cloud.
+    pub(super) sid: Option<&'static str>,
+    /// Below the root of the repository; `None` for a role that Google provides.
+    pub(super) file: Option<&'static str>,
+    /// The role that Google provides.
+    pub(super) role: Option<&'static str>,
+}
+
+/// What to do. Empty if that is unknown.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub(super) struct Mend {
+    /// What allows the call.
+    pub(super) statement: Option<Statement>,
+    /// The key of the configuration to compare: `stage.archive.bucket`.
+    pub(super) key: Option<String>,
+    /// A command that mends it or shows more.
+    pub(super) command: Option<String>,
+    /// What it may be, where the service gives one answer for several causes.
+    pub(super) possibilities: Vec<String>,
+}
+
+impl Mend {
+    /// Whether there is nothing to say.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One permission, and what allows it.
+struct Row {
+    /// As in metrics: `s3`.
+    service: &'static str,
+    permission: &'static str,
+    /// `None` for every place.
+    place: Option<Place>,
+    statement: Statement,
+}
+
+const fn aws(
+    service: &'static str,
+    permission: &'static str,
+    place: Option<Place>,
+    sid: &'static str,
+    file: &'static str,
+) -> Row {
+    let statement = Statement { sid: Some(sid), file: Some(file), role: None };
+    Row { service, permission, place, statement }
+}
+
+const fn google(service: &'static str, permission: &'static str, file: &'static str) -> Row {
+    let statement = Statement { sid: None, file: Some(file), role: None };
+    Row { service, permission, place: None, statement }
+}
+
+const TASK: &str = "config/iam/task-role.json";
+const LETTERS: &str = "config/iam/task-role-dead-letter-stage.json";
+const QUEUE: &str = "config/iam/task-role-dead-letter-queue.json";
+const EXPORT: &str = "config/iam/task-role-log-group-stage.json";
+const INJECT: &str = "config/iam/tenant-inject.json";
+const INJECT_CHECK: &str = "config/iam/tenant-inject-check.json";
+const TRUST: &str = "config/iam/tenant-inject-trust.json";
+const TABLE_READER: &str = "config/iam/bigquery-table-reader.json";
+const OBJECT_READER: &str = "config/iam/gcs-object-reader.json";
+
+/// Which statement allows what.
+const TABLE: [Row; 22] = [
+    aws("logs", "logs:CreateLogStream", None, "CreateTheProbesLogStream", INJECT),
+    aws("logs", "logs:PutLogEvents", None, "WriteCanariesToTheProbesLogStreamsOnly", INJECT),
+    aws("logs", "logs:DescribeSubscriptionFilters", None, "SeeTheSubscriptionFilters", INJECT_CHECK),
+    aws("logs", "logs:DescribeAccountPolicies", None, "TryTheFilterPatterns", INJECT_CHECK),
+    aws("logs", "logs:TestMetricFilter", None, "TryTheFilterPatterns", INJECT_CHECK),
+    aws("logs", "logs:FilterLogEvents", None, "SearchTheExportLogGroup", EXPORT),
+    aws("kinesis", "kinesis:ListShards", None, "ReadTheTenantStreams", TASK),
+    aws("kinesis", "kinesis:GetShardIterator", None, "ReadTheTenantStreams", TASK),
+    aws("kinesis", "kinesis:GetRecords", None, "ReadTheTenantStreams", TASK),
+    aws("kinesis", "kms:Decrypt", None, "DecryptTheStreams", TASK),
+    aws("s3", "s3:ListBucket", Some(Place::OfTenant), "ListTheArchive", TASK),
+    aws("s3", "s3:ListBucket", Some(Place::Shared), "ListTheTransit", TASK),
+    aws("s3", "s3:ListBucket", Some(Place::DeadLetters), "ListTheDeadLetters", LETTERS),
+    aws("s3", "s3:GetObject", Some(Place::DeadLetters), "ReadTheDeadLetters", LETTERS),
+    aws("s3", "s3:GetObject", None, "ReadTheObjects", TASK),
+    aws("s3", "kms:Decrypt", None, "DecryptTheObjects", TASK),
+    aws("sqs", "sqs:GetQueueAttributes", None, "MeasureTheDeadLetterQueue", QUEUE),
+    aws("sqs", "sqs:ReceiveMessage", None, "PeekAtDeadLetters", QUEUE),
+    google("bigquery", "bigquery.tables.get", TABLE_READER),
+    google("bigquery", "bigquery.tables.getData", TABLE_READER),
+    google("gcs", "storage.objects.list", OBJECT_READER),
+    google("gcs", "storage.objects.get", OBJECT_READER),
+];
+
+const ASSUME: Statement = Statement { sid: Some("AssumeTheRolesOfTheTenants"), file: Some(TASK), role: None };
+const TRUST_OF_ROLE: Statement =
+    Statement { sid: Some("OnlyTheProbeWithTheExternalIdOfThisTenant"), file: Some(TRUST), role: None };
+const RUN_QUERIES: Statement = Statement { sid: None, file: None, role: Some("roles/bigquery.jobUser") };
+
+/// What shows that a place exists, by service.
+const SHOWING: [(&str, &str); 6] = [
+    ("logs", "aws logs describe-log-groups --region LOG_GROUP_REGION --log-group-name-prefix LOG_GROUP"),
+    ("kinesis", "aws kinesis list-streams --region STREAM_REGION"),
+    ("s3", "aws s3 ls --region BUCKET_REGION s3://BUCKET/PREFIX"),
+    ("sqs", "aws sqs list-queues --region QUEUE_REGION"),
+    ("bigquery", "bq show --format=prettyjson PROJECT:DATASET.TABLE"),
+    ("gcs", "gcloud storage ls gs://GS_BUCKET/GS_PREFIX"),
+];
+
+/// What grants a permission in Google Cloud, by permission.
+const GRANTS: [(&str, &str); 3] = [
+    (
+        "bigquery.jobs",
+        "gcloud projects add-iam-policy-binding PROJECT --member=MEMBER --role=roles/bigquery.jobUser",
+    ),
+    (
+        "bigquery.tables",
+        "bq add-iam-policy-binding --member=MEMBER --role=projects/PROJECT/roles/traceprobeTableReader \
+         PROJECT:DATASET.TABLE",
+    ),
+    (
+        "storage.objects",
+        "gcloud storage buckets add-iam-policy-binding gs://GS_BUCKET --member=MEMBER \
+         --role=projects/PROJECT/roles/traceprobeObjectReader",
+    ),
+];
+
+/// What is known of a failure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Symptom<'a> {
+    /// `None` if something is missing that was not tried.
+    pub(super) kind: Option<FailureKind>,
+    pub(super) permission: Option<&'static str>,
+    pub(super) key: Option<&'static str>,
+    /// The sentence of the service.
+    pub(super) text: &'a str,
+}
+
+/// What to do about it.
+pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Identity) -> Mend {
+    let denial = Denial::read(symptom.text);
+    let is_denied = matches!(symptom.kind, None | Some(FailureKind::Denied));
+    let key = symptom.key.map(|key| format!("{}.{key}", subject.keys));
+    if symptom.permission == Some("sts:AssumeRole") && symptom.kind == Some(FailureKind::Denied) {
+        return of_role(subject, &denial, identity);
+    }
+    // The service may name another permission than that of the call: the key that encrypts an object.
+    let permission = denial.action.filter(|_| is_denied).or(symptom.permission);
+    let encryption = symptom.text.contains("KMS") || permission == Some("kms:Decrypt");
+    let permission = if encryption { Some("kms:Decrypt") } else { permission };
+    let statement = permission.filter(|_| is_denied).and_then(|permission| statement(subject, permission));
+    let command = match (statement, symptom.kind) {
+        (Some(statement), _) => grant(subject, statement, permission.unwrap_or_default(), &denial, identity),
+        (None, Some(FailureKind::NotFound | FailureKind::Error)) => show(subject),
+        (None, _) => None,
+    };
+    Mend { statement, key, command, possibilities: Vec::new() }
+}
+
+/// The statement that allows a call to this subject.
+fn statement(subject: &Subject<'_>, permission: &str) -> Option<Statement> {
+    if permission == "bigquery.jobs.create" {
+        return Some(RUN_QUERIES);
+    }
+    let fits = |row: &&Row| {
+        row.service == subject.service
+            && row.permission == permission
+            && row.place.is_none_or(|place| place == subject.place)
+    };
+    TABLE.iter().find(fits).map(|row| row.statement)
+}
+
+/// A role that could not be assumed. AWS gives one answer for several causes.
+fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> Mend {
+    let Some(role) = subject.account.and_then(|account| account.role.as_ref()) else {
+        return Mend { statement: Some(ASSUME), ..Mend::default() };
+    };
+    let us = denial.principal.or(identity.arn()).unwrap_or("the probe's own role");
+    let own = format!("{us} may call sts:AssumeRole on {}", role.arn);
+    let command = format!(
+        "aws sts assume-role --role-session-name check --role-arn {}{}",
+        quoted(&role.arn),
+        if role.external_id.is_some() { " --external-id EXTERNAL_ID" } else { "" }
+    );
+    let command = Some(command);
+    let key = Some(format!("{}.role_arn", subject.keys));
+    if denial.no_identity_policy {
+        let possibilities = vec![own];
+        return Mend { statement: Some(ASSUME), key, command, possibilities };
+    }
+    let name = role.arn.rsplit('/').next().unwrap_or_default();
+    let holder = subject.account.map(|account| account.holder()).unwrap_or_default();
+    let external_id = match &role.external_id {
+        Some(_) => format!("its trust policy requires the external id that {}.external_id has", subject.keys),
+        None => {
+            format!("its trust policy requires no external id; none is set as {}.external_id", subject.keys)
+        }
+    };
+    let possibilities = vec![
+        format!("the role {name} exists in account {holder}"),
+        format!("its trust policy names {us}"),
+        external_id,
+        format!("{own}: {}", describe(ASSUME).unwrap_or_default()),
+    ];
+    Mend { statement: Some(TRUST_OF_ROLE), key, command, possibilities }
+}
+
+/// A command that grants what a statement allows.
+fn grant(
+    subject: &Subject<'_>,
+    statement: Statement,
+    permission: &str,
+    denial: &Denial<'_>,
+    identity: &Identity,
+) -> Option<String> {
+    if let Some((_, command)) = GRANTS.iter().find(|(prefix, _)| permission.starts_with(prefix)) {
+        let member = identity.google().map(member);
+        let names = |name: &str| match name {
+            "MEMBER" => member.clone(),
+            name => subject.name_of(name),
+        };
+        return Some(filled(command, names));
+    }
+    let file = statement.file?;
+    let policy = file.rsplit('/').next()?.trim_end_matches(".json");
+    let role = subject.account.and_then(|account| account.role.as_ref());
+    let principal = denial.principal.or(role.map(|role| role.arn.as_str())).or(identity.arn())?;
+    let resource = principal.split(':').nth(5)?;
+    let mut parts = resource.split('/');
+    let (kind, name) = match (parts.next()?, resource.split('/').nth(1)?) {
+        // The rest of an assumed role is the name of the session.
+        ("assumed-role", name) => ("role", name),
+        ("role", _) => ("role", resource.rsplit('/').next()?),
+        ("user", _) => ("user", resource.rsplit('/').next()?),
+        _ => return None,
+    };
+    Some(format!(
+        "aws iam put-{kind}-policy --{kind}-name {} --policy-name {policy} --policy-document file://{file}",
+        quoted(name)
+    ))
+}
+
+/// As `gcloud` writes a principal.
+fn member(email: &str) -> String {
+    let kind = if email.ends_with(".gserviceaccount.com") { "serviceAccount" } else { "user" };
+    format!("{kind}:{email}")
+}
+
+/// A command that shows whether a place exists.
+fn show(subject: &Subject<'_>) -> Option<String> {
+    let (_, command) = SHOWING.iter().find(|(service, _)| *service == subject.service)?;
+    Some(filled(command, |name| subject.name_of(name)))
+}
+
+/// A statement for people: `statement ReadTheObjects in config/iam/task-role.json`.
+pub(super) fn describe(statement: Statement) -> Option<String> {
+    match statement {
+        Statement { sid: Some(sid), file: Some(file), .. } => Some(format!("statement {sid} in {file}")),
+        Statement { file: Some(file), .. } => Some(format!("the permissions in {file}")),
+        Statement { role: Some(role), .. } => Some(format!("the role {role} on the project that pays")),
+        Statement { sid: _, file: None, role: None } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::cloud::account::{Account, Role};
+    use crate::domain::kind::Kind;
+    use crate::keys::secret::Secret;
+    use crate::observe::spec;
+
+    fn subject<'a>(service: &'static str, place: Place, account: &'a Account) -> Subject<'a> {
+        let names =
+            vec![("BUCKET", "b".to_owned()), ("BUCKET_REGION", "r".to_owned()), ("PREFIX", "p/".to_owned())];
+        Subject {
+            name: "stage archive: s3 b".to_owned(),
+            tenants: Vec::new(),
+            stage: Some("archive".into()),
+            keys: "stage.archive".to_owned(),
+            service,
+            place,
+            account: Some(account),
+            names,
+        }
+    }
+
+    fn symptom<'a>(kind: FailureKind, permission: &'static str, text: &'a str) -> Symptom<'a> {
+        Symptom { kind: Some(kind), permission: Some(permission), key: None, text }
+    }
+
+    #[test]
+    fn every_statement_of_the_table_is_in_its_file() {
+        let of_rows = TABLE.iter().map(|row| (row.permission, row.statement));
+        for (permission, statement) in
+            of_rows.chain([("sts:AssumeRole", ASSUME), ("sts:AssumeRole", TRUST_OF_ROLE)])
+        {
+            let file = statement.file.unwrap();
+            let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+            let granted = match statement.sid {
+                None => json["includedPermissions"].clone(),
+                Some(sid) => {
+                    let statements = json["Statement"].as_array().unwrap();
+                    let found = statements.iter().find(|it| it["Sid"] == sid);
+                    found.unwrap_or_else(|| panic!("{file} has no statement {sid}"))["Action"].clone()
+                }
+            };
+            assert!(
+                granted.to_string().contains(&format!("\"{permission}\"")),
+                "{file}: {permission}: {granted}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_call_of_every_kind_has_a_statement() {
+        let account = Account::in_region("eu-central-1");
+        for kind in Kind::ALL {
+            for operation in spec(*kind).costs.operations {
+                for place in [Place::OfTenant, Place::Shared, Place::DeadLetters] {
+                    let subject = subject(operation.service, place, &account);
+                    let found = statement(&subject, operation.permission);
+                    assert!(found.is_some(), "{kind}: nothing allows {}", operation.permission);
+                }
+            }
+            let service = spec(*kind).costs.operations[0].service;
+            assert!(SHOWING.iter().any(|(name, _)| *name == service), "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_statement_that_the_probe_needs_can_be_named() {
+        let mut named: BTreeSet<_> = TABLE.iter().filter_map(|row| row.statement.sid).collect();
+        named.extend([ASSUME, TRUST_OF_ROLE].iter().filter_map(|statement| statement.sid));
+        for file in fs::read_dir("config/iam").unwrap().map(|entry| entry.unwrap().path()) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            // What ECS needs to start the task; the program never calls with it.
+            if name == "execution-role.json" || name.ends_with("role-trust.json") {
+                continue;
+            }
+            let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+            for statement in json["Statement"].as_array().into_iter().flatten() {
+                let sid = statement["Sid"].as_str().unwrap();
+                assert!(named.contains(sid), "{name}: nothing names {sid}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_denied_object_names_statement_and_command() {
+        let account = Account::in_region("eu-central-1");
+        let text = "GetObject on s3://b/k: AccessDenied: User: arn:aws:sts::999999999999:assumed-role/task/x is not \
+                    authorized to perform: s3:GetObject on resource: arn:aws:s3:::b/k because no identity-based policy \
+                    allows the s3:GetObject action";
+        let mend = mend(
+            &subject("s3", Place::OfTenant, &account),
+            symptom(FailureKind::Denied, "s3:GetObject", text),
+            &Identity::default(),
+        );
+        let statement = describe(mend.statement.unwrap()).unwrap();
+        assert_eq!(statement, "statement ReadTheObjects in config/iam/task-role.json");
+        assert_eq!(
+            mend.command.unwrap(),
+            "aws iam put-role-policy --role-name task --policy-name task-role --policy-document \
+             file://config/iam/task-role.json"
+        );
+    }
+
+    #[test]
+    fn a_key_that_may_not_be_used_names_its_own_statement() {
+        let account = Account::in_region("eu-central-1");
+        let text = "GetObject on s3://b/k: AccessDenied: User: arn:aws:iam::9:user/u is not authorized to perform: \
+                    kms:Decrypt on resource: arn:aws:kms:r:9:key/1 because no identity-based policy allows it";
+        let mend = mend(
+            &subject("s3", Place::Shared, &account),
+            symptom(FailureKind::Denied, "s3:GetObject", text),
+            &Identity::default(),
+        );
+        assert_eq!(mend.statement.unwrap().sid, Some("DecryptTheObjects"));
+    }
+
+    #[test]
+    fn a_missing_bucket_names_a_command_that_shows_it() {
+        let account = Account::in_region("eu-central-1");
+        let mend = mend(
+            &subject("s3", Place::Shared, &account),
+            symptom(FailureKind::NotFound, "s3:ListBucket", "ListObjectsV2 on s3://b/p/: NoSuchBucket: no"),
+            &Identity::default(),
+        );
+        assert_eq!((mend.statement, mend.command.as_deref()), (None, Some("aws s3 ls --region r s3://b/p/")));
+    }
+
+    #[test]
+    fn a_role_that_cannot_be_assumed_lists_what_it_may_be() {
+        let arn = "arn:aws:iam::111111111111:role/traceprobe-inject".to_owned();
+        let role = Some(Role { arn, external_id: Some(Secret::new("hush-hush")) });
+        let account = Account { role, ..Account::in_region("eu-central-1") };
+        let subject = subject("logs", Place::OfTenant, &account);
+        let of =
+            |text| mend(&subject, symptom(FailureKind::Denied, "sts:AssumeRole", text), &Identity::default());
+        let unknown = of("PutLogEvents on `g`: AssumeRole: AccessDenied: no");
+        assert_eq!(unknown.possibilities.len(), 4, "{unknown:?}");
+        assert_eq!(unknown.statement, Some(TRUST_OF_ROLE));
+        assert!(!format!("{unknown:?}").contains("hush"), "{unknown:?}");
+        let own = of(
+            "AssumeRole: AccessDenied: User: arn:aws:iam::9:user/u is not authorized to perform: sts:AssumeRole on \
+                      resource: arn:aws:iam::1:role/r because no identity-based policy allows the sts:AssumeRole action",
+        );
+        assert_eq!((own.statement, own.possibilities.len()), (Some(ASSUME), 1), "{own:?}");
+    }
+}

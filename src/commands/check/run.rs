@@ -1,0 +1,220 @@
+//! Tries everything at once, and tells it in the order of the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{FutureExt, LocalBoxFuture, Shared};
+use futures::stream::{self, StreamExt};
+
+use super::finding::{Finding, Mark};
+use super::mend::Mend;
+use super::report::{Progress, Report};
+use super::subject::Subject;
+use super::who::{self, Identity};
+use crate::cloud::account::{Account, Role};
+use crate::cloud::aws::Aws;
+use crate::cloud::calls::Calls;
+use crate::cloud::google::Auth;
+use crate::cloud::{Clients, NoClient, Provider};
+use crate::config::{Config, Source};
+use crate::daemon::build::{self, Destination};
+use crate::domain::foreign::ForeignText;
+use crate::domain::proof::Proof;
+use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use crate::domain::time::WallClock;
+use crate::domain::topology::{SourceId, TenantId, Topology};
+use crate::observe::{self, Recognizer, Site, spec};
+
+/// How many log groups and sources are tried at the same time. Each waits for one call at a time, so that silence costs
+/// time only where there are more.
+const CONCURRENCY: usize = 512;
+
+/// What is needed for every try.
+pub(super) struct Stand<'a> {
+    pub(super) config: &'a Config,
+    pub(super) clients: &'a Clients,
+    pub(super) clock: &'a WallClock,
+    topology: Topology,
+    recognizer: Recognizer,
+    wanted: Wanted,
+    sample: WantedTrace,
+    shared: observe::Shared,
+}
+
+/// Makes the clients. Credentials of Google that cannot be used are a finding, so that the rest is tried.
+pub(super) async fn clients(config: &Config, report: &mut Report) -> Clients {
+    let calls = Calls::default();
+    let aws = Aws::new(config.aws.clone(), calls.clone()).await;
+    let google = build::google(&aws, &config.google, calls).await.unwrap_or_else(|error| {
+        let mend = Mend { key: Some("gcp.auth".to_owned()), ..Mend::default() };
+        report
+            .add(Finding::general(Mark::Fail, "Google's credentials", format!("{error:#}")).with_mend(mend));
+        None
+    });
+    Clients { aws, google }
+}
+
+/// What is tried at once.
+enum Item<'a> {
+    Group(&'a Destination),
+    /// The number of a source.
+    Source(usize),
+}
+
+/// Who we are, for every try that fails; asked once.
+type SharedIdentity<'a> = Shared<LocalBoxFuture<'a, Arc<Identity>>>;
+
+impl<'a> Stand<'a> {
+    pub(super) fn new(config: &'a Config, clients: &'a Clients, clock: &'a WallClock) -> Self {
+        let topology = config.topology();
+        let recognizer = build::recognizer(&config.keyring, &topology);
+        let sample = phantom_canary(config, clock);
+        let wanted = Wanted { waiting: Arc::new([sample]), ..Wanted::default() };
+        let shared = observe::Shared::default();
+        Self { config, clients, clock, topology, recognizer, wanted, sample, shared }
+    }
+
+    /// Tries every log group and source, and adds what came of it to the report in the order of the configuration.
+    pub(super) async fn try_everything(&self, report: &mut Report) {
+        let destinations = build::destinations(&self.config.tenants, self.clients, self.clock);
+        let progress = Progress::new(destinations.len() + self.config.sources.len());
+        let identity = Identity::request(self.clients, self.google(), self.clock).map(Arc::new);
+        let identity = identity.boxed_local().shared();
+        let items = destinations.iter().map(Item::Group);
+        let items = items.chain((0..self.config.sources.len()).map(Item::Source));
+        let tries = stream::iter(items).map(|item| self.try_one(item, identity.clone(), &progress));
+        let mut tries = std::pin::pin!(tries.buffered(CONCURRENCY));
+        who::own(self.config, &self.sample).into_iter().for_each(|finding| report.add(finding));
+        let mut told = false;
+        while let Some((subject, proofs, identity)) = tries.next().await {
+            progress.clear();
+            if !std::mem::replace(&mut told, true) {
+                identity.findings(self.config).into_iter().for_each(|finding| report.add(finding));
+            }
+            for proof in proofs {
+                report.add(Finding::of(&subject, proof, &identity));
+            }
+            if let Some(note) = missing_external_id(subject.account, identity.account()) {
+                report.note(&format!("{}: {note}", subject.name));
+            }
+        }
+        progress.clear();
+    }
+
+    async fn try_one(
+        &self,
+        item: Item<'_>,
+        identity: SharedIdentity<'_>,
+        progress: &Progress,
+    ) -> (Subject<'_>, Vec<Proof>, Arc<Identity>) {
+        let (subject, proofs) = match item {
+            Item::Group(group) => {
+                let lines = self.lines(group);
+                (Subject::of_destination(self.config, group), group.injector.prove(&lines).await)
+            }
+            Item::Source(at) => {
+                let source = &self.config.sources[at];
+                let proofs = source.settings.prove(&self.site(at), &self.shared, &self.wanted).await;
+                let no_client = |error: NoClient| {
+                    vec![Proof::not_tried("poll", format!("{error}: its credentials cannot be used"))]
+                };
+                (Subject::of_source(self.config, source, self.clock.now()), proofs.unwrap_or_else(no_client))
+            }
+        };
+        progress.step();
+        (subject, proofs, identity.await)
+    }
+
+    fn site(&self, at: usize) -> Site<'_> {
+        let source = SourceId(u32::try_from(at).unwrap_or(u32::MAX));
+        Site {
+            topology: &self.topology,
+            source,
+            rhythm: self.config.sources[at].rhythm,
+            clients: self.clients,
+            recognizer: &self.recognizer,
+            clock: self.clock,
+        }
+    }
+
+    /// As whom Google knows us; `None` if nobody can be asked.
+    async fn google(&self) -> Option<Result<String, ForeignText>> {
+        if self.config.google.auth == Auth::None {
+            return None;
+        }
+        let is_google =
+            |source: &Source| matches!(spec(source.settings.kind()).provider, Provider::Google(_));
+        for (at, source) in self.config.sources.iter().enumerate().filter(|(_, source)| is_google(source)) {
+            if let Some(answer) = source.settings.principal(&self.site(at), &self.shared).await {
+                return Some(answer.map_err(|error| error.detail));
+            }
+        }
+        None
+    }
+
+    /// A canary of each tenant of a log group, as it would be put.
+    fn lines(&self, destination: &Destination) -> Vec<String> {
+        let line = |id: &TenantId| {
+            let tenant = self.config.tenants.get(usize::from(id.0))?;
+            let size = tenant.sizes.iter().copied().min()?;
+            let tag = self.sample.tag;
+            let tag = Tag::new(tag.trace, TenantCode::of(&tenant.name), tag.instance, size, Purpose::Check);
+            Some(tenant.template.render(&tag, &self.config.keyring.sign(&tag)))
+        };
+        destination.tenants.iter().filter_map(|(id, _)| line(id)).collect()
+    }
+}
+
+/// Returns a request for a canary that was never sent, planned a second ago.
+fn phantom_canary(config: &Config, clock: &WallClock) -> WantedTrace {
+    let planned_at = clock.now() - Duration::from_secs(1);
+    let tenant = config.tenants.first().map_or("", |tenant| &*tenant.name);
+    let trace = TraceId::new(planned_at, [0; 10]);
+    let instance = InstanceCode::of(&config.probe.instance);
+    let tag = Tag::new(trace, TenantCode::of(tenant), instance, 100, Purpose::Check);
+    WantedTrace { tag, planned_at }
+}
+
+/// What to say of a role in another account that is assumed without an external id; `None` if there is none. It
+/// works, so nothing fails: but whoever operates a probe for others could be made to use this role for one
+/// of them (the confused deputy, IAM user guide).
+fn missing_external_id(account: Option<&Account>, own: Option<&str>) -> Option<String> {
+    let Some(Account { role: Some(Role { arn, external_id: None }), .. }) = account else { return None };
+    if own.is_some_and(|own| arn.split(':').nth(4) == Some(own)) {
+        return None;
+    }
+    Some(format!(
+        "{arn} is in another account and is assumed without an external id; set external_id, and require it in the role's trust policy"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::secret::Secret;
+
+    fn account(external_id: Option<&str>) -> Account {
+        let arn = "arn:aws:iam::111111111111:role/traceprobe".to_owned();
+        let role = Some(Role { arn, external_id: external_id.map(Secret::new) });
+        Account { role, ..Account::in_region("eu-central-1") }
+    }
+
+    #[test]
+    fn a_role_in_another_account_without_an_external_id_is_noted() {
+        let note = missing_external_id(Some(&account(None)), Some("222222222222")).unwrap();
+        assert!(
+            note.contains("arn:aws:iam::111111111111:role/traceprobe") && note.contains("set external_id"),
+            "{note}"
+        );
+        assert_eq!(missing_external_id(Some(&account(None)), None), Some(note), "unknown is not ours");
+    }
+
+    #[test]
+    fn a_role_with_an_external_id_or_in_our_own_account_is_not_noted() {
+        assert_eq!(missing_external_id(Some(&account(Some("id"))), None), None);
+        assert_eq!(missing_external_id(Some(&account(None)), Some("111111111111")), None);
+        assert_eq!(missing_external_id(Some(&Account::in_region("eu-central-1")), None), None);
+        assert_eq!(missing_external_id(None, None), None);
+    }
+}

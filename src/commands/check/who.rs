@@ -1,0 +1,228 @@
+//! Who the probe is, and what of it does not depend on any stage: clock, store, tag key.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::finding::{Failed, Finding, Mark};
+use super::mend::Mend;
+use crate::cloud::Clients;
+use crate::cloud::aws::Caller;
+use crate::cloud::failure::{Effect, Failure};
+use crate::cloud::google::Auth;
+use crate::config::Config;
+use crate::domain::foreign::ForeignText;
+use crate::domain::sighting::{FailureKind, WantedTrace};
+use crate::domain::time::{Timestamp, WallClock};
+
+/// How long to wait for our own identity.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How far our clock and that of AWS may differ. The header has whole seconds, and a second more is lost on the way.
+const CLOCK: Duration = Duration::from_secs(3);
+
+const WHO: &str = "who am I";
+
+/// Who we are, as far as the clouds say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    aws: Option<Result<Caller, Failure>>,
+    google: Option<Result<String, ForeignText>>,
+    /// When AWS answered, by our own clock.
+    answered: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Asks AWS and Google at the same time.
+    pub(super) async fn request(
+        clients: &Clients,
+        google: impl Future<Output = Option<Result<String, ForeignText>>>,
+        clock: &WallClock,
+    ) -> Self {
+        let aws = async {
+            let answer = tokio::time::timeout(TIMEOUT, clients.aws.caller()).await;
+            answer.unwrap_or_else(|_| {
+                let text = format!("GetCallerIdentity: no answer within {} s", TIMEOUT.as_secs());
+                Err(Failure::new(FailureKind::Timeout, Effect::Unknown, text))
+            })
+        };
+        let aws = async { (aws.await, clock.now()) };
+        let ((aws, answered), google) = futures::join!(aws, google);
+        Self { aws: Some(aws), google, answered: Some(answered) }
+    }
+
+    /// The ARN of our own AWS identity.
+    pub(super) fn arn(&self) -> Option<&str> {
+        Some(self.aws.as_ref()?.as_ref().ok()?.arn.as_str())
+    }
+
+    /// The number of our own account.
+    pub(super) fn account(&self) -> Option<&str> {
+        Some(self.aws.as_ref()?.as_ref().ok()?.account.as_str())
+    }
+
+    /// The principal as which Google knows us.
+    pub(super) fn google(&self) -> Option<&str> {
+        Some(self.google.as_ref()?.as_ref().ok()?.as_str())
+    }
+
+    /// Whether a failure has the reason for which our own identity is unknown. Then it need not be told again.
+    pub(super) fn explains(&self, text: &str) -> bool {
+        let Some(Err(failure)) = &self.aws else { return false };
+        let reason = failure.text.as_str().trim_start_matches("GetCallerIdentity: ");
+        failure.kind == FailureKind::Denied && failure.effect == Effect::NotSent && text.ends_with(reason)
+    }
+
+    /// What is known, as findings.
+    pub(super) fn findings(&self, config: &Config) -> Vec<Finding> {
+        let mut findings = vec![self.of_aws()];
+        findings.extend(self.of_google(config));
+        findings.push(self.of_clock());
+        findings
+    }
+
+    fn of_aws(&self) -> Finding {
+        let what = format!("{WHO}, AWS");
+        match &self.aws {
+            Some(Ok(caller)) => {
+                Finding::general(Mark::Ok, &what, format!("{} in account {}", caller.arn, caller.account))
+            }
+            Some(Err(failure)) if failure.kind == FailureKind::Denied => {
+                let command = Some("aws sts get-caller-identity".to_owned());
+                let mend = Mend { command, key: Some("aws.auth".to_owned()), ..Mend::default() };
+                let failed = Failed {
+                    kind: failure.kind.as_str(),
+                    principal: None,
+                    permission: None,
+                    resource: "sts".to_owned(),
+                    sentence: failure.text.to_string(),
+                };
+                let finding = Finding::general(Mark::Fail, &what, failure.text.to_string());
+                Finding { failure: Some(failed), ..finding.with_mend(mend) }
+            }
+            // Whoever assumes no role needs no STS.
+            Some(Err(failure)) => Finding::general(Mark::NotTried, &what, failure.text.to_string()),
+            None => Finding::general(Mark::NotTried, &what, "not asked"),
+        }
+    }
+
+    fn of_google(&self, config: &Config) -> Option<Finding> {
+        if config.google.services.is_empty() {
+            return None;
+        }
+        let what = format!("{WHO}, Google");
+        Some(match &self.google {
+            Some(Ok(name)) => Finding::general(Mark::Ok, &what, name.clone()),
+            Some(Err(text)) => Finding::general(Mark::NotTried, &what, text.to_string()),
+            None if config.google.auth == Auth::None => {
+                Finding::general(Mark::NotTried, &what, "gcp.auth is \"none\"")
+            }
+            None => {
+                Finding::general(Mark::NotTried, &what, "only BigQuery can be asked, and no stage is there")
+            }
+        })
+    }
+
+    fn of_clock(&self) -> Finding {
+        const WHAT: &str = "clock";
+        let theirs = self.aws.as_ref().and_then(|aws| aws.as_ref().ok()?.server_date);
+        let Some((theirs, ours)) = theirs.zip(self.answered) else {
+            return Finding::general(Mark::NotTried, WHAT, "AWS did not tell its time");
+        };
+        let (ahead, behind) = (ours.since(theirs), theirs.since(ours));
+        let apart = ahead.max(behind);
+        if apart <= CLOCK {
+            let text = format!("within {} s of that of AWS", CLOCK.as_secs());
+            return Finding::general(Mark::Ok, WHAT, text);
+        }
+        let way = if ahead > behind { "ahead of" } else { "behind" };
+        let text = format!(
+            "{} s {way} that of AWS: arrivals would seem early or late, and AWS refuses calls from 5 minutes on",
+            apart.as_secs()
+        );
+        let command = Some("timedatectl timesync-status".to_owned());
+        Finding::general(Mark::Fail, WHAT, text).with_mend(Mend { command, ..Mend::default() })
+    }
+}
+
+/// What needs no cloud: the tag key and the store.
+pub(super) fn own(config: &Config, sample: &WantedTrace) -> Vec<Finding> {
+    let signed = config.keyring.sign(&sample.tag);
+    let is_ours = config.keyring.read(signed.as_str().as_bytes()).is_ok();
+    let key = if is_ours {
+        Finding::general(Mark::Ok, "tag key", "a tag was signed and verified")
+    } else {
+        Finding::general(Mark::Fail, "tag key", "a tag that was signed cannot be verified")
+    };
+    let store = match &config.store.path {
+        None => Finding::general(Mark::Ok, "store", "none: traces are kept in memory only"),
+        Some(path) => match try_store(path) {
+            Ok(seen) => Finding::general(Mark::Ok, "store", seen),
+            Err(error) => {
+                let mend = Mend { key: Some("store.path".to_owned()), ..Mend::default() };
+                let text = format!("{} cannot be written: {error}", path.display());
+                Finding::general(Mark::Fail, "store", text).with_mend(mend)
+            }
+        },
+    };
+    vec![key, store]
+}
+
+/// Opens the file for writing without writing, and makes a file beside it, as SQLite does. A running daemon may hold
+/// the file, so it is neither locked nor changed.
+fn try_store(path: &Path) -> io::Result<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = folder.join(format!(".traceprobe-check-{}", std::process::id()));
+    OpenOptions::new().write(true).create_new(true).open(&beside)?;
+    fs::remove_file(&beside)?;
+    match OpenOptions::new().append(true).open(path) {
+        Ok(_) => Ok(format!("{} exists and may be written", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(format!("{} does not exist yet and may be created", path.display()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(skew: i64) -> Identity {
+        let theirs = Timestamp::from_secs(1_000);
+        let caller = Caller {
+            arn: "arn:aws:sts::999999999999:assumed-role/task/x".to_owned(),
+            account: "999999999999".to_owned(),
+            server_date: Some(theirs),
+        };
+        let answered = Some(Timestamp::from_secs(1_000 + skew));
+        Identity { aws: Some(Ok(caller)), google: None, answered }
+    }
+
+    #[test]
+    fn a_clock_that_is_off_by_a_minute_fails_and_one_by_a_second_does_not() {
+        assert_eq!(identity(1).of_clock().mark, Mark::Ok);
+        let ahead = identity(60).of_clock();
+        assert_eq!(ahead.mark, Mark::Fail);
+        assert!(ahead.detail.starts_with("60 s ahead of"), "{}", ahead.detail);
+        assert!(identity(-60).of_clock().detail.starts_with("60 s behind"));
+        assert_eq!(Identity::default().of_clock().mark, Mark::NotTried);
+    }
+
+    #[test]
+    fn missing_credentials_are_told_once() {
+        let failure = Failure::new(FailureKind::Denied, Effect::NotSent, "no providers in chain");
+        let identity =
+            Identity { aws: Some(Err(failure.calling("GetCallerIdentity"))), ..Identity::default() };
+        assert!(identity.explains("ListShards on stream s: no providers in chain"));
+        assert!(!identity.explains("ListShards on stream s: AccessDenied: no"));
+        assert!(!Identity::default().explains("no providers in chain"));
+    }
+
+    #[test]
+    fn a_store_whose_folder_is_missing_cannot_be_written() {
+        assert!(try_store(Path::new("/no/such/folder/traceprobe.db")).is_err());
+        let folder = std::env::temp_dir();
+        assert!(try_store(&folder.join("traceprobe-check-no-such.db")).unwrap().contains("may be created"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Proves that a stream can be read: its shards, and a record that it may have encrypted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::settings::{SPEC, Settings};
+use super::{Kinesis, Pages};
+use crate::cloud::NoClient;
+use crate::domain::proof::{Proof, Verdict};
+use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::observe::kinds::{KindSettings, Site};
+use crate::observe::proving::polled;
+
+/// How far back to look for a record that shows whether records can be decrypted.
+const OLDEST: Duration = Duration::from_hours(1);
+/// Calls and records of that look: one record is enough.
+const MAX_CALLS: usize = 20;
+const MAX_RECORDS: i32 = 10;
+
+const DECRYPTION: &str = "record";
+const DECRYPT: &str = "kms:Decrypt";
+
+/// Polls the stream as the daemon does. If that shows no record, reads one of the last hour.
+pub(super) async fn prove(
+    settings: &Settings,
+    site: &Site<'_>,
+    shared: &Pages,
+    wanted: &Wanted,
+) -> Result<Vec<Proof>, NoClient> {
+    let mut observer = settings.observer(site, shared)?;
+    let (mut proof, poll) = polled(&mut observer, site, &SPEC, &settings.stream, wanted).await;
+    let shards = observer.shards();
+    if let Verdict::Ok(seen) = &mut proof.verdict {
+        *seen = format!("{shards} {}, {seen}", if shards == 1 { "shard" } else { "shards" });
+    }
+    let records = poll.map(|poll| poll.stats.records);
+    let of_record = match records {
+        None => Proof::without(DECRYPTION, DECRYPT, "the stream could not be polled"),
+        Some(0) => older_record(settings, site, shared, wanted).await?,
+        Some(_) => Proof::ok(DECRYPTION, "read and, if the stream is encrypted, decrypted"),
+    };
+    Ok(vec![proof, of_record])
+}
+
+async fn older_record(
+    settings: &Settings,
+    site: &Site<'_>,
+    shared: &Pages,
+    wanted: &Wanted,
+) -> Result<Proof, NoClient> {
+    let settings = Settings {
+        max_records_per_call: MAX_RECORDS,
+        max_calls_per_poll: MAX_CALLS,
+        pages_per_poll: 1,
+        ..settings.clone()
+    };
+    let mut observer: Kinesis = settings.observer(site, shared)?;
+    let planned_at = site.clock.now() - OLDEST;
+    let waiting: Arc<[_]> = wanted.waiting.iter().map(|it| WantedTrace { planned_at, ..*it }).collect();
+    let wanted = Wanted { waiting, ..Wanted::default() };
+    let (proof, poll) = polled(&mut observer, site, &SPEC, &settings.stream, &wanted).await;
+    Ok(match (proof.verdict, poll) {
+        (Verdict::Failed(refusal), _) => Proof::failed(DECRYPTION, refusal),
+        (_, Some(poll)) if poll.stats.records > 0 => {
+            Proof::ok(DECRYPTION, "one of the last hour was read and, if the stream is encrypted, decrypted")
+        }
+        _ => Proof::without(
+            DECRYPTION,
+            DECRYPT,
+            "no record of the last hour was found; if the stream is encrypted with a key of your own, whether it may \
+             be used is unknown",
+        ),
+    })
+}

@@ -1,0 +1,65 @@
+"""Parameters with which stacks are evaluated and created: the least, everything for 50 tenants, and the example."""
+
+import json
+import pathlib
+
+IAM = pathlib.Path(__file__).resolve().parents[2] / "config" / "iam"
+TENANTS = [f"tenant-{number:02}" for number in range(50)]
+
+LEAST = {
+    "Image": "999999999999.dkr.ecr.eu-central-1.amazonaws.com/traceprobe:0.1.0",
+    "VpcId": "vpc-0123456789abcdef0",
+    "SubnetIds": "subnet-0123456789abcdef0",
+}
+AWS = "eu-central-1:999999999999"
+EVERYTHING = {
+    **LEAST,
+    "ConfigurationSecretArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/configuration-AbCdEf",
+    "AcceptedTagKeysArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-keys-accepted-AbCdEf",
+    "TenantRoleArns": ",".join(f"arn:aws:iam::1111111111{number:02}:role/traceprobe-inject" for number in range(50)),
+    "StreamArns": ",".join(f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}" for tenant in TENANTS),
+    "StreamKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
+    "ArchiveBucket": "sre-archive",
+    "ArchivePrefixes": ",".join(f"archive/tenant={tenant}/*" for tenant in TENANTS),
+    "ArchiveObjectArns": ",".join(f"arn:aws:s3:::sre-archive/archive/tenant={tenant}/*" for tenant in TENANTS),
+    "TransitBucket": "sre-transit",
+    "ObjectKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
+    "StageLogGroup": "/aws/lambda/export",
+    "DeadLetterQueue": "aggregator-dead-letters",
+    "PeekIntoQueue": "true",
+    "DeadLetterBucket": "sre-archive",
+    "StoreFileSystemId": "fs-0123456789abcdef0",
+    "StoreSecurityGroupId": "sg-0123456789abcdef0",
+    "ScraperSecurityGroupId": "sg-0123456789abcdef1",
+    "ScraperCidr": "10.0.0.0/16",
+    "DnsNamespaceId": "ns-0123456789abcdef",
+    "RemoteWriteUrl": "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
+    "RemoteWriteWorkspaceArn": f"arn:aws:aps:{AWS}:workspace/ws-00000000-0000-0000-0000-000000000000",
+    "AlarmEmail": "on-call@example.org",
+    "IncidentAlarm": "true",
+}
+OF_A_TENANT = {
+    "ProbeRoleArn": "arn:aws:iam::999999999999:role/traceprobe-task",
+    "ExternalId": "acme-7f3a9c",
+    "LogGroupArns": "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/app,"
+    "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/jobs",
+}
+
+
+def statements(file):
+    return json.loads((IAM / file).read_text())["Statement"]
+
+
+def example():
+    """Those of the example, so that the stack has to grant what the files of config/iam grant."""
+    task = {statement["Sid"]: statement for statement in statements("task-role.json")}
+    listed = {
+        "TenantRoleArns": task["AssumeTheRolesOfTheTenants"]["Resource"],
+        "StreamArns": task["ReadTheTenantStreams"]["Resource"],
+        "ArchivePrefixes": task["ListTheArchive"]["Condition"]["StringLike"]["s3:prefix"],
+        "ArchiveObjectArns": [arn for arn in task["ReadTheObjects"]["Resource"] if "sre-archive" in arn],
+    }
+    configuration = f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/configuration-??????"
+    accepted = f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-keys-accepted-??????"
+    lists = {name: ",".join(values) for name, values in listed.items()}
+    return {**EVERYTHING, **lists, "ConfigurationSecretArn": configuration, "AcceptedTagKeysArn": accepted}

@@ -188,6 +188,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
         sign: Arc::new(move |tag| keys.sign(tag)),
         reload: None,
         drill: None,
+        log_level: None,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod dashboards;
 pub mod domain;
+pub mod export;
 pub mod inject;
 mod keys;
 pub mod metrics;

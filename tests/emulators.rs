@@ -16,6 +16,8 @@ mod recipes;
 #[path = "emulators/statements.rs"]
 mod statements;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
+#[path = "emulators/otlp.rs"]
+mod otlp;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "emulators/tables.rs"]

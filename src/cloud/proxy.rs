@@ -81,7 +81,7 @@ impl Proxy {
     }
 
     /// Adds it to a client that is being built, in place of what `reqwest` would read from the environment.
-    pub(super) fn of_client(
+    pub(crate) fn of_client(
         &self,
         client: reqwest::ClientBuilder,
     ) -> reqwest::Result<reqwest::ClientBuilder> {

@@ -42,8 +42,7 @@ impl Drill {
     }
 
     async fn wait_for_the_pager(&self) -> Result<bool, String> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build();
-        let client = client.map_err(|error| error.to_string())?;
+        let client = LocalDaemon::client()?;
         let daemon = self.daemon.url()?;
         let url = format!("{daemon}/-/drill");
         let failed = |error: reqwest::Error| format!("cannot reach the daemon at {daemon}: {error}");

@@ -1,7 +1,6 @@
 //! `traceprobe healthcheck`: the health check of the container, which has neither a shell nor curl.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -30,13 +29,19 @@ impl Healthcheck {
                 return ExitCode::FAILURE;
             }
         };
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build();
-        let answer = match client {
-            Ok(client) => client.get(&url).send().await,
-            Err(error) => Err(error),
+        let client = match LocalDaemon::client() {
+            Ok(client) => client,
+            Err(error) => {
+                complain!("{error}");
+                return ExitCode::FAILURE;
+            }
         };
-        match answer {
+        match client.get(&url).send().await {
             Ok(answer) if answer.status().is_success() => ExitCode::SUCCESS,
+            Ok(answer) if matches!(answer.status().as_u16(), 401 | 403) => {
+                complain!("{url}: {}: let /healthz be one of web.open", answer.status());
+                ExitCode::FAILURE
+            }
             Ok(answer) => {
                 complain!("{url}: {}", answer.status());
                 ExitCode::FAILURE

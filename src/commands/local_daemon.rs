@@ -1,6 +1,7 @@
 //! Where the daemon of this machine listens, for commands that ask it something.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -10,7 +11,8 @@ use crate::config::DAEMON_ADDRESS;
 /// The daemon of this machine.
 #[derive(Debug, Args)]
 pub struct LocalDaemon {
-    /// Address and port of the daemon; default: where its configuration has it listen (probe.listen).
+    /// Address and port of the daemon, with https:// in front if it speaks TLS; default: where its configuration has
+    /// it listen (probe.listen).
     #[arg(long, value_name = "ADDR", env = DAEMON_ADDRESS)]
     address: Option<String>,
     #[command(flatten)]
@@ -24,15 +26,35 @@ impl LocalDaemon {
     ///
     /// A text for people if its address is not known.
     pub fn url(&self) -> Result<String, String> {
-        let address = match self.address.as_deref().filter(|address| !address.is_empty()) {
-            Some(address) => address.to_owned(),
+        match self.address.as_deref().filter(|address| !address.is_empty()) {
+            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                Ok(url.trim_end_matches('/').to_owned())
+            }
+            Some(address) => Ok(format!("http://{address}")),
             None => {
                 let env = environment();
                 let place = self.configuration.place(&env).map_err(|faults| faults.to_string())?;
-                reached_at(place.listen(&env).map_err(|faults| faults.to_string())?)?.to_string()
+                let address = reached_at(place.listen(&env).map_err(|faults| faults.to_string())?)?;
+                let scheme = if place.has_tls(&env) { "https" } else { "http" };
+                Ok(format!("{scheme}://{address}"))
             }
-        };
-        Ok(format!("http://{address}"))
+        }
+    }
+
+    /// A client that waits at most four seconds for an answer, because ECS allows a health check five by default.
+    ///
+    /// # Errors
+    ///
+    /// The client's own, as a text for people.
+    pub fn client() -> Result<reqwest::Client, String> {
+        reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(4))
+            // The certificate names the daemon as others call it, and not this machine's own address. Nothing that is
+            // secret goes there.
+            .danger_accept_invalid_certs(true)
+            .build()
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -10,7 +10,6 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 
 use super::configuration::{Configuration, EX_CONFIG, environment};
 use super::log_fields::text_fields;
@@ -20,8 +19,8 @@ use super::runtimes::Runtimes;
 use super::signals::{Received, Signals};
 use crate::config::{Config, Log, LogFormat, Place};
 use crate::daemon::reload::Again;
-use crate::daemon::run::{ClockStepped, Daemon};
-use crate::daemon::{clock, descriptors};
+use crate::daemon::run::{ClockStepped, Daemon, FaultyWebFile};
+use crate::daemon::{clock, descriptors, log_level};
 use crate::store::StoreError;
 
 /// Exit code of a daemon that only has to be started again: `EX_TEMPFAIL` of `sysexits.h`.
@@ -132,6 +131,9 @@ pub fn daemon(
 
 fn not_started(error: &anyhow::Error) -> End {
     complain!("cannot start: {error:#}");
+    if error.downcast_ref::<FaultyWebFile>().is_some() {
+        return End::InOrder(ExitCode::from(EX_CONFIG));
+    }
     End::InOrder(match error.downcast_ref::<StoreError>() {
         Some(StoreError::Locked(_)) => ExitCode::from(STORE_HELD),
         // Some faults of the configuration show only when the store that it names is opened.
@@ -141,7 +143,7 @@ fn not_started(error: &anyhow::Error) -> End {
 }
 
 async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
-    say!("listening on http://{}", daemon.address());
+    say!("listening on {}://{}", daemon.scheme(), daemon.address());
     let (stop_grace, reloader) = (daemon.stop_grace(), daemon.reloader());
     let stop = CancellationToken::new();
     let mut running = pin!(daemon.run(stop.cancelled()));
@@ -182,16 +184,13 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
 
 /// Starts the log. Dropping what it returns writes the lines that wait, for about a second at most.
 fn start_log(log: &Log) -> WorkerGuard {
-    // The level applies to our own lines. Libraries log errors only: we log each failure ourselves.
-    let directives = format!("error,traceprobe={}", log.level);
-    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"));
     let ansi = std::io::stderr().is_terminal();
     // Written by a thread of its own. If nobody reads stderr, a write to it blocks, and the first task that
     // logs would hang with all others behind it.
     let (stderr, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).finish(std::io::stderr());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_level::filter(&log.level))
         .with_writer(stderr)
         .with_target(false)
         .with_ansi(ansi)
@@ -199,10 +198,24 @@ fn start_log(log: &Log) -> WorkerGuard {
         // panicking macro.
         .log_internal_errors(false);
     // Fails only if a subscriber is already installed, as in tests.
-    let _started = match log.format {
-        LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
+    match log.format {
+        LogFormat::Text => {
+            let builder = builder.fmt_fields(text_fields()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _started = builder.try_init();
+            log_level::started(&log.level, move |filter| {
+                handle.reload(filter).map_err(|error| error.to_string())
+            });
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _started = builder.try_init();
+            log_level::started(&log.level, move |filter| {
+                handle.reload(filter).map_err(|error| error.to_string())
+            });
+        }
+    }
     panics::log();
     guard
 }

@@ -43,13 +43,16 @@ pub(super) static PROBE: [Key; 16] = [
 /// Narrow around the usual targets (1 s, 5 s, 10 s, 30 s, 60 s), and reaching to the default `give_up`.
 const BUCKETS: &str = "5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2s, 3s, 5s, 7.5s, 10s, 15s, 20s, 25s, 30s, 35s, 40s, 45s, 50s, 60s, 75s, 90s, 2m, 3m, 5m, 10m, 15m";
 
-pub(super) static WEB: [Key; 6] = [
+pub(super) static WEB: [Key; 9] = [
     Key::new("max_connections", Shape::Integer).or("512"),
     Key::new("max_connections_per_peer", Shape::Integer),
     Key::new("hosts", Shape::List),
     text("external_url"),
     text("dashboard"),
     Key::new("reload", Shape::Boolean).or("false"),
+    text("config_file"),
+    Key::new("open", Shape::List).or("/healthz, /readyz, /-/healthy, /-/ready"),
+    Key::new("log_level", Shape::Boolean).or("false"),
 ];
 
 pub(super) static LOG: [Key; 2] =
@@ -96,6 +99,9 @@ pub(super) static GCP: [Key; 5] = [
 
 pub(super) static STORE: [Key; 3] =
     [text("path").or("memory"), text("keep").or("7d"), text("lock_timeout").or("3m")];
+
+pub(super) static OTLP: [Key; 3] =
+    [text("endpoint"), text("headers").masked(), Key::new("sample", Shape::Integer).or("100")];
 
 pub(super) static DRILL: [Key; 3] = [
     Key::new("enabled", Shape::Boolean).or("false"),
@@ -199,6 +205,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[budgets]", BUDGETS.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
         ("[pipeline]", PIPELINE.iter().collect()),
+        ("[otlp]", OTLP.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),
     ]

@@ -15,6 +15,7 @@ mod drill;
 mod endpoints;
 mod in_flight;
 mod keys;
+mod otlp;
 mod pipeline;
 mod place;
 mod reference;
@@ -37,8 +38,10 @@ use std::time::Duration;
 
 use toml::Table;
 
+pub use self::otlp::Otlp;
 pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
+pub use self::sections::check_log_level;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
@@ -94,6 +97,8 @@ pub struct Config {
     pub google: GoogleSettings,
     /// What polls may take of each service in a day.
     pub budgets: Vec<Budget>,
+    /// Where finished traces are exported; `None` for nowhere.
+    pub otlp: Option<Otlp>,
     /// Where state is kept across restarts.
     pub store: Store,
     /// What is a problem, and what is only a note.
@@ -221,7 +226,7 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "probe",
     "web",
     "log",
@@ -233,6 +238,7 @@ const SECTIONS: [&str; 13] = [
     "drill",
     "budgets",
     "pipeline",
+    "otlp",
     "tenant",
     "stage",
 ];
@@ -254,6 +260,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let drill = drill::drill(context, root);
     let budgets = budgets::budgets(context, root);
     let pipeline = pipeline::pipeline(context, root);
+    let otlp = otlp::otlp(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -294,6 +301,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     Ok(Config {
         probe,
         drill,
+        otlp: otlp?,
         web: web?,
         log: log?,
         canary: canary.settings()?,

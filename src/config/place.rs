@@ -22,6 +22,8 @@ pub const CONFIG_FILE: &str = "TRACEPROBE_CONFIG";
 pub const DEFAULT_FILE: &str = "/etc/traceprobe/traceprobe.toml";
 /// Overrides `probe.listen`.
 const LISTEN: &str = "TRACEPROBE_PROBE_LISTEN";
+/// Overrides `web.config_file`.
+const WEB_FILE: &str = "TRACEPROBE_WEB_CONFIG_FILE";
 
 /// Where a configuration is read, and read again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,11 +83,21 @@ impl Place {
         let variable = env.get(LISTEN).filter(|text| !text.is_empty());
         let listen = match variable {
             Some(text) => Some(toml::Value::from(text.as_str())),
-            None => self.text(env).ok().and_then(|text| in_file(&text)),
+            None => self.text(env).ok().and_then(|text| in_file(&text, "probe", "listen")),
         };
         let key = if variable.is_some() { LISTEN } else { "probe.listen" };
         value::socket(&listen.unwrap_or_else(|| fallback.into()))
             .map_err(|message| one_fault(&self.name(), key.to_owned(), message))
+    }
+
+    /// Whether a daemon with this configuration speaks TLS, as far as can be told without reading all of it.
+    #[must_use]
+    pub fn has_tls(&self, env: &BTreeMap<String, String>) -> bool {
+        let variable = env.get(WEB_FILE).filter(|text| !text.is_empty()).cloned();
+        let in_text = || in_file(&self.text(env).ok()?, "web", "config_file")?.as_str().map(str::to_owned);
+        let file = variable.or_else(in_text).and_then(|file| std::fs::read_to_string(file).ok());
+        // A table at the top level begins its line.
+        file.is_some_and(|text| text.lines().any(|line| line.starts_with("tls_server_config:")))
     }
 
     /// Its name in messages.
@@ -113,11 +125,11 @@ impl Place {
     }
 }
 
-/// `probe.listen` of a text, if it is TOML and has one.
-fn in_file(text: &str) -> Option<toml::Value> {
-    let listen = text.parse::<Table>().ok()?.get("probe")?.get("listen")?.clone();
+/// A key of a text, if it is TOML and has it.
+fn in_file(text: &str, table: &str, key: &str) -> Option<toml::Value> {
+    let value = text.parse::<Table>().ok()?.get(table)?.get(key)?.clone();
     // An empty text is the same as leaving the key out.
-    (listen.as_str() != Some("")).then_some(listen)
+    (value.as_str() != Some("")).then_some(value)
 }
 
 fn one_fault(file: &str, key: String, message: String) -> Faults {

@@ -213,6 +213,13 @@ pub(super) fn web(context: &mut Context, root: &Table) -> Checked<Web> {
     let external = read.find("external_url", external_url);
     let dashboard = read.find("dashboard", link("https://grafana.example.org/d/traceprobe"));
     let reload = read.get("reload", value::boolean);
+    let file = read.find("config_file", value::text);
+    let open = read.get("open", |value| match value {
+        // So that everything can be protected.
+        Value::Array(none) if none.is_empty() => Ok(Vec::new()),
+        some => value::list(open_path)(some),
+    });
+    let log_level = read.get("log_level", value::boolean);
     Ok(Web {
         reload: reload?,
         max_connections: most? as usize,
@@ -220,7 +227,23 @@ pub(super) fn web(context: &mut Context, root: &Table) -> Checked<Web> {
         hosts: hosts?.unwrap_or_default(),
         external_url: external?,
         dashboard: dashboard?,
+        config_file: file?.map(Into::into),
+        open: open?,
+        log_level: log_level?,
     })
+}
+
+/// Reads a path of the web port, or the beginning of paths with a `*` behind it.
+fn open_path(value: &Value) -> Parsed<String> {
+    let text = value::text(value)?;
+    let path = text.strip_suffix('*').unwrap_or(&text);
+    if path.starts_with('/') && !path.contains(['*', '?', '#', ' ']) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is not a path; write for example \"/metrics\", or \"/traces/*\" for all below it"
+        ))
+    }
 }
 
 /// Reads a URL that people will follow. It becomes part of an alert, so it must have no password, and none of
@@ -274,16 +297,25 @@ pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
     Ok(Log { format: format?, level: level? })
 }
 
-/// Reads a log filter: `info`, or `info,hyper=warn`.
+/// Reads a log filter.
 fn level(value: &Value) -> Parsed<String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = value::text(value)?;
+    check_log_level(&text).map(|()| text)
+}
+
+/// Checks a log filter: `info`, or `info,hyper=warn`.
+///
+/// # Errors
+///
+/// What would be right.
+pub fn check_log_level(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let good = text.split(',').all(|directive| {
         let level = directive.rsplit('=').next().unwrap_or_default();
         LEVELS.contains(&level.trim())
     });
     if good {
-        Ok(text)
+        Ok(())
     } else {
         Err(format!(
             "\"{text}\" is not a valid log level; write one of {}, or set the level of one library with \"info,hyper=warn\"",

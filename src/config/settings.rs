@@ -72,6 +72,12 @@ pub struct Web {
     pub dashboard: Option<String>,
     /// Whether the configuration can be read again over HTTP.
     pub reload: bool,
+    /// The web configuration file, with TLS and users.
+    pub config_file: Option<PathBuf>,
+    /// Paths that need neither login nor client certificate; one that ends in `*` stands for all that begin so.
+    pub open: Vec<String>,
+    /// Whether the level of the log can be changed over HTTP.
+    pub log_level: bool,
 }
 
 /// The table `[log]`: format and level of the probe's own log.

@@ -36,6 +36,7 @@ use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, SourceId, TenantId, Topology};
 use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
+use crate::export::Exporter;
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 
@@ -120,6 +121,8 @@ pub struct Engine {
     pub figures: SharedFigures,
     /// What was and is wrong.
     pub incidents: Incidents,
+    /// Takes finished traces; `None` if they are not exported.
+    pub exporter: Option<Exporter>,
     /// What is known of drills; `None` if there are none.
     pub drills: Option<watch::Receiver<Drills>>,
     /// Episodes that changed since the last commit. They follow from what is on disk, so they need not be
@@ -300,6 +303,9 @@ impl Engine {
         let Changes { episodes, merged_episodes, drill, .. } = std::mem::take(&mut self.unsaved);
         let mut changes = Changes { episodes, merged_episodes, drill, ..tracker.take_changes() };
         figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
+        if let Some(exporter) = &self.exporter {
+            exporter.offer(&changes.settled, &self.topology);
+        }
         if self.store.is_configured() {
             changes.aggregates = figures.unsaved();
         }

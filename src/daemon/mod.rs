@@ -14,6 +14,7 @@ mod hold;
 mod injecting;
 mod last_scrape;
 mod log_events;
+pub mod log_level;
 mod log_repeats;
 mod random;
 mod readiness;

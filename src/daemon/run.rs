@@ -41,6 +41,7 @@ const ENGINE: &str = "engine";
 /// A daemon that is built: its port and its store are open, and none of its tasks has been started.
 #[derive(Debug)]
 pub struct Daemon {
+    scheme: &'static str,
     address: SocketAddr,
     /// Runs its tasks: the runtime in which it was built, because the port belongs to that.
     runtime: Handle,
@@ -90,6 +91,7 @@ impl Daemon {
     /// As [`Daemon::new`].
     pub async fn that_reloads(config: Config, again: Again, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
+        let gate = Arc::new(gate(&config)?);
         let listen = config.probe.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -119,7 +121,8 @@ impl Daemon {
         let mut polled: BTreeMap<_, _> = polled.into_iter().collect();
         let metadata = config.ecs_metadata.as_deref();
         tasks.extend(metadata.map(|base| clock_error::task(base, to_engine.clone(), end.clone())));
-        let (store, listener) = store_lock::open(&config, &common, &metrics.connections(), listener).await?;
+        let (store, listener) =
+            store_lock::open(&config, &common, &metrics.connections(), gate.clone(), listener).await?;
         let proof = store.loaded.drill;
         let drill = wire::wire_drill(&common, config.drill.as_ref(), proof, reports, to_engine);
         let (mut drills, mut commands) = (None, None);
@@ -130,12 +133,15 @@ impl Daemon {
             lanes.insert(drill.tenant, lane);
             (drills, commands) = (Some(drill.status), Some(drill.commands));
         }
+        let (exporting, exporter) = wire::wire_export(&common, &config, &metrics);
+        tasks.extend(exporting);
         let (reloading, ends) = reload::channels();
         let reload::Ends { reloader, changes, reloads, tasks: new_tasks } = ends;
         let channels = Channels { polled, lanes, inputs, puts, changes, reloads, drills };
         metrics.reloaded(Some(common.clock.now()));
         let scrapes = Arc::new(Scrapes::default());
-        let engine = wire::wire_engine(&common, &config, metrics.clone(), store, scrapes.clone(), channels);
+        let engine =
+            wire::wire_engine(&common, &config, metrics.clone(), store, scrapes.clone(), channels, exporter);
         let by_http = reloader.clone();
         let by_http = config.web.reload.then(|| -> web::Reload {
             Arc::new(move || {
@@ -144,7 +150,7 @@ impl Daemon {
             })
         });
         let app = wire::app(&config, &common.clock.wall(), &engine, &scrapes, &roster, commands, by_http);
-        let (pages, apps) = wire::wire_pages(&common, &config, &engine, listener, app);
+        let (pages, apps) = wire::wire_pages(&common, &config, &engine, listener, gate.clone(), app);
         tasks.push(pages);
         let snapshots = engine.snapshots.subscribe();
         let stop_grace = config.probe.stop_grace;
@@ -159,7 +165,8 @@ impl Daemon {
             let _received = report_end.send(running.await);
         }));
         let handles = Handles { stop, end, engine_end, scrapes, stop_grace, reloader, new_tasks };
-        Ok(Self { address, runtime: Handle::current(), tasks, handles })
+        let scheme = if gate.has_tls() { "https" } else { "http" };
+        Ok(Self { scheme, address, runtime: Handle::current(), tasks, handles })
     }
 
     /// The address on which it listens, with the port that the system chose if the configured port is 0.
@@ -168,10 +175,16 @@ impl Daemon {
         self.address
     }
 
+    /// How the port is spoken to: `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// Starts every task.
     #[must_use = "dropping it aborts the tasks"]
     pub fn start(self) -> Running {
-        let Self { address: _, runtime, tasks, handles } = self;
+        let Self { scheme: _, address: _, runtime, tasks, handles } = self;
         let mut supervisor = Supervisor::new(runtime);
         for task in tasks {
             supervisor.start(task);
@@ -258,6 +271,23 @@ impl Running {
             supervisor.abort();
         }
         stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
+    }
+}
+
+/// The web configuration file, or a file that it names, cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("web.config_file: {}", .0.join("; web.config_file: "))]
+pub struct FaultyWebFile(pub Vec<String>);
+
+/// Reads the web configuration file and the files that it names.
+///
+/// # Errors
+///
+/// [`FaultyWebFile`], with every fault.
+pub fn gate(config: &Config) -> Result<web::Gate, FaultyWebFile> {
+    match &config.web.config_file {
+        Some(path) => web::Gate::read(path, &config.web.open).map_err(FaultyWebFile),
+        None => Ok(web::Gate::default()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! while. The new one must not measure beside the old one, because both would count what the store holds. It
 //! waits, and answers health checks, without which the orchestrator would never stop the old one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -36,6 +37,7 @@ pub(super) async fn open(
     config: &Config,
     common: &Common,
     counters: &Connections,
+    gate: Arc<web::Gate>,
     listener: TcpListener,
 ) -> anyhow::Result<(OpenedStore, TcpListener)> {
     let clock = common.clock.wall();
@@ -54,8 +56,9 @@ pub(super) async fn open(
     let (listener, copy) = doubled(listener).context("cannot share the listening port")?;
     let end = CancellationToken::new();
     let limits = web::Limits::new(config.web.max_connections, config.web.max_connections_per_peer);
-    let pages = web::only_for_hosts(web::waiting(&reason), &config.web.hosts, counters);
-    let serving = web::serve(copy, pages, limits, counters.clone(), end.clone());
+    let pages = gate.clone().guard(web::waiting(&reason), counters);
+    let pages = web::only_for_hosts(pages, &config.web.hosts, counters);
+    let serving = web::serve(copy, pages, gate, limits, counters.clone(), end.clone());
     let mut supervisor = Supervisor::new(Handle::current());
     supervisor.start(Task::new("answer health checks", serving));
     let opened = loop {

@@ -21,9 +21,9 @@ use super::reload::Reloads;
 use super::roster::Roster;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, readiness, store_writer};
+use super::{descriptors, log_level, readiness, store_writer};
 use crate::cloud::Clients;
-use crate::config::{self, Config, Tenant};
+use crate::config::{self, Config};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::drill::{DrillProof, Drills};
@@ -33,7 +33,8 @@ use crate::domain::tag::InstanceCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Role, SourceId, TenantId, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
-use crate::inject::{CanaryLine, Report};
+use crate::export::{self, Exporter};
+use crate::inject::Report;
 use crate::metrics::Metrics;
 use crate::observe::Recognizer;
 use crate::store::{LoadLimits, Naming};
@@ -151,6 +152,7 @@ pub(super) fn wire_engine(
     store: OpenedStore,
     scrapes: Arc<Scrapes>,
     channels: Channels,
+    exporter: Option<Exporter>,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
     let Common { topology, recognizer, clock, .. } = common;
@@ -209,9 +211,29 @@ pub(super) fn wire_engine(
         criteria,
         figures: SharedFigures::new(figures),
         incidents,
+        exporter,
         drills: channels.drills,
         unsaved: Changes::default(),
     }
+}
+
+/// Makes the task that exports finished traces, and the engine's end of its queue; `None` if they are not exported.
+pub(super) fn wire_export(
+    common: &Common,
+    config: &Config,
+    metrics: &Metrics,
+) -> (Option<Task>, Option<Exporter>) {
+    let Some(config::Otlp { endpoint, headers, sample, proxy }) = config.otlp.clone() else {
+        return (None, None);
+    };
+    let settings = export::Settings { endpoint, headers, sample, proxy };
+    let source = export::Source {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: config.probe.instance.clone(),
+    };
+    let (exporter, queue) = Exporter::new(&settings, metrics.exports());
+    let exporting = export::run(settings, source, queue, metrics.exports(), common.end.clone());
+    (Some(Task::new("export traces", exporting)), Some(exporter))
 }
 
 /// Makes the task that serves the pages on a port that is already open, and what replaces their inputs when the
@@ -221,15 +243,17 @@ pub(super) fn wire_pages(
     config: &Config,
     engine: &Engine,
     listener: TcpListener,
+    gate: Arc<web::Gate>,
     app: App,
 ) -> (Task, watch::Sender<App>) {
     let counters = engine.metrics.connections();
     let apps = watch::Sender::new(app);
     let pages = web::router(web::Apps::new(apps.subscribe()));
+    let pages = gate.clone().guard(pages, &counters);
     let pages = web::only_for_hosts(pages, &config.web.hosts, &counters);
     let most = config.web.max_connections.min(descriptors::limit() / 2);
     let limits = web::Limits::new(most, config.web.max_connections_per_peer);
-    let serving = web::serve(listener, pages, limits, counters, common.end.clone());
+    let serving = web::serve(listener, pages, gate, limits, counters, common.end.clone());
     (Task::new("serve pages", serving), apps)
 }
 
@@ -272,6 +296,7 @@ pub(super) fn app(
         sign: Arc::new(move |tag| keys.sign(tag)),
         drill,
         reload,
+        log_level: config.web.log_level.then(log_level::control).flatten(),
     }
 }
 

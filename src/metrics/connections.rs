@@ -15,7 +15,7 @@ macro_rules! reasons {
         impl $name {
             pub(super) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The value of the label `reason`.
+            /// The value of the label.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }
@@ -24,6 +24,8 @@ macro_rules! reasons {
     };
 }
 
+pub(super) use reasons;
+
 reasons! {
     /// Why a connection ended.
     Closed {
@@ -31,6 +33,8 @@ reasons! {
         Client = "client",
         /// What it sent is not HTTP.
         Invalid = "invalid",
+        /// Its TLS handshake failed, for example for want of a certificate.
+        Handshake = "handshake",
         /// The head of a request was too large.
         HeadTooLarge = "head_too_large",
         /// It sent nothing.
@@ -57,6 +61,10 @@ reasons! {
         Peer = "peer",
         /// There are as many event streams as there may be.
         Streams = "streams",
+        /// A client certificate is needed, and the client has none.
+        Certificate = "certificate",
+        /// The request has no user, or a wrong password.
+        Login = "login",
         /// The request names a host that is not in `web.hosts`.
         Host = "host",
     }

@@ -5,10 +5,10 @@
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
-    BehindStageOwner, BilledStage, ClosedConnection, LeakStage, NoLabels, OfBuild, OfCondition, OfStage,
-    OfTenant, QueueStageOwner, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray,
-    StageUnreadable, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
-    TenantStageReason, TenantWaiting,
+    BehindStageOwner, BilledStage, ClosedConnection, ExportedTraces, LeakStage, NoLabels, OfBuild,
+    OfCondition, OfStage, OfTenant, QueueStageOwner, RefusedConnection, SchemaStage, StageOwner,
+    StageOwnerResult, StageStray, StageUnreadable, TenantCondition, TenantHop, TenantHopRange, TenantOutcome,
+    TenantPut, TenantStage, TenantStageReason, TenantWaiting,
 };
 
 use crate::domain::topology::Topology;
@@ -130,9 +130,11 @@ families! {
     connections_accepted: Counter<NoLabels> = "traceprobe_web_connections_accepted_total",
         "Connections that the web port accepted.";
     connections_closed: Counter<ClosedConnection> = "traceprobe_web_connections_closed_total",
-        "Closed connections of the web port by reason: client (it closed), invalid (not HTTP), head_too_large, no_request and slow_head (no complete request in time), idle, slow_reader (did not read its answer), evicted (made room for a new one), memory (unread answers took too much), stopped. Many evicted, slow_head or memory: somebody floods the port.";
+        "Closed connections of the web port by reason: client (it closed), invalid (not HTTP), handshake (TLS failed), head_too_large, no_request and slow_head (no complete request in time), idle, slow_reader (did not read its answer), evicted (made room for a new one), memory (unread answers took too much), stopped. Many evicted, slow_head or memory: somebody floods the port.";
     connections_refused: Counter<RefusedConnection> = "traceprobe_web_refused_total",
-        "What the web port refused by reason: peer (a connection beyond web.max_connections_per_peer), streams (too many event streams), host (the request names a host that is not in web.hosts).";
+        "What the web port refused by reason: peer (a connection beyond web.max_connections_per_peer), streams (too many event streams), host (the request names a host that is not in web.hosts), certificate and login (the client has not shown who it is).";
+    exported: Counter<ExportedTraces> = "traceprobe_otlp_traces_total",
+        "Traces that were to be exported over OTLP by result: sent, failed (refused, or the receiver could not be reached for 5 minutes), dropped (the queue was full). It stays 0 unless otlp.endpoint is set.";
     build_info: IntGauge<OfBuild> = "traceprobe_build_info",
         "Always 1; labels give the version and revision.";
 }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::connections::{Closed, Refused};
+use super::exports::Exported;
 use crate::domain::conditions::{ConditionName, Subject};
 use crate::domain::copies::UnchargedReason;
 use crate::domain::format::UnreadableReason;
@@ -79,6 +80,12 @@ impl Value for UnreadableReason {
 }
 
 impl Value for Closed {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
+    }
+}
+
+impl Value for Exported {
     fn text(self, _: &Topology) -> Cow<'_, str> {
         Cow::Borrowed(self.as_str())
     }
@@ -221,6 +228,12 @@ label_set! {
     /// Why connections ended.
     ClosedConnection { pub(super) reason: Closed = "reason" }
     all(_) = Closed::ALL.iter().map(|&reason| Self { reason })
+}
+
+label_set! {
+    /// What became of traces that were to be exported.
+    ExportedTraces { pub(super) result: Exported = "result" }
+    all(_) = Exported::ALL.iter().map(|&result| Self { result })
 }
 
 label_set! {

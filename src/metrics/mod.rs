@@ -9,6 +9,7 @@
 mod closing;
 mod connections;
 mod cost;
+mod exports;
 mod exposition;
 mod families;
 mod family;
@@ -27,6 +28,7 @@ use self::closing::{ClosingHistogram, TraceEvent};
 pub use self::connections::{Closed, Connections, Refused};
 pub use self::cost::{BudgetUsed, BudgetsSoFar, Calls, CallsSoFar, StageCosts};
 use self::cost::{ByteCosts, OwnCosts};
+pub use self::exports::{Exported, Exports};
 pub use self::exposition::Format;
 use self::families::Families;
 use self::family::{Declared, Places};
@@ -164,6 +166,12 @@ impl Metrics {
     #[must_use]
     pub fn connections(&self) -> Connections {
         Connections(self.families.clone())
+    }
+
+    /// Returns the counter of exported traces.
+    #[must_use]
+    pub fn exports(&self) -> Exports {
+        Exports(self.families.clone())
     }
 
     /// Sets whether traces are kept in memory only although a store is configured.

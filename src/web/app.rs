@@ -53,6 +53,8 @@ pub struct App {
     pub sign: Signer,
     /// Begins drills and takes notifications of them; `None` if they are not enabled.
     pub drill: Option<DrillControl>,
+    /// Changes the level of the log; `None` if that is not enabled.
+    pub log_level: Option<LogLevel>,
     /// Reads the configuration again; `None` if the route is not enabled.
     pub reload: Option<Reload>,
 }
@@ -95,6 +97,24 @@ pub struct DrillControl {
     pub begin: Arc<dyn Fn() + Send + Sync>,
     /// A notification of its alert arrived.
     pub rang: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// Sets the level of the log, or says what is wrong with it.
+pub type SetLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// Reads and sets the level of the log.
+#[derive(Clone)]
+pub struct LogLevel {
+    /// The level in force, as `log.level` is written.
+    pub get: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Sets it, or says what is wrong with it.
+    pub set: SetLevel,
+}
+
+impl fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogLevel").field(&(self.get)()).finish()
+    }
 }
 
 impl fmt::Debug for App {

@@ -386,6 +386,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         history,
         drill: None,
         reload: None,
+        log_level: None,
     }
 }
 

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::metrics::{Connections, Refused};
 
-/// Says only whether the engine runs, and health checks use whatever name the platform gives the container.
-const FOR_ANY_HOST: &str = "/healthz";
+/// These say only whether the engine runs, and health checks use whatever name the platform gives the container.
+const FOR_ANY_HOST: [&str; 2] = ["/healthz", "/-/healthy"];
 
 /// Refuses requests for other hosts than these, in lower case; any host may be requested if there are none.
 pub fn only_for_hosts(router: Router, hosts: &[String], counters: &Connections) -> Router {
@@ -29,7 +29,7 @@ pub fn only_for_hosts(router: Router, hosts: &[String], counters: &Connections) 
         async move {
             let requested = requested(request.uri(), request.headers());
             let allowed = requested.is_none_or(|host| is_allowed(host, &hosts));
-            if allowed || request.uri().path() == FOR_ANY_HOST {
+            if allowed || FOR_ANY_HOST.contains(&request.uri().path()) {
                 return next.run(request).await;
             }
             counters.refused(Refused::Host);

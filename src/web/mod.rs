@@ -9,6 +9,7 @@
 //! escape all of it, and a content security policy allows only the page's own resources.
 
 mod accept;
+mod access;
 mod app;
 mod compress;
 mod detail;
@@ -22,6 +23,7 @@ mod incidents;
 mod json;
 mod lanes;
 mod live;
+mod log_level;
 mod matters;
 mod openapi;
 mod page;
@@ -44,7 +46,10 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use self::app::{App, Apps, Check, DrillControl, HistoryReader, Reload, Scraper, Settings, Signer};
+pub use self::access::Gate;
+pub use self::app::{
+    App, Apps, Check, DrillControl, HistoryReader, LogLevel, Reload, Scraper, Settings, Signer,
+};
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

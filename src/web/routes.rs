@@ -15,7 +15,7 @@ use super::history::HistoryJson;
 use super::live::{self, Address, Drawing, Live, NoPage, Version};
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, drill, history, json, openapi, reload, runbook, words};
+use super::{accept, compress, drill, history, json, log_level, openapi, reload, runbook, words};
 use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
 use crate::domain::tracker::Snapshot;
@@ -42,6 +42,10 @@ pub fn router(apps: impl Into<Apps>) -> Router {
         .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        // As the servers of Prometheus call them.
+        .route("/-/healthy", get(healthz))
+        .route("/-/ready", get(readyz))
+        .route("/-/log-level", get(log_level::show).put(log_level::set))
         .route(RUNBOOK, get(whole_runbook))
         .route("/config", get(config))
         .route(openapi::PATH, get(description))

@@ -10,6 +10,7 @@ mod expressions;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod web_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -211,12 +211,12 @@ impl Pipeline {
     }
 }
 
-fn scripts() -> PathBuf {
+pub fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulators")
 }
 
 /// Runs `setup.sh`. Returns the Python interpreter that has the emulators.
-async fn set_up() -> PathBuf {
+pub async fn set_up() -> PathBuf {
     let run = Command::new(scripts().join("setup.sh")).kill_on_drop(true).output();
     let output =
         timeout(SETUP_WITHIN, run).await.expect("setup.sh takes too long").expect("cannot start setup.sh");

@@ -28,6 +28,7 @@ use crate::cloud::trust::check_roots;
 use crate::config::Config;
 use crate::daemon::canary::Errand;
 use crate::daemon::clock::{self, ProbeClock};
+use crate::daemon::run::gate;
 use crate::domain::topology::TenantId;
 
 /// Exit code for wrong arguments, as clap has it.
@@ -130,6 +131,7 @@ impl Check {
             report.add(Finding::general(Mark::Fail, "certificates", none.to_string()));
             return Ok(0);
         }
+        web_file(config).into_iter().for_each(|finding| report.add(finding));
         let clock: ProbeClock = clock::system();
         let wall = clock.wall();
         let clients = run::clients(config, report).await;
@@ -179,6 +181,18 @@ async fn until_signal(
             Ok(signal.exit_code())
         }
     }
+}
+
+/// What the web configuration file and the files that it names are worth; `None` if there is none.
+fn web_file(config: &Config) -> Option<Finding> {
+    let path = config.web.config_file.as_ref()?.display();
+    Some(match gate(config) {
+        Ok(gate) if gate.has_tls() => {
+            Finding::general(Mark::Ok, "web.config_file", format!("{path}: the port speaks TLS"))
+        }
+        Ok(_) => Finding::general(Mark::Ok, "web.config_file", format!("{path}: the port has no TLS")),
+        Err(faulty) => Finding::general(Mark::Fail, "web.config_file", faulty.0.join("; ")),
+    })
 }
 
 fn counts(config: &Config) -> String {

@@ -70,6 +70,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         criteria: Criteria::new(settings.slo),
         incidents: Incidents::new(Duration::from_secs(300)),
         unsaved: Changes::default(),
+        exporter: None,
         drills: None,
         tracker,
         metrics: Metrics::new(

@@ -41,18 +41,21 @@ pub(super) fn print(document: &Value) -> String {
 
 /// Path, method and operation, in the order of the document's own list of routes: answers first.
 fn operations(paths: &Map<String, Value>) -> Vec<(&str, &str, &Value)> {
-    const ORDER: [&str; 11] = [
+    const ORDER: [&str; 14] = [
         "/traces/recent",
         "/traces/{id}",
         "/history",
         "/metrics",
         "/healthz",
         "/readyz",
+        "/-/healthy",
+        "/-/ready",
         "/config",
         "/runbook",
         "/openapi.json",
         "/-/drill",
         "/-/drill/notification",
+        "/-/log-level",
     ];
     let place = |path: &str| ORDER.iter().position(|it| *it == path).unwrap_or(ORDER.len());
     let mut all: Vec<_> = paths

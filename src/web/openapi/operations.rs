@@ -66,6 +66,15 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
             "200 once every source has been read or the warm-up is over, otherwise 503 and the reason.",
             "ready\n", "`bigquery` has not been read yet\n",
         ) },
+        "/-/healthy": { "get": health(
+            "healthy", "The same as /healthz", "As the servers of Prometheus call it.",
+            "the engine runs\n", "the engine has published nothing for 1 min 35 s\n",
+        ) },
+        "/-/ready": { "get": health(
+            "ready", "The same as /readyz", "As the servers of Prometheus call it.",
+            "ready\n", "`bigquery` has not been read yet\n",
+        ) },
+        "/-/log-level": { "get": show_log_level(), "put": set_log_level() },
         "/config": { "get": {
             "operationId": "config",
             "summary": "The configuration in force",
@@ -279,6 +288,37 @@ fn health(id: &str, summary: &str, description: &str, well: &str, ill: &str) -> 
     json!({
         "operationId": id, "summary": summary, "description": description,
         "responses": { "200": text("It is.", well), "503": text("It is not: the reason.", ill) },
+    })
+}
+
+fn show_log_level() -> Value {
+    let text = |description: &str| body(description, "text/plain", json!({ "type": "string" }));
+    json!({
+        "operationId": "logLevel",
+        "summary": "The level of the log",
+        "description": "As `log.level` is written.",
+        "responses": { "200": text("The level."), "404": text("`web.log_level` is not true.") },
+    })
+}
+
+fn set_log_level() -> Value {
+    let text = |description: &str| body(description, "text/plain", json!({ "type": "string" }));
+    json!({
+        "operationId": "setLogLevel",
+        "summary": "Change the level of the log",
+        "description": "Until the next start. The body is a level as `log.level` is written, such as `debug`.",
+        "requestBody": {
+            "required": true,
+            "content": { "text/plain": { "schema": { "type": "string" }, "example": "debug" } },
+        },
+        "responses": {
+            "200": text("It is in force."),
+            "400": text("It is not a level: what would be one."),
+            "403": text("The client has not logged in and is not on the probe's own machine or in its container."),
+            "404": text("`web.log_level` is not true."),
+            "408": text("It did not arrive within 5 s."),
+            "413": text("It is longer than 1 KB."),
+        },
     })
 }
 

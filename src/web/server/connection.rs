@@ -25,12 +25,16 @@ use super::activity::Activity;
 use super::answer::{AnswerBody, Answering, Unsent};
 use super::head;
 use super::limits::{BUFFER, HTTP2_REQUESTS, HTTP2_RESETS, Limits, MAX_HEAD};
+use super::socket::Socket;
 use super::stream::{Protocol, Stream};
 use crate::metrics::{Closed, Connections, Refused};
+use crate::web::access::{Certified, Gate};
 
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) router: Router,
+    /// Says whether connections have TLS.
+    pub(super) gate: Arc<Gate>,
     pub(super) limits: Limits,
     pub(super) unsent: Arc<Unsent>,
     pub(super) streams: Arc<Semaphore>,
@@ -43,7 +47,7 @@ pub(super) struct Shared {
 
 /// Serves a connection until it ends, and returns why it ended.
 pub(super) async fn serve(
-    mut socket: TcpStream,
+    socket: TcpStream,
     peer: IpAddr,
     activity: Arc<Activity>,
     shared: Arc<Shared>,
@@ -52,17 +56,19 @@ pub(super) async fn serve(
         let read = tokio::select! {
             biased;
             () = shared.end.cancelled() => return Closed::Stopped,
-            read = head::read(&mut socket, &activity) => read,
+            read = begin(socket, &activity, &shared) => read,
         };
         match read {
-            Ok((head, protocol)) => {
+            Ok((_, _, Protocol::Http2)) if !shared.gate.has_http2() => Closed::Invalid,
+            Ok((socket, head, protocol)) => {
+                let client = Client { peer, is_certified: socket.is_certified() };
                 if protocol == Protocol::Http2 {
                     activity.speaks_http2();
                     shared.http2_began.notify_one();
                 }
                 let stream = Stream::new(head, socket, activity.clone(), protocol);
                 // On the heap, so that the task of a connection that waits stays small.
-                Box::pin(answer_requests(stream, protocol, peer, &activity, &shared)).await
+                Box::pin(answer_requests(stream, protocol, client, &activity, &shared)).await
             }
             Err(reason) => reason,
         }
@@ -71,6 +77,28 @@ pub(super) async fn serve(
         reason = work => reason,
         reason = overdue(&activity, &shared.limits) => reason,
     }
+}
+
+/// Who is on the other side of a connection.
+#[derive(Clone, Copy)]
+struct Client {
+    peer: IpAddr,
+    is_certified: bool,
+}
+
+/// Reads until the head of the first request is complete, after the handshake if there is TLS.
+async fn begin(
+    socket: TcpStream,
+    activity: &Activity,
+    shared: &Shared,
+) -> Result<(Socket, Bytes, Protocol), Closed> {
+    let mut socket = match shared.gate.tls() {
+        // On the heap, so that the task of a connection without TLS stays small.
+        Some(config) => Box::pin(Socket::with_tls(socket, config, activity)).await?,
+        None => Socket::Plain(socket),
+    };
+    let (head, protocol) = head::read(&mut socket, activity).await?;
+    Ok((socket, head, protocol))
 }
 
 /// Waits until the connection's deadline has passed.
@@ -91,11 +119,11 @@ async fn overdue(activity: &Activity, limits: &Limits) -> Closed {
 async fn answer_requests(
     stream: Stream,
     protocol: Protocol,
-    peer: IpAddr,
+    client: Client,
     activity: &Arc<Activity>,
     shared: &Arc<Shared>,
 ) -> Closed {
-    let service = service_fn(|request| answer(request, peer, activity.clone(), shared.clone()));
+    let service = service_fn(|request| answer(request, client, activity.clone(), shared.clone()));
     let stream = TokioIo::new(stream);
     match protocol {
         Protocol::Http1 => {
@@ -144,11 +172,12 @@ where
 
 async fn answer(
     mut request: Request<Incoming>,
-    peer: IpAddr,
+    client: Client,
     activity: Arc<Activity>,
     shared: Arc<Shared>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    request.extensions_mut().insert(Peer(peer));
+    request.extensions_mut().insert(Peer(client.peer));
+    request.extensions_mut().insert(Certified(client.is_certified));
     let mut answering = Answering::new(activity, shared.unsent.clone());
     let Ok(response) = TowerToHyperService::new(shared.router.clone()).call(request).await;
     let (head, body) = response.into_parts();

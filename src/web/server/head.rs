@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::activity::Activity;
 use super::limits::MAX_HEAD;
+use super::socket::Socket;
 use super::stream::Protocol;
 use crate::metrics::Closed;
 
@@ -35,26 +35,19 @@ const MAX_LINGER: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// Why the connection must be closed.
-pub(super) async fn read(socket: &mut TcpStream, activity: &Activity) -> Result<(Bytes, Protocol), Closed> {
+pub(super) async fn read(socket: &mut Socket, activity: &Activity) -> Result<(Bytes, Protocol), Closed> {
     let mut head = Vec::new();
     loop {
-        socket.readable().await.map_err(|_| Closed::Client)?;
         let before = head.len();
-        {
-            // Not alive across an await, so it is not part of the waiting task.
-            let mut piece = [0; READ];
-            match socket.try_read(&mut piece) {
-                Ok(0) => return Err(Closed::Client),
-                Ok(bytes) => {
-                    activity.received(Instant::now());
-                    if head.capacity() - before < bytes {
-                        head.reserve_exact(bytes.max(GROWTH));
-                    }
-                    head.extend_from_slice(&piece[..bytes]);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(_) => return Err(Closed::Client),
+        let read = socket.read_some(|piece| {
+            if head.capacity() - before < piece.len() {
+                head.reserve_exact(piece.len().max(GROWTH));
             }
+            head.extend_from_slice(piece);
+        });
+        match read.await {
+            Ok(0) | Err(_) => return Err(Closed::Client),
+            Ok(_) => activity.received(Instant::now()),
         }
         if let Some(protocol) = complete(&head, before) {
             return Ok((head.into(), protocol));
@@ -87,19 +80,15 @@ fn complete(head: &[u8], seen: usize) -> Option<Protocol> {
     (ends(b"\n\r\n") || ends(b"\n\n")).then_some(Protocol::Http1)
 }
 
-async fn refuse(socket: &mut TcpStream) {
+async fn refuse(socket: &mut Socket) {
     let answer = async {
         socket.write_all(TOO_LARGE).await?;
         socket.shutdown().await?;
         let mut read = 0;
         while read < MAX_LINGER_BYTES {
-            socket.readable().await?;
-            let mut piece = [0; READ];
-            match socket.try_read(&mut piece) {
-                Ok(0) => break,
-                Ok(bytes) => read += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            match socket.read_some(|_| {}).await? {
+                0 => break,
+                bytes => read += bytes,
             }
         }
         io::Result::Ok(())

@@ -16,6 +16,7 @@ mod answer;
 mod connection;
 mod head;
 mod limits;
+mod socket;
 mod stream;
 mod table;
 
@@ -40,19 +41,24 @@ pub use self::limits::Limits;
 use self::table::{Open, Table};
 use crate::domain::foreign::ForeignText;
 use crate::metrics::{Closed, Connections, Refused};
+use crate::web::access::Gate;
 
 /// Pause after a failed accept, mostly because file descriptors have run out. Those of a closed connection
 /// are free within it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often it is looked whether the files of TLS and users have changed.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+
 /// The address of the client, in the extensions of each request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Serves `router` until `end`, and then until all requests have been answered.
+/// Serves `router` until `end`, and then until all requests have been answered. Connections have the TLS of `gate`.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    gate: Arc<Gate>,
     limits: Limits,
     counters: Connections,
     end: CancellationToken,
@@ -60,10 +66,15 @@ pub async fn serve(
     let streams = Arc::new(Semaphore::new(limits.streams));
     let unsent = Arc::new(Unsent::default());
     let http2_began = Notify::new();
-    let shared = Shared { router, limits, unsent, streams, http2_began, counters, end };
-    Server { shared: Arc::new(shared), table: Table::default(), tasks: JoinSet::new(), failing: false }
-        .run(listener)
-        .await;
+    let shared = Shared { router, gate, limits, unsent, streams, http2_began, counters, end };
+    let server = Server {
+        shared: Arc::new(shared),
+        table: Table::default(),
+        tasks: JoinSet::new(),
+        refreshing: JoinSet::new(),
+        failing: false,
+    };
+    server.run(listener).await;
 }
 
 struct Server {
@@ -71,6 +82,8 @@ struct Server {
     table: Table,
     /// One for each connection. Dropping it ends them.
     tasks: JoinSet<Closed>,
+    /// Reads changed files, at most one at a time.
+    refreshing: JoinSet<()>,
     /// Whether the last accept failed.
     failing: bool,
 }
@@ -78,9 +91,16 @@ struct Server {
 impl Server {
     async fn run(mut self, listener: TcpListener) {
         let shared = self.shared.clone();
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shared.end.cancelled() => break,
+                _ = refresh.tick(), if shared.gate.has_file() && self.refreshing.is_empty() => {
+                    let gate = shared.gate.clone();
+                    self.refreshing.spawn_blocking(move || gate.refresh());
+                }
+                Some(_read) = self.refreshing.join_next() => {}
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 () = shared.unsent.grew.notified() => self.bound_unsent(),
                 () = shared.http2_began.notified() => self.bound_http2(),

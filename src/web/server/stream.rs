@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::socket::Socket;
 
 /// The protocol that the first bytes of a connection speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,13 @@ pub(super) enum Protocol {
 /// A connection whose first bytes have been read.
 pub(super) struct Stream {
     read: Bytes,
-    socket: TcpStream,
+    socket: Socket,
     activity: Arc<Activity>,
     protocol: Protocol,
 }
 
 impl Stream {
-    pub(super) fn new(read: Bytes, socket: TcpStream, activity: Arc<Activity>, protocol: Protocol) -> Self {
+    pub(super) fn new(read: Bytes, socket: Socket, activity: Arc<Activity>, protocol: Protocol) -> Self {
         Self { read, socket, activity, protocol }
     }
 
@@ -93,7 +93,17 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        // TLS keeps the last bytes of an answer itself, so only a flush shows whether the client takes them. A plain
+        // socket keeps none.
+        if matches!(self.socket, Socket::Tls(_)) {
+            match &flushed {
+                Poll::Ready(Ok(())) => self.activity.wrote(Instant::now()),
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => self.activity.blocked(Instant::now()),
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,5 +1,7 @@
 //! Clients that wait, flood or do not read, on real sockets with short limits.
 
+mod tls;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -42,6 +44,10 @@ fn routes() -> Router {
 }
 
 async fn served(limits: Limits) -> Served {
+    served_with(limits, Gate::default()).await
+}
+
+async fn served_with(limits: Limits, gate: Gate) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let topology = Arc::new(fixture::topology());
@@ -50,7 +56,7 @@ async fn served(limits: Limits) -> Served {
     let metrics = Metrics::new(topology, &bounds, calls, StageCosts::default()).unwrap();
     let end = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, routes(), limits, metrics.connections(), end.clone()));
+    tasks.spawn(serve(listener, routes(), Arc::new(gate), limits, metrics.connections(), end.clone()));
     Served { address, metrics, end, _tasks: tasks }
 }
 
@@ -134,6 +140,7 @@ async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
     let served = served(WIDE).await;
     let shared = Shared {
         router: routes(),
+        gate: Arc::default(),
         limits: WIDE,
         unsent: Arc::default(),
         streams: Arc::new(Semaphore::new(1)),

@@ -118,6 +118,7 @@ fn app() -> App {
         }),
         drill: None,
         reload: None,
+        log_level: None,
     }
 }
 

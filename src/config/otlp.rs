@@ -35,7 +35,7 @@ pub(super) fn otlp(context: &mut Context, root: &Table) -> Checked<Option<Otlp>>
 }
 
 /// Its place among the tables.
-const ORDER: usize = 11;
+const ORDER: usize = 13;
 
 /// Reads headers as OTEL_EXPORTER_OTLP_HEADERS has them. Faults do not quote them, because they are secret.
 fn headers(value: &Value) -> Parsed<Vec<(HeaderName, HeaderValue)>> {

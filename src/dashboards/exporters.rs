@@ -48,10 +48,13 @@ fn add<'a>(jobs: &mut Jobs<'a>, meter: &Meter, place: &'a Place) {
     stats.insert(meter.stat.as_str());
 }
 
+/// Which metrics, each with its statistic, are searched for in each namespace, by dimensions.
+type Searches<'a> = BTreeMap<(&'static str, &'a [&'a str]), BTreeSet<(&'static str, Stat)>>;
+
 fn yace(settings: &Settings) -> String {
     let sections = aws::sections(settings);
     let mut jobs = Jobs::new();
-    let mut found: BTreeMap<(&'static str, &[&str]), BTreeSet<(&'static str, Stat)>> = BTreeMap::new();
+    let mut found = Searches::new();
     let mut regions = BTreeSet::new();
     for query in queries(&sections) {
         match query {

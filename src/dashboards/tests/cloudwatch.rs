@@ -162,7 +162,7 @@ fn metric_widget(properties: &Map<String, Value>, list: &Value, faults: &mut Vec
 
 fn period(value: &Value, title: &str, faults: &mut Vec<String>) {
     let seconds = value.as_u64().unwrap_or(0);
-    if ![1, 5, 10, 30].contains(&seconds) && (seconds == 0 || seconds % 60 != 0) {
+    if ![1, 5, 10, 30].contains(&seconds) && (seconds == 0 || !seconds.is_multiple_of(60)) {
         faults.push(format!("{title}: a period of {seconds} s"));
     }
 }
@@ -170,7 +170,7 @@ fn period(value: &Value, title: &str, faults: &mut Vec<String>) {
 /// A metric is `[namespace, name, dimension, value, …, options]`.
 fn metric(parts: &[Value], options: &Map<String, Value>, list: &Value, faults: &mut Vec<String>) {
     let texts: Vec<&str> = parts[..parts.len() - 1].iter().map(|part| part.as_str().unwrap()).collect();
-    if texts.len() < 2 || texts.len() % 2 != 0 {
+    if texts.len() < 2 || !texts.len().is_multiple_of(2) {
         faults.push(format!("{texts:?} is not a namespace, a name, and pairs of dimensions"));
         return;
     }

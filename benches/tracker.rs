@@ -222,7 +222,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
         max_in_flight: 1_000_000,
         remember: 10_000,
         remember_of_tenant: 100,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
         instance: InstanceCode::of("probe-1"),
     };

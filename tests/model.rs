@@ -12,8 +12,8 @@ mod compaction;
 mod compare;
 #[path = "model/copies.rs"]
 mod copies;
-#[path = "model/hand_over.rs"]
-mod hand_over;
+#[path = "model/handover.rs"]
+mod handover;
 #[path = "model/history.rs"]
 mod history;
 #[path = "model/hops.rs"]

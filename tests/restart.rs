@@ -6,8 +6,8 @@
 
 #[path = "restart/clock.rs"]
 mod clock;
-#[path = "restart/hand_over.rs"]
-mod hand_over;
+#[path = "restart/handover.rs"]
+mod handover;
 #[path = "restart/killed.rs"]
 mod killed;
 #[path = "restart/memory.rs"]

@@ -33,7 +33,7 @@ pub(super) static PROBE: [Key; 16] = [
     text("copy_recheck").or("15m"),
     text("warm_up").or("2m"),
     text("stop_grace").or("25s"),
-    text("hand_over").or("10m"),
+    text("handover").or("10m"),
     Key::new("max_in_flight", Shape::Integer),
     Key::new("remember", Shape::Integer).or("10000"),
     Key::new("buckets", Shape::List).or(BUCKETS),

@@ -177,7 +177,7 @@ impl Config {
             remember: self.probe.remember,
             remember_of_tenant: REMEMBER_OF_TENANT,
             instance: InstanceCode::of(&self.probe.instance),
-            hand_over: self.probe.hand_over,
+            handover: self.probe.handover,
             is_kept: self.store.path.is_some(),
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the table `[otlp]`: where finished traces are exported.
 
-use axum::http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use toml::{Table, Value};
 
 use super::keys;

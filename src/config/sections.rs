@@ -80,7 +80,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             ", because ECS kills a task no later than 2m after SIGTERM and the process needs up to 10s to end",
         ),
     );
-    let hand_over = read.get("hand_over", value::duration_within(Duration::ZERO, DAY, ""));
+    let handover = read.get("handover", value::duration_within(Duration::ZERO, DAY, ""));
     let max_in_flight = read.find("max_in_flight", value::count(1, MAX_IN_FLIGHT));
     let remember = read.get("remember", value::count(1, 1_000_000));
     let buckets = read.get("buckets", value::list(positive));
@@ -136,7 +136,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             copy_recheck: copy_recheck?,
             warm_up: warm_up?,
             stop_grace: stop_grace?,
-            hand_over: hand_over?,
+            handover: handover?,
             max_in_flight: max_in_flight?.map(|count| count as usize),
             remember: remember? as usize,
             buckets: buckets.clone()?,

@@ -45,7 +45,7 @@ pub struct Probe {
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
     pub stop_grace: Duration,
     /// How long a process and the one that it replaces may run side by side.
-    pub hand_over: Duration,
+    pub handover: Duration,
     /// Maximum number of traces in flight; while it is reached, no more canaries are sent. `None` is what a
     /// total stall takes.
     pub max_in_flight: Option<usize>,

@@ -219,7 +219,7 @@ impl Engine {
         log.finish();
         log_events::stopped(&self.tracker, &self.topology, now);
         if !self.store.is_configured() {
-            let events = self.tracker.hand_over(now);
+            let events = self.tracker.handover(now);
             events.iter().for_each(|event| self.metrics.record(event, now));
         }
         self.publish(now);

@@ -44,6 +44,32 @@ kinds! {
     Sqs = "sqs",
 }
 
+/// The part of the pipeline that writes into places of a kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writer {
+    /// The function that reads the tenants' streams.
+    Aggregation,
+    /// On the main path the function that exports, else the aggregation, which fills the archive.
+    AggregationOrExport,
+    /// A job that copies objects between clouds.
+    Transfer,
+    /// No function that has a name in the configuration.
+    Unnamed,
+}
+
+impl Kind {
+    /// What writes into places of this kind.
+    #[must_use]
+    pub const fn writer(self) -> Writer {
+        match self {
+            Self::Kinesis => Writer::Aggregation,
+            Self::S3 => Writer::AggregationOrExport,
+            Self::Gcs => Writer::Transfer,
+            Self::CloudWatchLogs | Self::BigQuery | Self::Sqs => Writer::Unnamed,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -1,6 +1,6 @@
 //! Names of the parts of the pipeline that the probe does not poll.
 
-use super::kind::Kind;
+use super::kind::Writer;
 use super::topology::{Role, StageId, Topology};
 
 /// How the parts are called; `None` and empty lists for what is not known. In names of functions and of delivery
@@ -47,13 +47,13 @@ impl Pipeline {
     #[must_use]
     pub fn function_into(&self, map: &Topology, id: StageId, tenant: Option<&str>) -> Option<String> {
         let stage = map.stage(id);
-        let name = match (stage.role, stage.kind) {
+        let name = match (stage.role, stage.kind.writer()) {
             _ if stage.parent.is_none() => self.forwarder.as_ref(),
-            (Role::DeadLetter, _) => self.aggregation.as_ref(),
-            (Role::Way | Role::End, Kind::S3) if map.main_path().contains(&id) => self.export.as_ref(),
-            (Role::Way | Role::End, Kind::S3 | Kind::Kinesis) => self.aggregation.as_ref(),
-            (Role::Way | Role::End, Kind::Gcs) => self.transfer_jobs.first(),
-            (Role::Way | Role::End, Kind::CloudWatchLogs | Kind::BigQuery | Kind::Sqs) => None,
+            (Role::DeadLetter, _) | (_, Writer::Aggregation) => self.aggregation.as_ref(),
+            (_, Writer::AggregationOrExport) if map.main_path().contains(&id) => self.export.as_ref(),
+            (_, Writer::AggregationOrExport) => self.aggregation.as_ref(),
+            (_, Writer::Transfer) => self.transfer_jobs.first(),
+            (_, Writer::Unnamed) => None,
         }?;
         match tenant {
             Some(tenant) => Some(of_tenant(name, tenant)),

@@ -171,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn log_groups_and_sizes_take_turns_by_the_number_of_the_slot() {
+    fn log_groups_and_sizes_alternate_by_the_number_of_the_slot() {
         let plan = plan("acme", every(30));
-        let turns: Vec<_> =
+        let alternating: Vec<_> =
             (0..6).map(|n| plan.slot(n)).map(|slot| (slot.log_group(2).0, slot.size(3, 2))).collect();
-        assert_eq!(turns, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
+        assert_eq!(alternating, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
     }
 
     proptest! {

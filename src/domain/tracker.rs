@@ -90,7 +90,7 @@ pub struct Settings {
     /// The code of this run in its tags.
     pub instance: InstanceCode,
     /// How long a process and the one that it replaces may run side by side.
-    pub hand_over: Duration,
+    pub handover: Duration,
     /// Whether a store keeps for a successor what is in flight.
     pub is_kept: bool,
 }

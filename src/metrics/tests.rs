@@ -25,7 +25,7 @@ fn rules() -> Settings {
         max_in_flight: 10,
         remember: 10,
         remember_of_tenant: 10,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
         instance: InstanceCode::of("me"),
     }

@@ -89,7 +89,7 @@ impl World {
             max_in_flight: 1_000,
             remember: 1_000,
             remember_of_tenant: 50,
-            hand_over: Duration::ZERO,
+            handover: Duration::ZERO,
             is_kept: true,
             instance: InstanceCode::of("probe-1"),
         };

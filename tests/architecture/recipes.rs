@@ -50,8 +50,9 @@ fn fault_of_command(command: &str, makefile: &str, code: &BTreeSet<&str>) -> Opt
             missing.then(|| format!("no test {name}"))
         }
         ["cargo", "test", "--lib", module] => {
-            let file = format!("src/{}.rs", module.replace("::", "/"));
-            (!Path::new(&file).exists()).then(|| format!("no module {module}"))
+            let path = format!("src/{}", module.replace("::", "/"));
+            let there = [format!("{path}.rs"), format!("{path}/mod.rs")];
+            (!there.iter().any(|file| Path::new(file).exists())).then(|| format!("no module {module}"))
         }
         _ => {
             let missing = identifiers(command).into_iter().find(|word| !code.contains(word));

@@ -94,9 +94,9 @@ async fn a_missing_file_is_named() {
 async fn a_machine_without_certificates_is_told_what_to_install() {
     let stand = Stand::brisk(1).await;
     let config = stand.config();
-    let nowhere =
+    let missing =
         ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name.to_owned(), "/no/such/place".to_owned()));
-    let environment = [variables(&[]), nowhere.to_vec()].concat();
+    let environment = [variables(&[]), missing.to_vec()].concat();
     for command in ["run", "check"] {
         let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");

@@ -11,7 +11,7 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
 use super::copies::{Found, Standing};
-use super::hand_over;
+use super::handover;
 use super::history::*;
 use super::hops::HopState;
 use super::incidents;
@@ -36,7 +36,7 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
         return None;
     }
     tally.restarts_without_store += runs.len() - 1;
-    let faults = hand_over::faults(&runs, tally);
+    let faults = handover::faults(&runs, tally);
     (!faults.is_empty()).then(|| format!("seed {seed}, {canaries} canaries: {}", faults.join("\n")))
 }
 

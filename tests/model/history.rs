@@ -21,7 +21,7 @@ pub struct Rules {
     /// How long after a second copy was found in objects that may be moved both must still exist.
     pub copy_recheck: Micros,
     /// How long a process and the one that it replaces may run side by side.
-    pub hand_over: Micros,
+    pub handover: Micros,
     /// Whether a store outlives the process.
     pub is_kept: bool,
     /// Parents first.

@@ -351,7 +351,7 @@ impl<'a> Case<'a> {
     /// Whether another process is known to have sent the slot, and is to count its outcome.
     fn is_left_to_another(&self) -> bool {
         let (rules, canary) = (&self.history.rules, self.canary());
-        if rules.is_kept || canary.planned >= self.history.began + rules.hand_over {
+        if rules.is_kept || canary.planned >= self.history.began + rules.handover {
             return false;
         }
         let shown_at = self.history.shown_at[self.which].iter().filter(|at| **at <= self.place);

@@ -318,7 +318,7 @@ impl Pipeline {
         };
         let is_shared = self.second_sender.iter().any(|window| window.holds(planned));
         if is_shared && rng.u8(0..8) > 0 {
-            // Not before this process has registered it. After that, nobody knows which of the two is first.
+            // Not before this process has registered it. After that, either of the two may be first.
             let sent = leaves + rng.i64(0..3 * SECOND);
             canary.tries.push(sent);
             let took = rng.i64(0..SECOND);

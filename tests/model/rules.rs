@@ -63,7 +63,7 @@ pub fn draw(rng: &mut Rng) -> Rules {
         grace: rng.i64(10 * SECOND..90 * SECOND),
         blind_after: rng.i64(12 * SECOND..30 * SECOND),
         copy_recheck: rng.i64(20 * SECOND..90 * SECOND),
-        hand_over: 0,
+        handover: 0,
         is_kept: true,
         stages,
         main_path: vec![STREAM, TRANSIT, TABLE],

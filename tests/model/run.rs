@@ -2,7 +2,7 @@
 //!
 //! At a restart the tracker is dropped, and a new one is restored from the store. As in the engine, the
 //! conclusions of a round are committed before its effects happen. Without a store, the new one knows nothing, and
-//! its history is one of its own: of the same canaries, but with a log that begins anew.
+//! its history is one of its own: of the same canaries, but with a log that begins again.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -73,7 +73,7 @@ pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
     rules.is_kept = rng.u8(0..4) > 0;
     pipeline.second_sender =
         (0..rng.usize(0..3)).map(|_| Window::draw(&mut rng, EPOCH, end, 120 * SECOND)).collect();
-    rules.hand_over = match rules.is_kept {
+    rules.handover = match rules.is_kept {
         // The first canary of another process is noticed, or none is.
         true if pipeline.second_sender.is_empty() => 0,
         true => 86_400 * SECOND,
@@ -105,13 +105,13 @@ pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
 /// The plan of each tenant. Together they have a canary every `gap`.
 fn plans(rng: &mut Rng, tenants: usize, gap: Micros) -> Vec<Plan> {
     let key = TagKey::new(format!("{:032x}", rng.u128(..))).unwrap();
-    let shares: Vec<_> = (0..tenants).map(|_| rng.f64() + 0.3).collect();
-    let sum: f64 = shares.iter().sum();
-    let plan = |(tenant, share): (usize, f64)| {
-        let interval = Duration::from_micros((gap as f64 * sum / share) as u64);
+    let weights: Vec<_> = (0..tenants).map(|_| rng.f64() + 0.3).collect();
+    let sum: f64 = weights.iter().sum();
+    let plan = |(tenant, weight): (usize, f64)| {
+        let interval = Duration::from_micros((gap as f64 * sum / weight) as u64);
         Plan::new(key.clone(), TenantCode::of(&name(tenant)), interval)
     };
-    shares.into_iter().enumerate().map(plan).collect()
+    weights.into_iter().enumerate().map(plan).collect()
 }
 
 /// The slots of all tenants from the beginning on, in order.
@@ -157,7 +157,7 @@ enum Change {
     Plan(Tag),
     Input(Input),
     Abandon,
-    HandOver,
+    Handover,
 }
 
 /// How far a round got.
@@ -222,7 +222,7 @@ impl Run {
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_of_tenant: 10,
-            hand_over: micros(rules.hand_over),
+            handover: micros(rules.handover),
             is_kept: rules.is_kept,
             instance: InstanceCode::of_run("me", time(EPOCH)),
         };
@@ -379,7 +379,7 @@ impl Run {
                     }
                     Cut::Stop => {
                         self.pending_end = None;
-                        self.round(What::Stopped, Change::HandOver);
+                        self.round(What::Stopped, Change::Handover);
                         self.end(restart);
                     }
                 }
@@ -534,7 +534,7 @@ impl Run {
             }
             Change::Input(input) => self.tracker.apply(input, now),
             Change::Abandon => self.tracker.abandon(now),
-            Change::HandOver => self.tracker.hand_over(now),
+            Change::Handover => self.tracker.handover(now),
         };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeCommit) {
             self.end(restart);

@@ -95,7 +95,7 @@ impl Met {
                     OtherKind::UnknownTenant => *unknown += 1,
                     OtherKind::SameName { .. } => {
                         *ours += 1;
-                        if rules.hand_over == 0 {
+                        if rules.handover == 0 {
                             judged.same_name.insert(run, 1);
                         }
                     }

@@ -121,7 +121,7 @@ impl Probe {
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
             remember_of_tenant: 100,
-            hand_over: Duration::ZERO,
+            handover: Duration::ZERO,
             is_kept: true,
             instance: InstanceCode::of(instance),
         };

@@ -36,7 +36,7 @@ impl World {
             remember: 10,
             remember_of_tenant: 10,
             instance: InstanceCode::of("me/check"),
-            hand_over: Duration::ZERO,
+            handover: Duration::ZERO,
             is_kept: false,
         };
         let tracker = Tracker::new(topology.clone(), settings, t(0));

@@ -50,7 +50,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         remember: 1_000,
         remember_of_tenant: 100,
         instance: instance.code,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
     };
     let mut tracker = Tracker::new(topology.clone(), settings, clock.now());

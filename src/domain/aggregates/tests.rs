@@ -233,7 +233,7 @@ fn snapshot(now: Timestamp, blind: bool) -> Snapshot {
         max_in_flight: 100,
         remember: 100,
         remember_of_tenant: 100,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
         instance: InstanceCode::of("me"),
     };

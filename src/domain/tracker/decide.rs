@@ -148,7 +148,7 @@ impl Tracker {
         // counts for itself.
         let ours = self.settings.instance;
         let is_shared = !self.settings.is_kept
-            && trace.planned_at < self.began + self.settings.hand_over
+            && trace.planned_at < self.began + self.settings.handover
             && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
         let adopted = trace.origin == Origin::Adopted || is_shared;
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });

@@ -32,7 +32,7 @@ impl Tracker {
             return;
         }
         let longest = self.topology.tenants().iter().map(|tenant| tenant.interval).max().unwrap_or_default();
-        let gap = self.settings.hand_over.max(longest * MISSED_INTERVALS);
+        let gap = self.settings.handover.max(longest * MISSED_INTERVALS);
         let stayed = self.namesake().is_some();
         let before = self.namesake.filter(|known| planned_at.since(known.last) <= gap);
         let Namesake { since, last } = before.unwrap_or(Namesake { since: planned_at, last: planned_at });
@@ -44,6 +44,6 @@ impl Tracker {
 
     /// Another process of this name, if it has stayed for longer than one that replaces another.
     pub(super) fn namesake(&self) -> Option<Namesake> {
-        self.namesake.filter(|known| known.last.since(known.since) >= self.settings.hand_over)
+        self.namesake.filter(|known| known.last.since(known.since) >= self.settings.handover)
     }
 }

@@ -141,7 +141,7 @@ impl Tracker {
 
     /// Gives up everything that is open, because the process ends and keeps no store: the outcome of each slot is
     /// counted once, and what became of it after this is shown by a successor.
-    pub fn hand_over(&mut self, now: Timestamp) -> Vec<Event> {
+    pub fn handover(&mut self, now: Timestamp) -> Vec<Event> {
         self.give_up_all(UnobservedReason::HandedOver, now)
     }
 

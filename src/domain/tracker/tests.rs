@@ -14,7 +14,7 @@ use crate::domain::topology::fixture::*;
 use crate::domain::trace::{FoundLate, Hop, Standing};
 
 mod copies;
-mod hand_over;
+mod handover;
 mod leaks;
 mod memory;
 mod presence;
@@ -55,7 +55,7 @@ pub(super) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_of_tenant: 100,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
         instance: InstanceCode::of("me"),
     }

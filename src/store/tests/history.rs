@@ -33,7 +33,7 @@ pub(in crate::store) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_of_tenant: 100,
-        hand_over: Duration::ZERO,
+        handover: Duration::ZERO,
         is_kept: true,
         instance: InstanceCode::of("me"),
     }

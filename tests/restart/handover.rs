@@ -111,7 +111,7 @@ async fn of_two_processes_without_a_store_the_successor_counts_only_what_it_alon
     scene.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Delay { delay }));
     let files = scene.files_with_store("probe", "500ms", PathBuf::from("memory"));
     // A predecessor has usually run for longer than that.
-    let old = Probe::start(&files.beside("probe", "hand_over = \"0s\"")).await;
+    let old = Probe::start(&files.beside("probe", "handover = \"0s\"")).await;
     old.until("canaries are delivered", SOON, |recent| recent.ended("delivered") >= 3).await;
     let new = Probe::start(&files).await;
     let shared = new.until("both send canaries", SOON, |recent| recent.ended("delivered") >= 12).await;

@@ -4,13 +4,13 @@ use super::*;
 use crate::domain::copies::UnchargedReason;
 use crate::domain::tag::{Keyring, TagKey};
 
-const HAND_OVER: u64 = 600;
+const HANDOVER: u64 = 600;
 
 /// A process without a store, which begins at `t(0)`.
 fn unkept() -> World {
     World::with(Settings {
         instance: InstanceCode::of_run("me", t(0)),
-        hand_over: s(HAND_OVER),
+        handover: s(HANDOVER),
         is_kept: false,
         ..settings()
     })
@@ -54,7 +54,7 @@ fn what_is_in_flight_at_the_end_is_handed_over_once() {
     w.put(own(1, t(0)));
     w.put(own(2, t(1)));
     show(&mut w, TABLE, 4, own(2, t(1)), "a");
-    let events = w.tracker.hand_over(t(5));
+    let events = w.tracker.handover(t(5));
     w.events.extend(events);
     let handed_over = Outcome::Unobserved(UnobservedReason::HandedOver);
     assert_eq!(ended(&w), [(Outcome::Delivered, false), (handed_over, false)]);
@@ -66,7 +66,7 @@ fn an_overdue_canary_that_is_handed_over_is_closed_in_the_histogram() {
     let mut w = unkept();
     w.put(own(1, t(0)));
     w.poll(TABLE, t(SLO + 1), vec![]);
-    let events = w.tracker.hand_over(t(SLO + 2));
+    let events = w.tracker.handover(t(SLO + 2));
     assert!(events.iter().any(|event| matches!(event, Event::GaveUp { counted: true, .. })), "{events:?}");
 }
 
@@ -123,9 +123,9 @@ fn a_slot_that_a_predecessor_sent_too_is_counted_here_if_a_store_is_kept() {
 #[test]
 fn a_process_that_has_run_for_long_counts_the_slots_that_its_successor_sends_too() {
     let mut w = unkept();
-    w.put(own(1, t(HAND_OVER)));
-    show(&mut w, STREAM, HAND_OVER + 1, by("me", 5, own(1, t(HAND_OVER))), "theirs");
-    show(&mut w, TABLE, HAND_OVER + 4, own(1, t(HAND_OVER)), "ours");
+    w.put(own(1, t(HANDOVER)));
+    show(&mut w, STREAM, HANDOVER + 1, by("me", 5, own(1, t(HANDOVER))), "theirs");
+    show(&mut w, TABLE, HANDOVER + 4, own(1, t(HANDOVER)), "ours");
     assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
 }
 

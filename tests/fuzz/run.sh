@@ -25,8 +25,8 @@ fi
 
 # The address sanitizer needs a nightly compiler, and without unsafe code there is little for it to find. Tracing
 # compares takes two thirds of the time, and what it finds are magics, which the dictionary has.
-"$fuzz" fuzz build -s none --no-trace-compares --fuzz-dir tests/fuzz --target-dir "$folder/fuzz" any
-program=$(echo "$folder"/fuzz/*/release/any)
+"$fuzz" fuzz build -s none --no-trace-compares --fuzz-dir tests/fuzz --target-dir "$folder/fuzz"
+programs=$(echo "$folder"/fuzz/*/release)
 
 targets=${TARGET:-$(ls tests/fuzz/corpus)}
 failed=0
@@ -36,11 +36,14 @@ for target in $targets; do
     found=$folder/fuzz/found/$target
     mkdir -p "$found/inputs"
     log=$found/log
-    # A record of the longest Kinesis shard is far longer, but what a longer input reaches, a short one does.
+    # A record of the longest Kinesis shard is far longer, but what a longer input reaches, a short one does. A
+    # target with a program of its own takes short texts.
+    program=$programs/$target longest_input=256
+    [ -x "$program" ] || program=$programs/any longest_input=8192
     code=0
     TIMEFORMAT='%U'
     took=$({ time TARGET=$target "$program" "$found/inputs" "${seeds[@]}" -runs="$runs" -max_total_time="$longest" \
-        -max_len=8192 -len_control=20 -timeout=30 -rss_limit_mb=1024 -print_final_stats=1 \
+        -max_len="$longest_input" -len_control=20 -timeout=30 -rss_limit_mb=1024 -print_final_stats=1 \
         -dict=tests/fuzz/dictionary -artifact_prefix="$found/" >"$log" 2>&1 || code=$?; } 2>&1; echo " $code")
     code=${took##* }
     last=$(grep -E ' cov: [0-9]+' "$log" | tail -n 1)

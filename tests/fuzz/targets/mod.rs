@@ -4,10 +4,10 @@
 
 mod answers;
 mod configuration;
-mod keys;
+pub mod keys;
 mod pieces;
 mod records;
-mod tags;
+pub mod tags;
 mod web;
 pub mod world;
 

@@ -41,7 +41,7 @@ basic_auth_users:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_scrapes_with_what_the_file_asks_for_and_not_without() {
+async fn prometheus_scrapes_with_what_the_file_requires_and_not_without() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus-web-file");
     let _last_run = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("cannot make a folder");

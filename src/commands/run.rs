@@ -101,7 +101,7 @@ pub fn daemon(
     for note in &config.notes {
         info!("{note}");
     }
-    info!("{}", config.total_stall());
+    let total_stall = config.total_stall();
     descriptors::raise();
     // Before anything that can take long, such as opening a store on a slow disk, and before the line that
     // says that the daemon listens: a reader of that line may send a signal at once.
@@ -122,6 +122,7 @@ pub fn daemon(
             Ok(daemon) => daemon,
             Err(error) => return not_started(&error),
         };
+        info!("{total_stall}");
         tokio::select! {
             end = until_stopped(daemon, signals) => end,
             never = beside => match never {},

@@ -97,18 +97,23 @@ async fn the_last_counts_can_still_be_scraped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_store_what_is_in_flight_at_the_end_is_counted_in_the_last_scrape() {
+    const SCRAPE_INTERVAL: Duration = Duration::from_secs(2);
     let stand = Stand::brisk(1).await;
-    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "20s"), ("PROBE_GIVE_UP", "60s")]).await;
+    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "10s"), ("PROBE_GIVE_UP", "60s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
     stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Stall));
-    daemon.metrics().await;
-    for _ in 0..2 {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        daemon.metrics().await;
+    // As Prometheus does, until the port is closed.
+    let mut ticks = tokio::time::interval(SCRAPE_INTERVAL);
+    let (mut scrapes, mut last) = (0, None);
+    loop {
+        ticks.tick().await;
+        let Some((_, scraped)) = daemon.poll().await else { break };
+        (scrapes, last) = (scrapes + 1, Some(scraped));
+        if scrapes == 4 {
+            daemon.signal("TERM").await;
+        }
     }
-    daemon.signal("TERM").await;
-    daemon.until_printed("stopped with", SOON).await;
-    let last = daemon.metrics().await;
+    let last = last.unwrap();
     let counted = |outcomes: &[(&str, &str)]| last.sum("traceprobe_traces_total", outcomes);
     let sent = stand.sandbox.truth();
     let arrived = sent.iter().filter(|record| record.arrived(Stage::Bigquery).is_some()).count();

@@ -4,9 +4,9 @@
 //! fifty lines. These are made from the configuration: thresholds, names of tenants and of what is polled, and from
 //! `[pipeline]` the names of what is not. A panel whose name is missing says which key would fill it.
 //!
-//! [`aws`] and [`google`] list the panels about the pipeline's own metrics once, as values. CloudWatch, Cloud
+//! `aws` and `google` list the panels about the pipeline's own metrics once, as values. CloudWatch, Cloud
 //! Monitoring, Grafana with their data sources, and Grafana with Prometheus exporters are four ways to write them.
-//! [`grafana`] has the panels about the probe's metrics. No panel draws more than [`MOST_LINES`] lines.
+//! `grafana` has the panels about the probe's metrics. No panel draws more than `MOST_LINES` lines.
 //!
 //! Nothing here makes a call or knows a file.
 

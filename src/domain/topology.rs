@@ -3,7 +3,7 @@
 //! A *stage* is a place in the pipeline; a *source* is the concrete thing that is polled there. A stage has
 //! one source for each tenant (a stream each) or one for several (a shared table). Names become small numbers
 //! here, so that the tracker handles no strings. A number means the same as long as the process runs, whatever
-//! becomes of the configuration: see [`succession`].
+//! becomes of the configuration: see `succession`.
 
 mod succession;
 

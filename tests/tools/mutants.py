@@ -35,6 +35,7 @@ EXPIRY = "src/domain/tracker/expiry.rs"
 READABILITY = "src/domain/tracker/readability.rs"
 RESTART = "src/domain/tracker/restart.rs"
 SIGHTED = "src/domain/tracker/sighted.rs"
+NAMESAKE = "src/domain/tracker/namesake.rs"
 SOURCES = "src/domain/tracker/sources.rs"
 TRACE = "src/domain/trace.rs"
 CRITERIA = "src/domain/conditions/criteria.rs"
@@ -58,7 +59,7 @@ MUTANTS = [
     ("the first record of a shape stays the last", READABILITY, "if last.arrived_by < part.arrived_by {", "if last.arrived_by > part.arrived_by {"),
     ("what is withheld is proven", TRACKER, "            if withheld {\n", "            if false {\n"),
     ("what is withheld is no gap", TRACKER, "            if withheld {\n                visit.gap_since_poll = true;", "            if withheld {"),
-    ("unreadable is called blind", DECIDE, "if withheld { UnobservedReason::Unreadable }", "if false { UnobservedReason::Unreadable }"),
+    ("unreadable is called blind", DECIDE, "if trace.visit(end).withheld => {", "if false && trace.visit(end).withheld => {"),
     ("a tenant is blind at once", TRACKER, "if since < now {", "if since < now + std::time::Duration::from_secs(9) {"),
     ("the dead are blind, too", TRACKER, "Some(_) => false,\n        };\n        let waiting", "Some(_) => true,\n        };\n        let waiting"),
     ("a source that is blind for a tenant is waited for", SOURCES, " && !self.readability.blind().contains_key(&tenant)", ""),
@@ -89,7 +90,7 @@ MUTANTS = [
     ("a label hides a leak of an unknown tenant", SIGHTED, ".or(spec.owner.tenant())", ""),
     ("an unknown tenant never leaks", SIGHTED, "if known || found_with.is_none() {", "if known || found_with.is_none() || found_with.is_some() {"),
     ("an unknown tenant always leaks", SIGHTED, "if known || found_with.is_none() {", "if known {"),
-    ("a process under our name is a previous run", SIGHTED, "other_run && planned_at >= self.began", "other_run && planned_at < self.began"),
+    ("a process under our name is a previous run", NAMESAKE, "!other_run || planned_at < self.began", "!other_run || planned_at >= self.began"),
     # Outcomes, hops and restarts.
     ("an ambiguous put is judged like any other", DECIDE, "        if !trace.taken() {\n            return expired", "        if false {\n            return expired"),
     ("late by the latest instant", DECIDE, "if arrived.earliest > deadline { Outcome::Late }", "if arrived.latest > deadline { Outcome::Late }"),

@@ -193,12 +193,24 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
 
 /// Where rights are few, a name that is wrong is denied like a right that is missing.
 fn denied(subject: &Subject<'_>, statement: &str, resource: &str) -> Vec<String> {
-    let Subject { keys, place_key, .. } = subject;
-    let region = if subject.account.is_some() { format!(" and {keys}.region are") } else { " is".to_owned() };
-    vec![
+    let Subject { keys, place_key, service, .. } = subject;
+    let mut named = vec![format!("{keys}.{place_key}")];
+    if matches!(*service, "s3" | "gcs") {
+        named.push(format!("{keys}.key"));
+    }
+    if subject.account.is_some() {
+        named.push(format!("{keys}.region, or aws.region"));
+    }
+    let mut possibilities = vec![
         format!("{statement} is granted, for {resource}"),
-        format!("{keys}.{place_key}{region} what was meant"),
-    ]
+        format!("what was meant is in {}", named.join(", ")),
+    ];
+    // A log group, which is in the account of a tenant.
+    let has_role = subject.account.is_none_or(|account| account.role.is_some());
+    if subject.stage.is_none() && !has_role {
+        possibilities.push(format!("the probe is to put with its own role: {keys}.role_arn is not set"));
+    }
+    possibilities
 }
 
 /// The statement that allows a call to this subject.
@@ -225,34 +237,46 @@ fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> M
     let us = denial.principal.or(identity.arn()).unwrap_or("the probe's own role");
     let own = format!("{us} may call sts:AssumeRole on {}", role.arn);
     let command = format!(
-        "aws sts assume-role --role-session-name check --role-arn {}{}",
+        "aws sts assume-role --role-session-name check --role-arn {}{}    # as the probe",
         quoted(&role.arn),
         if role.external_id.is_some() { " --external-id EXTERNAL_ID" } else { "" }
     );
     let command = Some(command);
-    let key = Some(format!("{}.role_arn", subject.keys));
     if denial.no_identity_policy {
-        let possibilities = vec![own];
+        let (key, possibilities) = (Some(format!("{}.role_arn", subject.keys)), vec![own]);
         return Mend { statement: Some(assume), key, command, possibilities };
     }
+    let key = Some(format!("{keys}.role_arn, {keys}.external_id", keys = subject.keys));
     let name = role.arn.rsplit('/').next().unwrap_or_default();
     let holder = subject.account.map(|account| account.holder()).unwrap_or_default();
     let external_id = match &role.external_id {
         Some(_) => format!("its trust policy requires the external id that {}.external_id has", subject.keys),
-        None => {
-            format!("its trust policy requires no external id; none is set as {}.external_id", subject.keys)
-        }
+        None => format!("its trust policy requires no external id: {}.external_id is not set", subject.keys),
     };
     let possibilities = vec![
         format!("the role {name} exists in account {holder}"),
-        format!("its trust policy names {us}"),
+        format!("its trust policy names {}", role_of(us)),
         external_id,
         format!("{own}: {}", describe(assume).unwrap_or_default()),
     ];
     Mend { statement: Some(trust), key, command, possibilities }
 }
 
-/// A command that grants what a statement allows.
+/// The role of a session, which a trust policy names; any other principal as it is.
+fn role_of(principal: &str) -> String {
+    let mut parts = principal.split(':');
+    let (partition, account, resource) = (parts.nth(1), parts.nth(2), parts.next());
+    let session = resource.and_then(|resource| resource.strip_prefix("assumed-role/"));
+    match (partition, account, session.and_then(|session| session.split('/').next())) {
+        (Some(partition), Some(account), Some(role)) => {
+            format!("arn:{partition}:iam::{account}:role/{role}, with its path if it has one")
+        }
+        _ => principal.to_owned(),
+    }
+}
+
+/// A command that grants what a statement allows. In AWS it only shows what the principal has: the files have the
+/// names of the example, and `put-role-policy` replaces a policy as a whole.
 fn grant(
     subject: &Subject<'_>,
     statement: Statement,
@@ -268,8 +292,7 @@ fn grant(
         };
         return Some(filled(command, names));
     }
-    let file = statement.file?;
-    let policy = file.rsplit('/').next()?.trim_end_matches(".json");
+    statement.file?;
     let role = subject.account.and_then(|account| account.role.as_ref());
     let principal = denial.principal.or(role.map(|role| role.arn.as_str())).or(identity.arn())?;
     let resource = principal.split(':').nth(5)?;
@@ -281,10 +304,8 @@ fn grant(
         ("user", _) => ("user", resource.rsplit('/').next()?),
         _ => return None,
     };
-    Some(format!(
-        "aws iam put-{kind}-policy --{kind}-name {} --policy-name {policy} --policy-document file://{file}",
-        quoted(name)
-    ))
+    let account = principal.split(':').nth(4)?;
+    Some(format!("aws iam list-{kind}-policies --{kind}-name {}    # in account {account}", quoted(name)))
 }
 
 /// As `gcloud` writes a principal.
@@ -432,13 +453,12 @@ mod tests {
             mend.possibilities,
             [
                 "statement ReadTheObjects in config/iam/task-role.json is granted, for arn:aws:s3:::b/k",
-                "stage.archive.bucket and stage.archive.region are what was meant",
+                "what was meant is in stage.archive.bucket, stage.archive.key, stage.archive.region, or aws.region",
             ]
         );
         assert_eq!(
             mend.command.unwrap(),
-            "aws iam put-role-policy --role-name task --policy-name task-role --policy-document \
-             file://config/iam/task-role.json"
+            "aws iam list-role-policies --role-name task    # in account 999999999999"
         );
     }
 
@@ -467,6 +487,31 @@ mod tests {
     }
 
     #[test]
+    fn a_trust_policy_names_the_role_of_a_session() {
+        let session = "arn:aws:sts::999999999999:assumed-role/traceprobe-task/1";
+        assert!(role_of(session).starts_with("arn:aws:iam::999999999999:role/traceprobe-task,"));
+        assert_eq!(role_of("arn:aws:iam::9:user/u"), "arn:aws:iam::9:user/u");
+    }
+
+    #[test]
+    fn a_right_of_the_tenant_that_the_probe_lacks_names_the_missing_role() {
+        let account = Account::in_region("eu-central-1");
+        let subject = Subject {
+            stage: None,
+            keys: "tenant.acme".to_owned(),
+            ..subject("logs", Place::OfTenant, &account)
+        };
+        let text = "PutLogEvents: AccessDenied: User: arn:aws:sts::9:assumed-role/task/1 is not authorized to perform: \
+                    logs:PutLogEvents on resource: arn:aws:logs:r:1:log-group:g because no identity-based policy allows it";
+        let mend =
+            mend(&subject, symptom(FailureKind::Denied, "logs:PutLogEvents", text), &Identity::default());
+        assert!(
+            mend.possibilities.iter().any(|it| it.contains("tenant.acme.role_arn is not set")),
+            "{mend:?}"
+        );
+    }
+
+    #[test]
     fn a_role_that_cannot_be_assumed_lists_what_it_may_be() {
         let arn = "arn:aws:iam::111111111111:role/traceprobe-inject".to_owned();
         let role = Some(Role { arn, external_id: Some(Secret::new("hush-hush")) });
@@ -479,6 +524,11 @@ mod tests {
         assert_eq!(unknown.possibilities.len(), 4, "{unknown:?}");
         assert_eq!(unknown.statement, Some(TRUST_OF_ROLE));
         assert!(!format!("{unknown:?}").contains("hush"), "{unknown:?}");
+        assert_eq!(
+            unknown.key.as_deref(),
+            Some("stage.archive.role_arn, stage.archive.external_id"),
+            "the external id is one of the causes"
+        );
         let own = of(
             "AssumeRole: AccessDenied: User: arn:aws:iam::9:user/u is not authorized to perform: sts:AssumeRole on \
                       resource: arn:aws:iam::1:role/r because no identity-based policy allows the sts:AssumeRole action",

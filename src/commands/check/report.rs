@@ -54,7 +54,7 @@ impl Report {
         self.format
     }
 
-    /// How many findings have this mark.
+    /// How many findings have this mark, canaries aside.
     pub(super) fn count(&self, mark: Mark) -> usize {
         self.findings.iter().filter(|finding| finding.mark == mark).count()
     }
@@ -82,7 +82,9 @@ impl Report {
 
     /// Prints the end.
     pub(super) fn finish(self, exit_code: u8) {
-        let [ok, failed, not_tried] = [Mark::Ok, Mark::Fail, Mark::NotTried].map(|mark| self.count(mark));
+        let canaries = |mark| self.canaries.iter().filter(|canary| canary.mark == mark).count();
+        let [ok, failed, not_tried] =
+            [Mark::Ok, Mark::Fail, Mark::NotTried].map(|mark| self.count(mark) + canaries(mark));
         if self.format == Format::Lines {
             say!("{ok} ok, {failed} failed, {not_tried} not tried");
             return;
@@ -121,12 +123,13 @@ fn lines(finding: &Finding) -> Vec<String> {
     }
     if let Some(mend) = mend {
         if !mend.possibilities.is_empty() {
-            let which = if mend.possibilities.len() == 1 { "this is" } else { "at least one of these is" };
-            more("check", &format!("{which} not so:"));
+            let which = if mend.possibilities.len() == 1 { "this is" } else { "all of these are" };
+            more("check", &format!("that {which} true:"));
             mend.possibilities.iter().for_each(|it| more("", &format!("- {it}")));
         }
-        if let Some(statement) = mend.statement.and_then(describe) {
-            more("allow", &statement);
+        if let Some(text) = mend.statement.and_then(describe) {
+            let is_example = mend.statement.is_some_and(|statement| statement.sid.is_some());
+            more("allow", &format!("{text}{}", if is_example { ", with your own names" } else { "" }));
         }
         if let Some(key) = &mend.key {
             more("key", key);
@@ -216,10 +219,10 @@ mod tests {
                 "FAIL      probe (acme): newest object: AccessDenied: no",
                 "          who      arn:aws:iam::9:user/u",
                 "          call     s3:GetObject on arn:aws:s3:::b/k",
-                "          check    at least one of these is not so:",
+                "          check    that all of these are true:",
                 "                   - one",
                 "                   - two",
-                "          allow    statement ReadTheObjects in a.json",
+                "          allow    statement ReadTheObjects in a.json, with your own names",
                 "          key      stage.archive.bucket",
                 "          run      aws x",
             ]

@@ -336,7 +336,7 @@ def main():
         printed = (scratch / "demo.log").read_text()
         if options.fault == "archive":
             admin = re.search(r"at (http://\S+)/faults", printed)[1]
-            fault = json.dumps({"stage": "archive", "effect": "lose", "probability": 1.0}).encode()
+            fault = json.dumps({"kind": "stage", "stage": "archive", "effect": "lose", "probability": 1.0}).encode()
             urllib.request.urlopen(urllib.request.Request(f"{admin}/faults", fault, {"Content-Type": "application/json"}))
         time.sleep(options.minutes * 40)
         config = scratch / "traceprobe.toml"

@@ -36,8 +36,6 @@ pub use self::fate::{Fate, Followed, State};
 const TICK: Duration = Duration::from_millis(500);
 /// The tracker must not give up a canary before this ends.
 const MARGIN: Duration = Duration::from_hours(1);
-/// Canaries that may wait for an injector: more than there are of any.
-const OUTBOUND: usize = 1_000;
 /// Most remarks that are kept of one canary.
 const MAX_REMARKS: usize = 10;
 
@@ -101,7 +99,7 @@ pub async fn run(
 
     for (line, group) in follower.plan(config, errand, clock.now()) {
         if let Some(queue) = queues.get(&(line.tenant, group)) {
-            // The queue is longer than a tenant has canaries here.
+            // It cannot be full.
             let _sent = queue.try_send(line);
         }
     }
@@ -138,8 +136,10 @@ type Queues = HashMap<(TenantId, LogGroupId), mpsc::Sender<CanaryLine>>;
 /// Makes the injectors as tasks, and the queues that they serve.
 fn injectors(common: &Common, tenants: &[Tenant], reports: &mpsc::Sender<Report>) -> (Vec<Task>, Queues) {
     let (mut tasks, mut queues) = (Vec::new(), Queues::new());
+    // Room for every canary that there is, so that no queue can be full.
+    let most = tenants.iter().map(|tenant| tenant.log_groups.len()).sum::<usize>().max(1);
     for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
-        let (outbound, due) = mpsc::channel(OUTBOUND);
+        let (outbound, due) = mpsc::channel(most);
         queues.extend(destination.tenants.into_iter().map(|of| (of, outbound.clone())));
         let injecting = injecting::run(destination.injector, due, reports.clone(), common.end.clone());
         tasks.push(Task::new(destination.name, injecting));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::engine::LaneChange;
 use super::hold::{Outbound, Polled, WeakOutbound};
 use super::supervisor::Task;
-use super::wire::Common;
+use super::wire::{Common, OUTBOUND};
 use super::{build, injecting};
 use crate::cloud::account::Account;
 use crate::config::{Config, Source, Tenant};
@@ -23,9 +23,6 @@ use crate::domain::tracker::Input;
 use crate::inject::Report;
 use crate::observe::pace::Rhythm;
 use crate::observe::{self, SourceSettings, cloudwatch_logs, pace};
-
-/// Canaries that may wait for an injector; more are refused and counted.
-const OUTBOUND: usize = 1_000;
 
 /// A log group with its log stream, as one injector serves it.
 type Destination = (Account, String, String);

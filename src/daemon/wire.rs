@@ -46,8 +46,8 @@ pub(super) const INPUTS: usize = 1_024;
 pub(super) const DRILL_SIZE: u32 = 500;
 /// Commands that may wait for the drill.
 const COMMANDS: usize = 16;
-/// Canaries that may wait for the drill.
-const OUTBOUND: usize = 1_000;
+/// Canaries that may wait for an injector or the drill; more are refused and counted.
+pub(super) const OUTBOUND: usize = 1_000;
 /// How old the last snapshot may be before `/healthz` fails. The engine publishes at least every second.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 /// How many finished traces the store keeps: this many delivered ones, and as many failed ones.

@@ -227,11 +227,12 @@ impl Engine {
         End::Stopped
     }
 
-    /// How long to wait for traces in flight. Without a store, what is handed over at the end is counted by this
-    /// process or by none, so there must be time for one more scrape.
+    /// How long to wait for traces in flight. What ends meanwhile is counted by this process or by none, with a store
+    /// or without, so there must be time for one more scrape after it. If scrapes are too rare for that, it takes half
+    /// of the time.
     fn drain(&self) -> Duration {
-        let wait = self.scrapes.longest_wait().filter(|_| !self.store.is_configured());
-        self.stop_grace.saturating_sub(wait.unwrap_or_default()).max(self.stop_grace / 2)
+        let wait = self.scrapes.longest_wait().unwrap_or_default();
+        self.stop_grace.checked_sub(wait).unwrap_or(self.stop_grace / 2)
     }
 
     /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across

@@ -117,6 +117,19 @@ fn as_if_killed_now(folder: &Folder) -> Folder {
 }
 
 #[tokio::test]
+async fn a_stop_leaves_time_for_a_scrape_of_the_last_outcome() {
+    let folder = Folder::new();
+    let mut engine = engine(&folder, 16).await.engine;
+    engine.stop_grace = secs(25);
+    assert_eq!(engine.drain(), secs(25), "nobody scrapes");
+    (0..3).for_each(|_| engine.scrapes.note());
+    let wait = engine.scrapes.longest_wait().unwrap();
+    assert_eq!(engine.drain() + wait, secs(25));
+    engine.stop_grace = wait / 2;
+    assert_eq!(engine.drain(), wait / 4, "scrapes are too rare");
+}
+
+#[tokio::test]
 async fn a_canary_is_on_disk_before_it_leaves() {
     let folder = Folder::new();
     let mut around = engine(&folder, 16).await;

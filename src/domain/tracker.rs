@@ -27,7 +27,7 @@ mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -408,6 +408,11 @@ pub struct Tracker {
     clock_offset: Duration,
     /// Another process that sends canaries under this instance's name.
     namesake: Option<Namesake>,
+    /// Other runs of this name, by when the first canary of each was planned that was found. At most 256, because
+    /// that many have different codes.
+    other_runs: BTreeMap<InstanceCode, Timestamp>,
+    /// Open traces whose outcome is not reported yet, because it may be another process' to count.
+    uncounted: BTreeSet<TraceId>,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
     keys: Option<Arc<Keyring>>,
     /// When this process began to track.
@@ -435,6 +440,8 @@ impl Tracker {
             clock: None,
             clock_offset: Duration::ZERO,
             namesake: None,
+            other_runs: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
             keys: None,
             began: now,
             latest_now: Timestamp::MIN,
@@ -672,6 +679,7 @@ impl Tracker {
                     if trace.ended.is_none() {
                         self.end(id, Outcome::Refused(reason), now, events);
                     }
+                    self.count(id, events);
                     self.finish(id);
                     return;
                 }

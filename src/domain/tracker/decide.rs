@@ -28,6 +28,9 @@ impl Tracker {
         {
             self.end(id, outcome, now, events);
         }
+        if self.open.get(&id).is_some_and(|trace| self.shows_all_senders(trace)) {
+            self.count(id, events);
+        }
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
             self.close(id, events);
@@ -144,14 +147,38 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count. A probe of another name
-        // counts for itself.
-        let ours = self.settings.instance;
-        let is_shared = !self.settings.is_kept
-            && trace.planned_at < self.began + self.settings.handover
-            && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
-        let adopted = trace.origin == Origin::Adopted || is_shared;
-        events.push(Event::Ended { tenant, trace: id, outcome, adopted });
+        // A poll of the end stage may find it before one of an earlier stage has shown who else sent it.
+        let may_be_shared = trace.origin != Origin::Adopted && self.may_be_shared(id);
+        self.uncounted.insert(id);
+        if !may_be_shared {
+            self.count(id, events);
+        }
+    }
+
+    /// Reports the outcome of a trace, which is counted then, unless that was done.
+    pub(super) fn count(&mut self, id: TraceId, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get(&id).filter(|_| self.uncounted.contains(&id)) else { return };
+        let Some((outcome, _)) = trace.ended.clone() else { return };
+        let adopted = trace.origin == Origin::Adopted || self.is_left_to_predecessor(trace);
+        events.push(Event::Ended { tenant: trace.tenant, trace: id, outcome, adopted });
+        self.uncounted.remove(&id);
+    }
+
+    /// Whether the outcome is a predecessor's to count, because that sent the slot too. A probe of another name counts
+    /// for itself, and so does a successor.
+    fn is_left_to_predecessor(&self, trace: &Trace) -> bool {
+        self.may_be_shared(trace.id())
+            && trace.other_senders().iter().any(|sender| self.is_predecessor(*sender))
+    }
+
+    /// Whether a predecessor may send a slot too, and count it.
+    fn may_be_shared(&self, id: TraceId) -> bool {
+        !self.settings.is_kept && id.planned_at() < self.began + self.settings.handover
+    }
+
+    /// Whether every stage at which another sender's copy may be found was read for a trace.
+    fn shows_all_senders(&self, trace: &Trace) -> bool {
+        self.topology.main_path().iter().all(|stage| self.is_settled(trace, *stage))
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is
@@ -211,6 +238,7 @@ impl Tracker {
                 });
             }
         }
+        self.count(id, events);
         self.finish(id);
     }
 

@@ -400,6 +400,9 @@ pub struct Wanted {
     /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist.
     /// Empty unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
     pub checks: Arc<[Arc<str>]>,
+    /// Set if none of those that wait was seen at the stage before, and that stage is read. Then none is likely
+    /// to have arrived here, and the first poll may wait for that a little.
+    pub all_far: bool,
     /// When the probe is stopping: by then a last poll has to begin, so that it is answered before the end.
     pub final_poll: Option<Timestamp>,
 }

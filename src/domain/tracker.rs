@@ -562,6 +562,7 @@ impl Tracker {
         checkpoints.dedup();
         checkpoints.truncate(MAX_CHECKPOINTS);
         Wanted {
+            all_far: self.all_are_far(stage, &waiting),
             revision: self.sources.revision(),
             waiting: waiting.into_iter().map(|trace| trace.wanted()).collect(),
             recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),

@@ -1,6 +1,7 @@
 //! Decides what follows for one trace: its hops, its judgement, its outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::{Outcome, UnobservedReason};
@@ -8,6 +9,9 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
+
+/// For how long after its planned injection a trace may be called far from a stage.
+const FAR_FOR: Duration = Duration::from_mins(1);
 
 impl Tracker {
     /// Draws every conclusion that the knowledge about a trace allows.
@@ -46,6 +50,19 @@ impl Tracker {
         let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
         let deadline = Some(trace.planned_at + self.settings.give_up);
         [hop.filter(open), slo.filter(open), deadline.filter(open)]
+    }
+
+    /// Whether none of the traces that wait at `stage` was seen at the stage before, although that one is read.
+    /// Told of young traces only; it matters for the first poll alone, and looking through all traces of a
+    /// stall would take long.
+    pub(super) fn all_are_far(&self, stage: StageId, waiting: &[&Arc<Trace>]) -> bool {
+        let Some(before) = self.topology.stage(stage).parent else { return false };
+        let is_young = |oldest: &&Arc<Trace>| self.latest_now.since(oldest.planned_at) < FAR_FOR;
+        let is_far = |trace: &&Arc<Trace>| {
+            let source = self.topology.source_of(trace.tenant, before);
+            trace.arrival(before).is_none() && self.sources[source].may_prove(trace.tenant)
+        };
+        waiting.first().is_some_and(is_young) && waiting.iter().all(is_far)
     }
 
     /// The outcome, if it is known by now.

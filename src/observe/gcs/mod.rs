@@ -43,7 +43,7 @@ static KEYS: [Key; 9] = object_store::KEYS;
 pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
     // Listings are strongly consistent (Cloud Storage docs, consistency).
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Google(STORAGE),
     capabilities: Capabilities::OBJECTS,
     costs: Costs {
@@ -122,7 +122,7 @@ impl KindSettings for Settings {
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
         let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
-        Ok(observer.within(site.rhythm.timeout))
+        Ok(observer.within(site.rhythm))
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
     // No `settle`, because S3 is strongly consistent: a list contains every object whose upload has succeeded
     // (S3 User Guide).
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Aws,
     capabilities: Capabilities::OBJECTS,
     // Prices per request in us-east-1, S3 Standard (S3 pricing).
@@ -124,7 +124,7 @@ impl KindSettings for Settings {
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
         let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
-        Ok(observer.within(site.rhythm.timeout))
+        Ok(observer.within(site.rhythm))
     }
 }
 

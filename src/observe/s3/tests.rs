@@ -1,4 +1,5 @@
 mod dead_letters;
+mod growth;
 mod time_zones;
 
 use std::collections::BTreeMap;

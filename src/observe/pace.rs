@@ -49,20 +49,19 @@ impl Rhythm {
         self.interval / 2
     }
 
-    /// Returns when to poll next, if the last poll began at `last` and proved everything before `covered`.
+    /// Returns when to poll next, if the last poll began at `last`. A poll soon after `checkpoint` would prove
+    /// something.
     fn next_poll(
         &self,
         last: Option<Timestamp>,
         burst: Duration,
-        covered: Option<Timestamp>,
-        checkpoints: &[Timestamp],
+        checkpoint: Option<Timestamp>,
     ) -> Timestamp {
         let Some(last) = last else {
             return Timestamp::MIN;
         };
-        let unproven = checkpoints.iter().find(|at| covered.is_none_or(|covered| covered <= **at));
         // One microsecond later, since a poll proves what arrived *before* its watermark.
-        let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
+        let early = checkpoint.map(|at| at + self.settle + Duration::from_micros(1));
         let regular = last + self.interval;
         let soonest = last + self.min_gap().saturating_sub(burst);
         early.map_or(regular, |early| early.max(soonest).min(regular))
@@ -145,15 +144,14 @@ async fn poll_forever<O: Observe>(
             }
         }
         // An early poll proves nothing while there is more to read than one poll can.
-        let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
-        let due = rhythm.next_poll(last, burst, covered, checkpoints);
+        let checkpoint = if incomplete { None } else { wanted.checkpoints.next(covered) };
+        let due = rhythm.next_poll(last, burst, checkpoint);
         let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
         if !pause.is_zero() {
-            // A new list may have an earlier checkpoint.
+            // Lists change without a notification while nothing gets urgent, so the list is taken again.
             match tokio::time::timeout(pause, channels.wanted.changed()).await {
-                Err(_) => {}
-                Ok(Ok(())) => continue,
+                Err(_) | Ok(Ok(())) => continue,
                 Ok(Err(_)) => return,
             }
         }

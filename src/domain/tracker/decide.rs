@@ -34,18 +34,15 @@ impl Tracker {
         }
     }
 
-    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the
-    /// target, when the trace passes the SLO, and when it passes its deadline. Instants that are proven
-    /// already are left out.
-    pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
-        let visit = trace.visit(stage);
-        let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
-        let spec = self.topology.stage(stage);
-        let hop = spec.target.filter(|_| visit.hop == Hop::Open);
-        let hop = hop.and_then(|target| Some(trace.hop_start(&self.topology, stage)?.latest + target));
-        let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
-        let deadline = Some(trace.planned_at + self.settings.give_up);
-        [hop.filter(open), slo.filter(open), deadline.filter(open)]
+    /// When a trace passes the target of the hop to a stage, if a poll then would prove something.
+    pub(super) fn hop_due(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        self.hop_target_at(trace, stage).filter(|_| trace.visit(stage).hop == Hop::Open)
+    }
+
+    /// When a trace passes the target of the hop to a stage, once it has begun.
+    pub(super) fn hop_target_at(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        let target = self.topology.stage(stage).target?;
+        Some(trace.hop_start(&self.topology, stage)?.latest + target)
     }
 
     /// The outcome, if it is known by now.
@@ -231,8 +228,9 @@ impl Tracker {
         let recent = recheck_until.map(|until| (until, trace.wanted()));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            if self.sources[source].waiting.contains(&id) {
-                self.sources.stop_waiting(source, id, recent);
+            if self.sources[source].waiting.contains(id) {
+                let due = self.hop_target_at(&trace, stage);
+                self.sources.stop_waiting(source, id, due, recent);
             }
         }
         self.outbox.note_finished(id);

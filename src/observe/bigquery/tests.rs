@@ -382,8 +382,8 @@ async fn recently_seen_traces_are_queried_within_the_partitions_of_waiting_ones(
 
 #[test]
 fn recently_seen_traces_cost_no_query_of_their_own() {
-    let waiting: Vec<_> = vec![wanted().waiting[0]; MAX_IDS + 1];
-    let recent = vec![wanted().waiting[0]; MAX_IDS];
+    let waiting: Vec<_> = vec![*wanted().waiting.first().unwrap(); MAX_IDS + 1];
+    let recent = vec![*wanted().waiting.first().unwrap(); MAX_IDS];
     let wanted = Wanted { waiting: waiting.into(), recently_seen: recent.into(), ..wanted() };
     let sizes = Batch::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|batch| batch.traces.len());
     assert_eq!(sizes.collect::<Vec<_>>(), [MAX_IDS, MAX_IDS]);

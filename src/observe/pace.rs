@@ -65,19 +65,17 @@ impl Rhythm {
         self.interval - self.interval / Self::EARLY_SHARE
     }
 
-    /// Returns when to poll next, if the last poll began at `last` and proved everything before `covered`.
-    /// Regular polls are `held` back until then.
+    /// Returns when to poll next, if the last poll began at `last`. A poll soon after `checkpoint` would prove
+    /// something. Regular polls are `held` back until then.
     fn next_poll(
         &self,
         last: Option<Timestamp>,
         burst: Duration,
-        covered: Option<Timestamp>,
-        checkpoints: &[Timestamp],
+        checkpoint: Option<Timestamp>,
         held: Option<Timestamp>,
     ) -> Timestamp {
-        let unproven = checkpoints.iter().find(|at| covered.is_none_or(|covered| covered <= **at));
         // One microsecond later, since a poll proves what arrived *before* its watermark.
-        let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
+        let early = checkpoint.map(|at| at + self.settle + Duration::from_micros(1));
         let after_last = |gap| last.map_or(Timestamp::MIN, |last| last + gap);
         let regular = after_last(self.interval).max(held.unwrap_or(Timestamp::MIN));
         let soonest = after_last(self.min_gap().saturating_sub(burst));
@@ -163,16 +161,15 @@ async fn poll_forever<O: Observe>(
             }
         }
         // An early poll proves nothing while there is more to read than one poll can.
-        let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
+        let checkpoint = if incomplete { None } else { wanted.checkpoints.next(covered) };
         let held = held_until(&wanted, observer, rhythm);
-        let due = rhythm.next_poll(last, burst, covered, checkpoints, held);
+        let due = rhythm.next_poll(last, burst, checkpoint, held);
         let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
         if !pause.is_zero() {
-            // A new list may have an earlier checkpoint.
+            // Lists change without a notification while nothing gets urgent, so the list is taken again.
             match tokio::time::timeout(pause, channels.wanted.changed()).await {
-                Err(_) => {}
-                Ok(Ok(())) => continue,
+                Err(_) | Ok(Ok(())) => continue,
                 Ok(Err(_)) => return,
             }
         }

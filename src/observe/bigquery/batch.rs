@@ -35,8 +35,8 @@ impl Batch {
     /// restart, and each poll would pay for the partitions of those days. If one turns up in an old partition
     /// after all, that is not noticed.
     pub(super) fn all(wanted: &Wanted, now: Timestamp) -> Vec<Self> {
-        let mut all: Vec<_> = wanted
-            .waiting
+        let waiting: Vec<_> = wanted.waiting.iter().copied().collect();
+        let mut all: Vec<_> = waiting
             .chunks(MAX_WAITING)
             .enumerate()
             .map(|(nth, traces)| Self {

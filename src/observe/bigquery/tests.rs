@@ -394,7 +394,7 @@ fn many(waiting: usize) -> Wanted {
 
 #[test]
 fn recently_seen_traces_cost_no_query_of_their_own() {
-    let recent = vec![wanted().waiting[0]; 500];
+    let recent: Vec<_> = many(500).waiting.iter().copied().collect();
     let wanted = Wanted { recently_seen: recent.into(), ..many(MAX_WAITING) };
     let sizes = Batch::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|batch| batch.traces.len());
     assert_eq!(sizes.collect::<Vec<_>>(), [MAX_WAITING + 500]);
@@ -418,14 +418,15 @@ async fn a_query_for_many_traces_is_bounded_by_the_oldest_and_the_newest() {
     let wanted = many(MAX_WHOLE + 1);
     observer.poll(&wanted).await.unwrap();
     let (_, request) = server.request(2);
-    let [oldest, newest] = [0, MAX_WHOLE].map(|nth| wanted.waiting[nth].tag.trace);
+    let ids: Vec<_> = wanted.waiting.iter().map(|trace| trace.tag.trace).collect();
+    let (oldest, newest) = (ids[0], ids[MAX_WHOLE]);
     let range = format!("`trace_id` BETWEEN 'zqtp2{oldest}' AND 'zqtp2{newest}z'");
     assert!(request["query"].as_str().unwrap().contains(&range), "{request}");
 }
 
 #[tokio::test]
 async fn a_trace_that_was_seen_is_looked_for_by_its_whole_id_beside_many_that_wait() {
-    let lost = WantedTrace { planned_at: Timestamp::from_secs(NOW - 86_400), ..wanted().waiting[0] };
+    let lost = WantedTrace { planned_at: Timestamp::from_secs(NOW - 86_400), ..*wanted().waiting.first().unwrap() };
     let wanted = Wanted { recently_seen: [lost].into(), ..many(MAX_WHOLE + 1) };
     let (mut observer, server) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
     observer.poll(&wanted).await.unwrap();

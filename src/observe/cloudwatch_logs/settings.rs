@@ -157,6 +157,10 @@ impl KindSettings for Settings {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
 
+    fn reads_gaps(&self) -> bool {
+        self.gaps == Gaps::Read
+    }
+
     fn observer(&self, site: &Site<'_>, quotas: &Quotas) -> Result<CloudWatchLogs, NoClient> {
         let Rhythm { timeout, settle, .. } = site.rhythm;
         let settings = Self { poll_time_budget: timeout / 2, settle, ..self.clone() };

@@ -9,7 +9,7 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
-use super::console;
+use super::{Gaps, console};
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
@@ -115,6 +115,10 @@ impl KindSettings for Settings {
 
     fn context(&self, site: &Site<'_>) -> String {
         format!("{:?}", self.objects.labels(site.topology))
+    }
+
+    fn reads_gaps(&self) -> bool {
+        self.objects.gaps == Gaps::Read
     }
 
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {

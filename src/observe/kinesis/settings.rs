@@ -161,6 +161,10 @@ impl KindSettings for Settings {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
 
+    fn reads_gaps(&self) -> bool {
+        self.gaps == Gaps::Read
+    }
+
     fn observer(&self, site: &Site<'_>, pages: &Pages) -> Result<Kinesis, NoClient> {
         let settings = Self {
             // A second each, and one second of reserve before the next poll, which reads any further pages.

@@ -9,7 +9,7 @@ mod store;
 mod tests;
 
 pub use self::store::S3;
-use super::console;
+use super::{Gaps, console};
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
@@ -117,6 +117,10 @@ impl KindSettings for Settings {
 
     fn context(&self, site: &Site<'_>) -> String {
         format!("{:?}", self.objects.labels(site.topology))
+    }
+
+    fn reads_gaps(&self) -> bool {
+        self.objects.gaps == Gaps::Read
     }
 
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {

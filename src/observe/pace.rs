@@ -417,11 +417,7 @@ mod tests {
     }
 
     impl Scripted {
-        fn new(
-            clock: WallClock,
-            polls: Arc<Mutex<Vec<Timestamp>>>,
-            answer: fn(usize) -> Answer,
-        ) -> Self {
+        fn new(clock: WallClock, polls: Arc<Mutex<Vec<Timestamp>>>, answer: fn(usize) -> Answer) -> Self {
             Self { clock, polls, answer, found: Findings::default(), checks: 0, decoder: Decoder::default() }
         }
     }
@@ -647,7 +643,10 @@ mod tests {
         let one = polls_in_a_stall(1).await;
         for traces in [100, 10_000, 100_000] {
             let many = polls_in_a_stall(traces).await;
-            assert!(one <= many && many * 10 <= one * 11, "{traces} in flight: {many} polls instead of {one}");
+            assert!(
+                one <= many && many * 10 <= one * 11,
+                "{traces} in flight: {many} polls instead of {one}"
+            );
         }
     }
 

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_few_that_are_left_of_many_share_a_chunk() {
+    fn the_few_that_are_left_of_many_fill_few_chunks() {
         let mut list: SharedList<u32> = (0..6_400).collect();
         for number in (0..6_400).filter(|number| number % 64 != 0) {
             list.remove(number);

@@ -50,7 +50,7 @@ impl Rhythm {
     };
 
     /// One early poll for this many regular ones.
-    const EARLY_SHARE: u32 = 20;
+    const REGULAR_PER_EARLY: u32 = 20;
 
     /// The longest pause after failed polls. Short enough to notice soon that a source can be read again.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ impl Rhythm {
     /// The shortest average time between polls. Many traces in a stall cross a threshold every moment, and
     /// must not cost more calls than one.
     fn min_gap(&self) -> Duration {
-        self.interval - self.interval / Self::EARLY_SHARE
+        self.interval - self.interval / Self::REGULAR_PER_EARLY
     }
 
     /// Returns when to poll next, if the last poll began at `last`. A poll soon after `checkpoint` would prove

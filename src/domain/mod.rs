@@ -10,6 +10,7 @@ pub mod canary;
 pub mod conditions;
 pub mod copies;
 pub mod cost;
+pub mod count;
 pub mod drill;
 pub mod evidence;
 pub mod flaw;

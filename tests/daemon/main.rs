@@ -20,6 +20,7 @@ mod hostile;
 mod isolation;
 mod outcomes;
 mod output;
+mod priced;
 mod proxies;
 mod reload;
 mod service_quirks;

@@ -11,6 +11,7 @@
 
 mod key_labels;
 mod key_template;
+mod likely_form;
 mod proof;
 mod settings;
 mod store;

@@ -397,7 +397,13 @@ impl Engine {
     fn update_observers(&mut self, final_poll: Option<Timestamp>) {
         for source in self.tracker.take_changed() {
             if let Some(polled) = self.polled.get(&source) {
-                polled.wanted.send_replace(Wanted { final_poll, ..self.tracker.wanted(source) });
+                let wanted = Wanted { final_poll, ..self.tracker.wanted(source) };
+                // An observer takes the list when it polls, and is woken only if that is to be earlier.
+                polled.wanted.send_if_modified(|before| {
+                    let is_urgent = wanted.is_urgent_after(before);
+                    *before = wanted;
+                    is_urgent
+                });
             }
         }
     }

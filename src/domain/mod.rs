@@ -7,6 +7,7 @@
 
 pub mod aggregates;
 pub mod canary;
+pub mod checkpoints;
 pub mod conditions;
 pub mod copies;
 pub mod cost;
@@ -25,6 +26,7 @@ pub mod proof;
 pub mod quantile;
 pub mod schedule;
 pub mod schema;
+pub mod shared_list;
 pub mod shell;
 pub mod sighting;
 pub mod steady;

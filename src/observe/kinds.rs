@@ -131,6 +131,11 @@ pub(crate) trait KindSettings: Evidence + Sized {
         ExpectedSchema::default()
     }
 
+    /// Returns whether what arrives while nothing waits is read with the next poll.
+    fn reads_gaps(&self) -> bool {
+        false
+    }
+
     /// Returns the AWS account in which it is; `None` for kinds in another cloud.
     fn account(&self) -> Option<&Account> {
         None
@@ -283,6 +288,14 @@ macro_rules! kinds {
             pub fn expected_schema(&self) -> ExpectedSchema {
                 match self {
                     $(Self::$kind(settings) => settings.expected_schema(),)*
+                }
+            }
+
+            /// Returns whether what arrives while nothing waits is read with the next poll.
+            #[must_use]
+            pub fn reads_gaps(&self) -> bool {
+                match self {
+                    $(Self::$kind(settings) => settings.reads_gaps(),)*
                 }
             }
 

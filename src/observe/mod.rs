@@ -103,6 +103,12 @@ pub trait Observe: Send + 'static {
         None
     }
 
+    /// Whether the source says when a canary arrived. If it does not, only polls without it bound its arrival
+    /// from below, so none may be left out.
+    fn stamps_arrivals(&self) -> bool {
+        true
+    }
+
     /// Called when no trace waits any more. Open cursors may be dropped; the next poll may be far off.
     fn on_idle(&mut self) {}
 }

@@ -79,7 +79,7 @@ impl<'a> Stand<'a> {
         let topology = config.topology();
         let recognizer = build::recognizer(&config.keyring, &topology);
         let sample = phantom_canary(config, clock);
-        let wanted = Wanted { waiting: Arc::new([sample]), ..Wanted::default() };
+        let wanted = Wanted { waiting: [sample].into(), ..Wanted::default() };
         let shared = observe::Shared::default();
         Self { config, clients, clock, tenants, topology, recognizer, wanted, sample, shared }
     }

@@ -61,7 +61,7 @@ static KEYS: [Key; 16] = [
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // A poll costs money; a row can be queried once it was acknowledged.
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Google(BIGQUERY),
     capabilities: Capabilities { schema: true, billed_bytes: true, ..Capabilities::ABSENCE },
     costs: Costs {

@@ -83,7 +83,7 @@ pub(super) fn sent(operation: &str, host: &str, advice: impl FnOnce() -> String)
         let call = Call { operation: operation.to_owned(), host: host.to_owned(), advice: advice() };
         pending.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     };
-    let _nobody_waits = PENDING.try_with(note);
+    let _unless_noted = PENDING.try_with(note);
 }
 
 /// The call that was sent last and was not answered: `AssumeRole` and `from HOST; look at aws.endpoints.sts`.
@@ -103,7 +103,7 @@ pub(super) fn ended(operation: &str) {
             calls.remove(at);
         }
     };
-    let _nobody_waits = PENDING.try_with(forget);
+    let _unless_noted = PENDING.try_with(forget);
 }
 
 #[cfg(test)]

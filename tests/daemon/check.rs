@@ -239,12 +239,12 @@ async fn fifty_tenants_on_silent_services_take_two_timeouts_and_not_fifty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_cannot_be_reached_is_named_with_host_operation_reason_and_key() {
     let stand = Stand::brisk(1).await;
-    let nobody = {
-        // Nobody listens there any more.
+    let closed = {
+        // Closed again at once.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    let url = format!("http://{nobody}");
+    let url = format!("http://{closed}");
     let unknown = "http://no-such-host.invalid:1";
     for (key, url, operation, reason, named) in [
         ("AWS_ENDPOINTS_KINESIS", &*url, "ListShards", "the connection was refused", "aws.endpoints.kinesis"),

@@ -11,10 +11,10 @@ use crate::domain::time::WallClock;
 use crate::domain::topology::{SourceId, StageId, Topology};
 use crate::observe::{self, Recognizer, Site, spec};
 
-/// Most sources that are looked at: with more, one cause is behind all of them.
-const LOOKED_AT: usize = 5;
+/// Most sources that are examined: with more, one cause is behind all of them.
+const EXAMINED: usize = 5;
 
-/// Looks at sources that do not have a canary.
+/// Examines sources that do not have a canary.
 pub(super) struct Adviser<'a> {
     config: &'a Config,
     clients: &'a Clients,
@@ -22,15 +22,15 @@ pub(super) struct Adviser<'a> {
     topology: Topology,
     recognizer: Recognizer,
     shared: observe::Shared,
-    looked_at: BTreeSet<SourceId>,
+    examined: BTreeSet<SourceId>,
 }
 
 impl<'a> Adviser<'a> {
     pub(super) fn new(config: &'a Config, clients: &'a Clients, clock: WallClock) -> Self {
         let topology = config.topology();
         let recognizer = build::recognizer(&config.keyring, &topology);
-        let (shared, looked_at) = Default::default();
-        Self { config, clients, clock, topology, recognizer, shared, looked_at }
+        let (shared, examined) = Default::default();
+        Self { config, clients, clock, topology, recognizer, shared, examined }
     }
 
     /// What to look at because of this canary; empty if it is everywhere and whole.
@@ -51,11 +51,11 @@ impl<'a> Adviser<'a> {
                 }
                 _ => continue,
             };
-            if self.looked_at.contains(&source) || self.looked_at.len() >= LOOKED_AT {
+            if self.examined.contains(&source) || self.examined.len() >= EXAMINED {
                 continue;
             }
-            self.looked_at.insert(source);
-            advice.extend(self.ask(source, canary, doubt).await.into_iter().map(|Advice { text, key }| {
+            self.examined.insert(source);
+            advice.extend(self.examine(source, canary, doubt).await.into_iter().map(|Advice { text, key }| {
                 let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
                 format!("{name}: {text}{key}")
             }));
@@ -71,7 +71,7 @@ impl<'a> Adviser<'a> {
         !matches!(canary.fate, Fate::DeadLettered(_)) && self.topology.stage(stage).parent.is_none_or(arrived)
     }
 
-    async fn ask(&self, source: SourceId, canary: &Followed, doubt: Doubt) -> Vec<Advice> {
+    async fn examine(&self, source: SourceId, canary: &Followed, doubt: Doubt) -> Vec<Advice> {
         let Some(of) = self.config.sources.get(source.0 as usize) else { return Vec::new() };
         let Self { topology, clients, recognizer, clock, .. } = self;
         let site = Site { topology, source, rhythm: of.rhythm, clients, recognizer, clock };

@@ -51,7 +51,7 @@ impl Rhythm {
     };
 
     /// One early poll for this many regular ones.
-    const EARLY_SHARE: u32 = 20;
+    const REGULAR_PER_EARLY: u32 = 20;
 
     /// The longest pause after failed polls. Short enough to notice soon that a source can be read again.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
@@ -63,7 +63,7 @@ impl Rhythm {
     /// The shortest average time between polls. Many traces in a stall cross a threshold every moment, and
     /// must not cost more calls than one.
     fn min_gap(&self) -> Duration {
-        self.interval - self.interval / Self::EARLY_SHARE
+        self.interval - self.interval / Self::REGULAR_PER_EARLY
     }
 
     /// Returns when to poll next, if the last poll began at `last`. A poll soon after `checkpoint` would prove
@@ -423,11 +423,7 @@ mod tests {
     }
 
     impl Scripted {
-        fn new(
-            clock: WallClock,
-            polls: Arc<Mutex<Vec<Timestamp>>>,
-            answer: fn(usize) -> Answer,
-        ) -> Self {
+        fn new(clock: WallClock, polls: Arc<Mutex<Vec<Timestamp>>>, answer: fn(usize) -> Answer) -> Self {
             Self { clock, polls, answer, found: Findings::default(), checks: 0, decoder: Decoder::default() }
         }
     }
@@ -653,7 +649,10 @@ mod tests {
         let one = polls_in_a_stall(1).await;
         for traces in [100, 10_000, 100_000] {
             let many = polls_in_a_stall(traces).await;
-            assert!(one <= many && many * 10 <= one * 11, "{traces} in flight: {many} polls instead of {one}");
+            assert!(
+                one <= many && many * 10 <= one * 11,
+                "{traces} in flight: {many} polls instead of {one}"
+            );
         }
     }
 

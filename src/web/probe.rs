@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_says_when_copies_and_leaks_are_not_looked_for() {
+    fn the_page_says_when_copies_and_leaks_go_unnoticed() {
         assert_eq!(gaps_line(&[]), "Second copies and leaks are looked for only while a canary waits.");
         assert_eq!(
             gaps_line(&["archive".into(), "transit".into()]),

@@ -17,6 +17,7 @@ mod figures;
 mod foreign_text;
 mod garbage;
 mod hostile;
+mod in_flight;
 mod isolation;
 mod outcomes;
 mod output;

@@ -55,10 +55,12 @@ impl<'a> Adviser<'a> {
                 continue;
             }
             self.examined.insert(source);
-            advice.extend(self.examine(source, canary, doubt).await.into_iter().map(|Advice { text, key }| {
-                let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
-                format!("{name}: {text}{key}")
-            }));
+            advice.extend(self.examine(source, canary, doubt).await.into_iter().map(
+                |Advice { text, key }| {
+                    let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
+                    format!("{name}: {text}{key}")
+                },
+            ));
         }
         advice
     }

@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn trace_ids_are_compared_without_what_a_tag_has_before_and_after_them() {
         let condition = condition(IdMatch::Exact, IdIs::TraceId);
-        let expected = "((`id` BETWEEN '01a201845b0871018101010101010101' AND '01a20184766079098909090909090909'";
+        let expected =
+            "((`id` BETWEEN '01a201845b0871018101010101010101' AND '01a20184766079098909090909090909'";
         assert!(condition.starts_with(expected), "{condition}");
         assert!(condition.contains("SUBSTR(`id`, 21, 12)"), "{condition}");
     }

@@ -425,8 +425,9 @@ async fn a_query_for_many_traces_is_bounded_by_the_oldest_and_the_newest() {
 }
 
 #[tokio::test]
-async fn a_trace_that_was_seen_is_looked_for_by_its_whole_id_beside_many_that_wait() {
-    let lost = WantedTrace { planned_at: Timestamp::from_secs(NOW - 86_400), ..*wanted().waiting.first().unwrap() };
+async fn a_trace_that_was_seen_is_named_by_its_whole_id_beside_many_that_wait() {
+    let lost =
+        WantedTrace { planned_at: Timestamp::from_secs(NOW - 86_400), ..*wanted().waiting.first().unwrap() };
     let wanted = Wanted { recently_seen: [lost].into(), ..many(MAX_WHOLE + 1) };
     let (mut observer, server) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
     observer.poll(&wanted).await.unwrap();

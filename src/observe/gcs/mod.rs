@@ -9,10 +9,10 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
-use super::{Gaps, console};
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
+use super::{Gaps, console};
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};

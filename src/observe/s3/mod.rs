@@ -9,10 +9,10 @@ mod store;
 mod tests;
 
 pub use self::store::S3;
-use super::{Gaps, console};
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
+use super::{Gaps, console};
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};

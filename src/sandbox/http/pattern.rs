@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for text in ["", "a", "(a", "a)", "(a)*", "(.)", "([^a])", "(a{x})", "({3})", "(a{9999})", "([a", "(a)(b)"] {
+        for text in
+            ["", "a", "(a", "a)", "(a)*", "(.)", "([^a])", "(a{x})", "({3})", "(a{9999})", "([a", "(a)(b)"]
+        {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
     }

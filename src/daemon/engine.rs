@@ -25,6 +25,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::{self, EventLog};
 use super::reload::Reloads;
 use super::store_writer::{CommitOutcome, StoreWriter};
+use crate::cloud::budget::Budgets;
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::{Episode, Incidents, Step};
@@ -105,6 +106,8 @@ pub struct Engine {
     pub changes: mpsc::Receiver<Change>,
     /// What came of reading the configuration again.
     pub reloads: watch::Receiver<Reloads>,
+    /// What polls may take, to tell of those that are held back.
+    pub budgets: Budgets,
     /// Waits for the first snapshot of a new configuration.
     pub in_force: Option<oneshot::Sender<bool>>,
     /// When the last canary of a tenant that leaves was closed, or the tenant left.
@@ -414,8 +417,9 @@ impl Engine {
         let shown = self.snapshots.borrow().drills.as_ref().and_then(|drills| drills.proof);
         self.unsaved.drill = self.unsaved.drill.or(proof.filter(|_| proof != shown));
         let reload_failed = self.reloads.borrow().failed.clone();
-        let mut snapshot =
-            Snapshot { not_stored, reload_failed, episodes, drills, ..self.tracker.snapshot(now) };
+        let over_budget = self.budgets.held_back(now);
+        let snapshot = self.tracker.snapshot(now);
+        let mut snapshot = Snapshot { not_stored, over_budget, reload_failed, episodes, drills, ..snapshot };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
         if !changes.is_empty() || self.incidents.has_open() {

@@ -45,7 +45,9 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{
+    Drifted, HeldBack, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation,
+};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::canary::Integrity;

@@ -21,6 +21,7 @@ mod in_flight;
 mod isolation;
 mod outcomes;
 mod output;
+mod priced;
 mod proxies;
 mod reload;
 mod service_quirks;

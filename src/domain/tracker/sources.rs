@@ -93,6 +93,13 @@ impl Sources {
         }
     }
 
+    /// A trace that waits at a source was seen at the stage before.
+    pub(super) fn comes_near(&mut self, source: SourceId, trace: TraceId) {
+        if self[source].waiting.contains(trace) {
+            self.touch(source);
+        }
+    }
+
     /// Forgets when hops pass their targets, because these are others now.
     pub(super) fn forget_hops(&mut self) {
         for source in (0..).map(SourceId).take(self.states.len()) {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
 use super::drill::{self, DrillSource};
-use super::engine::{self, Change, Engine, Lane, LaneChange};
+use super::engine::{self, Agenda, Change, Engine, Lane, LaneChange};
 use super::figures::SharedFigures;
 use super::hold::{Outbound, Polled};
 use super::last_scrape::Scrapes;
@@ -197,6 +197,7 @@ pub(super) fn wire_engine(
         instance,
         store: writer,
         lanes: lanes.collect(),
+        agenda: Agenda::default(),
         polled: channels.polled,
         snapshots: watch::Sender::new(Arc::new(first)),
         inputs: channels.inputs,

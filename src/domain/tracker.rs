@@ -752,7 +752,11 @@ impl Tracker {
             visit.absent_until = visit.absent_until.max(Some(watermark));
             visit.empty_polls = visit.empty_polls.saturating_add(1);
             visit.gap_since_poll = false;
-            self.outbox.note_changed(id);
+            if changed {
+                self.outbox.note_changed(id);
+            } else {
+                self.outbox.note_proven(id);
+            }
         }
     }
 
@@ -802,7 +806,8 @@ impl Tracker {
             Some((Outcome::Delivered | Outcome::Late, _)) => spec.role != Role::DeadLetter,
             Some(_) => false,
         };
-        let waiting = state.waiting.iter().filter_map(|trace| self.open.get(&trace.tag.trace));
+        let waiting = state.waiting.iter().filter(|_| !state.readability.is_clear());
+        let waiting = waiting.filter_map(|trace| self.open.get(&trace.tag.trace));
         for trace in waiting.filter(|trace| trace.visit(stage).withheld && is_expected(trace)) {
             let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
             let since = begun.latest + missing_after;

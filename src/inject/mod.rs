@@ -19,6 +19,7 @@ use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::SdkError;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use backoff::backoff::Backoff;
+use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::pending::{Unanswered, within};
@@ -30,6 +31,9 @@ use crate::domain::topology::TenantId;
 use crate::domain::tracker::PutResult;
 
 use answer::PutOutcome;
+
+/// Most calls at a time for canaries that do not fit into one.
+const MAX_CALLS: usize = 4;
 
 /// The operations that injection calls, and their costs.
 pub const COSTS: Costs = Costs {
@@ -137,11 +141,15 @@ impl Injector {
         let mut report = Report::default();
         let (batches, too_large) = batch::split(canaries);
         report.results.extend(too_large);
-        for batch in batches {
+        let putting = batches.into_iter().map(|batch| async move {
             let started = self.clock.now();
-            report.results.extend(self.put_batch(&batch, cancel).await);
-            let took = self.clock.now().since(started);
-            let bytes = bytes_by_tenant(&batch).into_iter();
+            let results = self.put_batch(&batch, cancel).await;
+            (results, self.clock.now().since(started), bytes_by_tenant(&batch))
+        });
+        let mut putting = std::pin::pin!(stream::iter(putting).buffered(MAX_CALLS));
+        while let Some((results, took, bytes)) = putting.next().await {
+            report.results.extend(results);
+            let bytes = bytes.into_iter();
             report.puts.extend(bytes.map(|(tenant, bytes)| TenantPut { tenant, took, bytes }));
         }
         report

@@ -490,9 +490,19 @@ mod tests {
         wanted: Wanted,
         answer: fn(usize) -> Answer,
     ) -> (Vec<i64>, Vec<Input>) {
+        polls_of(watch::Sender::new(wanted), gate, secs, answer).await
+    }
+
+    /// The same of a list that may change meanwhile.
+    async fn polls_of(
+        wanted: watch::Sender<Wanted>,
+        gate: &Gate,
+        secs: u64,
+        answer: fn(usize) -> Answer,
+    ) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
-        let (_sender, wanted) = watch::channel(wanted);
+        let (_sender, wanted) = (wanted.clone(), wanted.subscribe());
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
@@ -566,6 +576,25 @@ mod tests {
         let many = polls_during(95, wanted(1, 500), |_| Answer::Fine).await.0;
         assert_eq!(one, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
         assert_eq!(one, many);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_serves_the_newest_list_although_nothing_woke_the_loop() {
+        let list = watch::Sender::new(wanted(1, 1));
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            list.send_if_modified(|list| {
+                *list = wanted(2, 2);
+                false
+            });
+        };
+        let gate = Budgets::default().of("kinesis");
+        let (_, (_, reported)) = tokio::join!(changing, polls_of(list.clone(), &gate, 15, |_| Answer::Fine));
+        let revisions = reported.iter().filter_map(|input| match input {
+            Input::Polled { poll, .. } => Some(poll.revision),
+            _ => None,
+        });
+        assert_eq!(revisions.collect::<Vec<_>>(), [1, 2]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -112,7 +112,7 @@ impl Tracker {
         let visit = &mut trace.stages[usize::from(stage.0)];
         let Sighting { integrity, stamp, found_in, .. } = sighting;
         let found_in = Some(found_in);
-        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity, stamp, found_in });
+        visit.arrival = Some(Box::new(Arrival { interval, noticed_at: now, integrity, stamp, found_in }));
         Some(id)
     }
 

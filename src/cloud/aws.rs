@@ -11,6 +11,7 @@
 mod assumed_role;
 mod home;
 mod own_credentials;
+mod request;
 mod server_date;
 mod session;
 
@@ -31,6 +32,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use self::assumed_role::AssumedRole;
 use self::home::Home;
 use self::own_credentials::OwnCredentials;
+pub use self::request::Request;
 use self::server_date::ServerDate;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};

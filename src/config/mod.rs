@@ -43,7 +43,9 @@ pub use self::otlp::Otlp;
 pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
 pub use self::sections::check_log_level;
-pub use self::settings::{Canary, Conditions, Drill, Load, Log, LogFormat, Probe, Source, Store, Tenant, Web};
+pub use self::settings::{
+    Canary, Conditions, Drill, Load, Log, LogFormat, Probe, Source, Store, Tenant, Web,
+};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::budget::Budget;

@@ -198,7 +198,10 @@ mod tests {
         let phases =
             [Phase::constant(10.0, secs(5)), Phase::constant(200.0, secs(2)), Phase::constant(10.0, secs(5))];
         let taken = all(&phases, Spacing::Even);
-        assert_eq!([(0, 5_000), (5_000, 7_000), (7_000, 12_000)].map(|(a, b)| count_in(&taken, a, b)), [50, 400, 50]);
+        assert_eq!(
+            [(0, 5_000), (5_000, 7_000), (7_000, 12_000)].map(|(a, b)| count_in(&taken, a, b)),
+            [50, 400, 50]
+        );
     }
 
     #[test]
@@ -206,7 +209,8 @@ mod tests {
         let taken = all(&[Phase::constant(100.0, secs(100))], Spacing::Random);
         // A Poisson count has its mean as its variance: 10,000 ± 4 · 100.
         assert!((9_600..10_400).contains(&taken.len()), "{}", taken.len());
-        let counts: Vec<f64> = (0..100).map(|n| count_in(&taken, n * 1_000, (n + 1) * 1_000) as f64).collect();
+        let counts: Vec<f64> =
+            (0..100).map(|n| count_in(&taken, n * 1_000, (n + 1) * 1_000) as f64).collect();
         let mean = counts.iter().sum::<f64>() / 100.0;
         let variance = counts.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / 99.0;
         assert!((0.5..2.0).contains(&(variance / mean)), "{variance} and {mean}");

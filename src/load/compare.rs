@@ -148,7 +148,9 @@ mod tests {
             .map(|_| {
                 let of_batch = median * (0.9 + 0.2 * random.f64());
                 let mut sample = Latencies::default();
-                (0..100).for_each(|_| sample.add(Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3)));
+                (0..100).for_each(|_| {
+                    sample.add(Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3))
+                });
                 sample
             })
             .collect()

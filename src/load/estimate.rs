@@ -59,7 +59,8 @@ impl Estimate {
         let units: f64 = {
             let weights: f64 = plan.profile.sizes.iter().map(|(_, weight)| f64::from(*weight)).sum();
             let of = |size: u32| (f64::from(size) / PUT_UNIT).ceil();
-            plan.profile.sizes.iter().map(|(size, weight)| of(*size) * f64::from(*weight)).sum::<f64>() / weights.max(1.0)
+            plan.profile.sizes.iter().map(|(size, weight)| of(*size) * f64::from(*weight)).sum::<f64>()
+                / weights.max(1.0)
         };
         let line = |what, item, quantity: f64, unit: &str| {
             let price = prices.of(item).dollars;
@@ -68,7 +69,12 @@ impl Estimate {
         };
         let lines = vec![
             line("ingestion into the log groups", Item::LogsIngest, bytes / 1e9, "GB"),
-            line("puts into two streams, an event a record", Item::KinesisPut, 2.0 * events * units / 1e6, "million"),
+            line(
+                "puts into two streams, an event a record",
+                Item::KinesisPut,
+                2.0 * events * units / 1e6,
+                "million",
+            ),
             line("inserts into BigQuery", Item::BigqueryInsert, events * size.max(LEAST_ROW) / 1e9, "GB"),
         ];
         let mut quotas = vec![format!(
@@ -79,10 +85,11 @@ impl Estimate {
             let rate = peak * plan.part_of(lane);
             let shards = (rate / SHARD_RECORDS).max(rate * size / SHARD_BYTES).ceil().max(1.0);
             quotas.push(format!(
-                "stream of {}: {} records and {} KB a second if each event is a record; that is {shards} shards or more",
+                "stream of {}: {} records and {} KB a second if each event is a record; at least {shards} {}",
                 lane.name,
                 short(rate),
                 short(rate * size / 1_024.0),
+                if shards > 1.0 { "shards" } else { "shard" },
             ));
         }
         Self { seconds, peak, events, bytes, puts: (puts_per_second * seconds).min(events), lines, quotas }
@@ -101,7 +108,9 @@ impl Estimate {
         let mut check = |key: &str, takes: f64, most: f64, unit: &str| {
             if takes > most {
                 let (takes, most) = (short(takes), short(most));
-                all.push(format!("load.{key}: the run takes up to {takes} {unit}, and the configuration allows {most}"));
+                all.push(format!(
+                    "load.{key}: the run takes up to {takes} {unit}, and the configuration allows {most}"
+                ));
             }
         };
         check("max_rate", self.peak, ceilings.rate, "events a second");
@@ -118,20 +127,24 @@ impl Estimate {
         let most = if matches!(plan.shape, Shape::Search { .. }) { "at most " } else { "" };
         let sizes: Vec<_> = plan.profile.sizes.iter().map(|(size, _)| format!("{size} B")).collect();
         let mut lines = vec![
-            format!("profile     {}: {}", plan.profile.name, plan.profile.description),
+            format!("profile     {} {}", plan.profile.name, plan.profile.description),
             format!("tenants     {}", names.join(", ")),
             format!("sizes       {}", sizes.join(", ")),
             format!("rate        up to {} events a second", short(self.peak)),
             format!("sending     {most}{}, then until every canary has its outcome", minutes(self.seconds)),
             format!("events      {most}{}", short(self.events)),
-            format!("bytes       {most}{} MB put into log groups", short(self.bytes / 1e6)),
+            format!("bytes       {most}{} put into log groups", size(self.bytes)),
             format!("calls       {most}{} of PutLogEvents", short(self.puts)),
             format!(
                 "dollars     {most}{:.2} that are known before; functions, requests for objects and egress come on top",
                 self.dollars()
             ),
         ];
-        lines.extend(self.lines.iter().map(|line| format!("            {:>8.2}  {}: {}", line.dollars, line.what, line.formula)));
+        lines.extend(
+            self.lines
+                .iter()
+                .map(|line| format!("            {:>8.2}  {}: {}", line.dollars, line.what, line.formula)),
+        );
         lines.extend(self.quotas.iter().map(|line| format!("quota       {line}")));
         lines.extend(plan.notes.iter().map(|line| format!("note        {line}")));
         lines
@@ -151,6 +164,14 @@ pub fn short(value: f64) -> String {
 
 fn trimmed(text: &str) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn size(bytes: f64) -> String {
+    match bytes {
+        bytes if bytes < 1e6 => format!("{} KB", short(bytes / 1e3)),
+        bytes if bytes < 1e9 => format!("{} MB", short(bytes / 1e6)),
+        bytes => format!("{} GB", short(bytes / 1e9)),
+    }
 }
 
 fn minutes(seconds: f64) -> String {
@@ -173,7 +194,8 @@ mod tests {
 
     fn plan(text: &str) -> Plan {
         let lanes = vec![lane(0, "acme"), lane(1, "globex")];
-        Plan::new(Profile::parse("own", text).unwrap(), lanes, &map(), Duration::from_secs(30), &CEILINGS).unwrap()
+        Plan::new(Profile::parse("own", text).unwrap(), lanes, &map(), Duration::from_secs(30), &CEILINGS)
+            .unwrap()
     }
 
     fn estimate(plan: &Plan) -> Estimate {
@@ -189,7 +211,10 @@ mod tests {
         assert_eq!((found.events, found.bytes, found.peak, found.seconds), (10_000.0, 1e7, 100.0, 100.0));
         let dollars: Vec<_> = found.lines.iter().map(|line| line.dollars).collect();
         let expected = [0.01 * 0.50, 0.02 * 0.014, 0.01024 * 0.05];
-        assert!(dollars.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-9), "{dollars:?}");
+        assert!(
+            dollars.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-9),
+            "{dollars:?}"
+        );
     }
 
     #[test]
@@ -206,7 +231,11 @@ mod tests {
     fn the_shards_that_a_tenants_stream_needs_are_told() {
         let found = estimate(&plan("sizes = [\"10KB\"]\n[[phase]]\nrate = 500\nduration = \"1m\""));
         // 250 records of 10 KB a second: 2.4 MB.
-        assert!(found.quotas[1].contains("stream of acme") && found.quotas[1].contains("3 shards"), "{:?}", found.quotas);
+        assert!(
+            found.quotas[1].contains("stream of acme") && found.quotas[1].contains("at least 3 shards"),
+            "{:?}",
+            found.quotas
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::latencies::Latencies;
 use super::threshold::{Aggregate, Metric, Part, Span, Threshold};
 use crate::domain::outcome::{Outcome, UnobservedReason};
-use crate::domain::tracker::Event;
 use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Trace};
+use crate::domain::tracker::Event;
 
 /// Some of the canaries: all, or those of a size or a tenant.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,7 +134,10 @@ impl Figures {
         self.ambiguous += other.ambiguous;
         self.whole.merge(&other.whole);
         other.sizes.iter().for_each(|(size, group)| self.sizes.entry(*size).or_default().merge(group));
-        other.tenants.iter().for_each(|(tenant, group)| self.tenants.entry(*tenant).or_default().merge(group));
+        other
+            .tenants
+            .iter()
+            .for_each(|(tenant, group)| self.tenants.entry(*tenant).or_default().merge(group));
         for (hop, other) in self.hops.iter_mut().zip(&other.hops) {
             hop.arrived += other.arrived;
             hop.latency.merge(&other.latency);
@@ -143,7 +146,10 @@ impl Figures {
             hop.leaks += other.leaks;
         }
         other.lost.iter().for_each(|(hops, count)| *self.lost.entry(*hops).or_default() += count);
-        other.dead_lettered.iter().for_each(|(at, count)| *self.dead_lettered.entry(*at).or_default() += count);
+        other
+            .dead_lettered
+            .iter()
+            .for_each(|(at, count)| *self.dead_lettered.entry(*at).or_default() += count);
         other.unobserved.iter().for_each(|(why, count)| *self.unobserved.entry(*why).or_default() += count);
         self.late += other.late;
         self.unjudged += other.unjudged;
@@ -264,7 +270,9 @@ impl Figures {
                 // The tracker closes its hops without an event.
                 for hop in topology.main_path() {
                     let is_open = matches!(trace.visit(*hop).hop, Hop::Open | Hop::Overdue);
-                    if is_open && trace.arrival(*hop).is_none() && trace.hop_start(topology, *hop).is_some()
+                    if is_open
+                        && trace.arrival(*hop).is_none()
+                        && trace.hop_start(topology, *hop).is_some()
                         && let Some(of) = self.hop(*hop)
                     {
                         of.latency.missing += 1;
@@ -306,7 +314,8 @@ impl Figures {
             let missing = self.hops.get(usize::from(stage.0)).map_or(0, |hop| hop.latency.missing);
             return (missing, missing + self.untimed(stage, topology));
         };
-        let place = |stage: &StageId| topology.main_path().iter().position(|on| on == stage).unwrap_or_default();
+        let place =
+            |stage: &StageId| topology.main_path().iter().position(|on| on == stage).unwrap_or_default();
         let (mut certain, mut possible) = (0, self.whole.unknown());
         for ((first, last), count) in &self.lost {
             if first == last && *first == stage {
@@ -356,7 +365,8 @@ impl Figures {
             }
             Metric::Reached => {
                 // What this machine did not send in time says nothing about the pipeline.
-                let unknown = self.planned.saturating_sub(self.accepted + self.whole.refused + self.ambiguous);
+                let unknown =
+                    self.planned.saturating_sub(self.accepted + self.whole.refused + self.ambiguous);
                 tally(threshold, self.accepted, unknown, self.planned)
             }
             Metric::Throttled => tally(threshold, beside.throttled, 0, beside.calls),
@@ -384,7 +394,9 @@ impl Figures {
         };
         match threshold.aggregate {
             Aggregate::Percentile(percent) => latencies.percentile(percent, unknown),
-            Aggregate::Max | Aggregate::Rate | Aggregate::Count | Aggregate::Value => latencies.longest(unknown),
+            Aggregate::Max | Aggregate::Rate | Aggregate::Count | Aggregate::Value => {
+                latencies.longest(unknown)
+            }
         }
     }
 }

@@ -88,7 +88,10 @@ mod tests {
     #[test]
     fn a_percentile_is_that_of_the_nearest_rank() {
         let sample = sample(1..=100, 0);
-        assert_eq!([50.0, 95.0, 99.0, 100.0].map(|percent| sample.at(percent)), [0.05, 0.095, 0.099, 0.1].map(Some));
+        assert_eq!(
+            [50.0, 95.0, 99.0, 100.0].map(|percent| sample.at(percent)),
+            [0.05, 0.095, 0.099, 0.1].map(Some)
+        );
     }
 
     #[test]

@@ -100,14 +100,18 @@ impl Plan {
                 faults.push("thresholds.growth: is measured at one rate only; it needs [search]".to_owned());
             }
         }
-        let defaults = profile.default_thresholds.then(|| default_thresholds(topology, slo)).unwrap_or_default();
+        let defaults =
+            profile.default_thresholds.then(|| default_thresholds(topology, slo)).unwrap_or_default();
         let is_own = |default: &Threshold| {
             profile.thresholds.iter().any(|own| own.metric == default.metric && own.part == default.part)
         };
         let thresholds: Vec<_> =
             defaults.into_iter().filter(|it| !is_own(it)).chain(profile.thresholds.iter().cloned()).collect();
         if thresholds.is_empty() {
-            faults.push("thresholds: there is none, so nothing could fail; write one, or leave defaults out".to_owned());
+            faults.push(
+                "thresholds: there is none, so nothing could fail; write one, or leave defaults out"
+                    .to_owned(),
+            );
         }
         if faults.is_empty() { Ok(Self { profile, lanes, shape, thresholds, notes }) } else { Err(faults) }
     }
@@ -138,7 +142,8 @@ impl Plan {
     #[must_use]
     pub fn mean_size(&self) -> f64 {
         let weights: f64 = self.profile.sizes.iter().map(|(_, weight)| f64::from(*weight)).sum();
-        let bytes: f64 = self.profile.sizes.iter().map(|(size, weight)| f64::from(*size) * f64::from(*weight)).sum();
+        let bytes: f64 =
+            self.profile.sizes.iter().map(|(size, weight)| f64::from(*size) * f64::from(*weight)).sum();
         bytes / weights.max(1.0)
     }
 
@@ -186,7 +191,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::domain::topology::fixture::topology as map;
 
-    pub(crate) const CEILINGS: Ceilings = Ceilings { rate: 1_000.0, events: 1 << 40, bytes: 1 << 40, dollars: 1e9 };
+    pub(crate) const CEILINGS: Ceilings =
+        Ceilings { rate: 1_000.0, events: 1 << 40, bytes: 1 << 40, dollars: 1e9 };
 
     pub(crate) fn lane(at: u16, name: &str) -> Lane {
         Lane { tenant: TenantId(at), name: name.into(), log_groups: 1, least_bytes: 90, weight: 1 }
@@ -212,7 +218,8 @@ pub(crate) mod tests {
     fn a_threshold_of_the_profile_replaces_the_default_of_the_same_part() {
         let text = format!("{PHASE}[thresholds]\nlatency = \"p(99)<10s\"");
         let thresholds = plan(&text).unwrap().thresholds;
-        let whole: Vec<_> = thresholds.iter().filter(|it| it.metric == Metric::Latency && it.part == Part::All).collect();
+        let whole: Vec<_> =
+            thresholds.iter().filter(|it| it.metric == Metric::Latency && it.part == Part::All).collect();
         assert_eq!(whole.len(), 1);
         assert_eq!(whole[0].expression(), "p(99)<10s");
     }

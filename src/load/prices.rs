@@ -70,12 +70,15 @@ impl Prices {
                 faults.report(*name, "missing; copy it from config/load/prices.toml");
                 return None;
             };
-            let dollars = of.get("dollars").and_then(|given| {
-                given.as_float().or_else(|| given.as_integer().map(|whole| whole as f64))
-            });
+            let dollars = of
+                .get("dollars")
+                .and_then(|given| given.as_float().or_else(|| given.as_integer().map(|whole| whole as f64)));
             let Some(dollars) = dollars.filter(|dollars| (0.0..1e6).contains(dollars)) else {
                 let given = of.get("dollars").map_or_else(|| "nothing".to_owned(), quoted);
-                faults.report(format!("{name}.dollars"), format!("{given} is not a valid price; write for example 0.05"));
+                faults.report(
+                    format!("{name}.dollars"),
+                    format!("{given} is not a valid price; write for example 0.05"),
+                );
                 return None;
             };
             let mut text = |key: &str| match of.get(key).map(value::text) {

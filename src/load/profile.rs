@@ -103,7 +103,9 @@ impl Profile {
         let path = Path::new(name);
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                let stem = path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+                let stem = path
+                    .file_stem()
+                    .map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
                 Self::parse(&stem, &text).map_err(|faults| Faults { file: name.to_owned(), ..faults })
             }
             Err(error) => {
@@ -113,7 +115,10 @@ impl Profile {
                     "is neither one of {} nor the path of a file that can be read ({error}){near}",
                     names.join(", ")
                 );
-                Err(Faults { file: name.to_owned(), list: vec![Fault { key: "profile".to_owned(), message }] })
+                Err(Faults {
+                    file: name.to_owned(),
+                    list: vec![Fault { key: "profile".to_owned(), message }],
+                })
             }
         }
     }
@@ -172,7 +177,8 @@ impl<'a> Read<'a> {
         let description = self.find("description", value::text);
         let warm_up = self.find("warm_up", value::duration_within(Duration::ZERO, MAX_DURATION, ""));
         let give_up = self.find("give_up", value::duration_within(Duration::from_secs(1), MAX_DURATION, ""));
-        let spacing = self.find("spacing", value::choice(&[("even", Spacing::Even), ("random", Spacing::Random)]));
+        let spacing =
+            self.find("spacing", value::choice(&[("even", Spacing::Even), ("random", Spacing::Random)]));
         let is_each = self.find("rate_is", value::choice(&[("together", false), ("each", true)]));
         let weights = self.find("weights", value::list(value::count(1, MAX_WEIGHT)));
         let sizes = self.sizes();
@@ -180,9 +186,12 @@ impl<'a> Read<'a> {
         let (default_thresholds, thresholds) = self.thresholds()?;
         let (is_each, weights) = (is_each?.unwrap_or_default(), weights?);
         if is_each && weights.is_some() {
-            return Err(self.report("weights", "has no effect with rate_is = \"each\"; leave one of them out"));
+            return Err(
+                self.report("weights", "has no effect with rate_is = \"each\"; leave one of them out")
+            );
         }
-        let spread = if is_each { Spread::Each } else { Spread::Together(weights.unwrap_or_else(|| vec![1])) };
+        let spread =
+            if is_each { Spread::Each } else { Spread::Together(weights.unwrap_or_else(|| vec![1])) };
         Ok(Profile {
             name: name.to_owned(),
             description: description?.unwrap_or_default(),
@@ -205,7 +214,8 @@ impl<'a> Read<'a> {
         let weights = self.find("size_weights", value::list(value::count(1, MAX_WEIGHT)))?;
         let weights = weights.unwrap_or_else(|| vec![1; sizes.len()]);
         if weights.len() != sizes.len() {
-            let message = format!("has {} values for {} sizes; write one for each", weights.len(), sizes.len());
+            let message =
+                format!("has {} values for {} sizes; write one for each", weights.len(), sizes.len());
             return Err(self.report("size_weights", message));
         }
         Ok(sizes.into_iter().zip(weights).collect())
@@ -214,23 +224,31 @@ impl<'a> Read<'a> {
     fn shape(&mut self) -> Checked<Shape> {
         let (phases, search) = (self.table.get("phase"), self.table.get("search"));
         match (phases, search) {
-            (Some(_), Some(_)) => Err(self.report("search", "cannot be beside [[phase]]; leave one of them out")),
-            (None, None) => {
-                Err(self.report("phase", "missing; write at least one [[phase]] with rate and duration, or [search]"))
+            (Some(_), Some(_)) => {
+                Err(self.report("search", "cannot be beside [[phase]]; leave one of them out"))
             }
+            (None, None) => Err(self.report(
+                "phase",
+                "missing; write at least one [[phase]] with rate and duration, or [search]",
+            )),
             (None, Some(search)) => {
                 let Some(table) = search.as_table() else {
-                    return Err(self.report("search", format!("{} is not a table; write [search]", quoted(search))));
+                    return Err(
+                        self.report("search", format!("{} is not a table; write [search]", quoted(search)))
+                    );
                 };
                 self.inner("search", table).search()
             }
             (Some(phases), None) => {
                 let tables: Option<Vec<_>> =
                     phases.as_array().and_then(|all| all.iter().map(Value::as_table).collect());
-                let tables = tables.filter(|all| !all.is_empty() && all.len() <= MAX_PHASES).ok_or_else(|| {
-                    self.report("phase", format!("must be 1 to {MAX_PHASES} tables; write [[phase]]"))
-                })?;
-                let read = |(at, table): (usize, &&'a Table)| self.inner(&format!("phase.{}", at + 1), table).phase();
+                let tables =
+                    tables.filter(|all| !all.is_empty() && all.len() <= MAX_PHASES).ok_or_else(|| {
+                        self.report("phase", format!("must be 1 to {MAX_PHASES} tables; write [[phase]]"))
+                    })?;
+                let read = |(at, table): (usize, &&'a Table)| {
+                    self.inner(&format!("phase.{}", at + 1), table).phase()
+                };
                 let phases: Vec<Checked<Phase>> = tables.iter().enumerate().map(read).collect();
                 Ok(Shape::Phases(phases.into_iter().collect::<Checked<_>>()?))
             }
@@ -269,7 +287,9 @@ impl<'a> Read<'a> {
     fn thresholds(&mut self) -> Checked<(Checked<Option<bool>>, Checked<Vec<Threshold>>)> {
         let Some(given) = self.table.get("thresholds") else { return Ok((Ok(None), Ok(Vec::new()))) };
         let Some(table) = given.as_table() else {
-            return Err(self.report("thresholds", format!("{} is not a table; write [thresholds]", quoted(given))));
+            return Err(
+                self.report("thresholds", format!("{} is not a table; write [thresholds]", quoted(given)))
+            );
         };
         let mut read = self.inner("thresholds", table);
         let defaults = read.find("defaults", value::boolean);
@@ -317,7 +337,8 @@ fn threshold(subject: &str, given: &Value) -> Parsed<Threshold> {
         let near = suggestion(unknown, known);
         return Err(format!("has the unknown key `{unknown}`{near}"));
     }
-    let expression = table.get("threshold").ok_or("has no `threshold`; write { threshold = \"p(95)<30s\" }")?;
+    let expression =
+        table.get("threshold").ok_or("has no `threshold`; write { threshold = \"p(95)<30s\" }")?;
     let mut threshold = Threshold::parse(subject, &value::text(expression)?)?;
     let abort = table.get("abort_on_fail").map(value::boolean).transpose()?.unwrap_or_default();
     let delay = table.get("delay").map(value::duration).transpose()?.unwrap_or_default();
@@ -329,13 +350,17 @@ fn threshold(subject: &str, given: &Value) -> Parsed<Threshold> {
 fn rate(value: &Value) -> Parsed<f64> {
     let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
     number.filter(|rate| (0.0..=MAX_RATE).contains(rate)).ok_or_else(|| {
-        format!("{} is not a valid rate; write events per second, 0 to {MAX_RATE}, without quotes", quoted(value))
+        format!(
+            "{} is not a valid rate; write events per second, 0 to {MAX_RATE}, without quotes",
+            quoted(value)
+        )
     })
 }
 
 fn ratio(value: &Value) -> Parsed<f64> {
     let number = value.as_float().filter(|ratio| (0.01..=1.0).contains(ratio));
-    number.ok_or_else(|| format!("{} is not a valid precision; write 0.01 to 1.0, such as 0.1", quoted(value)))
+    number
+        .ok_or_else(|| format!("{} is not a valid precision; write 0.01 to 1.0, such as 0.1", quoted(value)))
 }
 
 #[cfg(test)]

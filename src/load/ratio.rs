@@ -48,9 +48,12 @@ mod tests {
     fn the_interval_is_that_of_the_literature() {
         // Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine 17, 1998,
         // table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-        for (count, of, low, high) in
-            [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]
-        {
+        for (count, of, low, high) in [
+            (81, 263, 0.2553, 0.3662),
+            (15, 148, 0.0624, 0.1605),
+            (0, 20, 0.0, 0.1611),
+            (1, 29, 0.0061, 0.1718),
+        ] {
             let ratio = Ratio::of(count, of).unwrap();
             assert!(near(ratio.low, low) && near(ratio.high, high), "{count} of {of}: {ratio:?}");
         }

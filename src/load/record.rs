@@ -93,11 +93,10 @@ impl Window {
         let (first, last) = (first?, last?);
         // Between the middles of both thirds.
         let seconds = self.until.since(self.from).as_secs_f64() * 2.0 / 3.0;
-        let growth = |from: f64, to: f64| if from.is_finite() { (to - from) / seconds } else { f64::NEG_INFINITY };
-        (seconds > 0.0).then(|| Span {
-            low: growth(first.high, last.low),
-            high: growth(first.low, last.high),
-        })
+        let growth =
+            |from: f64, to: f64| if from.is_finite() { (to - from) / seconds } else { f64::NEG_INFINITY };
+        (seconds > 0.0)
+            .then(|| Span { low: growth(first.high, last.low), high: growth(first.low, last.high) })
     }
 }
 
@@ -187,9 +186,11 @@ impl Record {
     #[must_use]
     pub fn judge_window(&self, window: &Window, thresholds: &[Threshold], beside: Beside) -> Judged {
         let beside = Beside { growth: window.growth(), ..beside };
-        Judged::of_all(thresholds.iter().map(|threshold| {
-            threshold.judge(window.figures.measure(threshold, &beside, &self.topology))
-        }))
+        Judged::of_all(
+            thresholds
+                .iter()
+                .map(|threshold| threshold.judge(window.figures.measure(threshold, &beside, &self.topology))),
+        )
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Rates {
 
 /// Most trials that narrow the gap: each halves it, and 2^-10 is finer than a pipeline repeats itself.
 const MAX_REFINEMENTS: usize = 10;
+/// Less growth than this may be chance, and says nothing of the throughput.
+const LEAST_GROWTH: f64 = 0.05;
 
 /// A rate and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Trial {
 pub struct Search {
     rates: Rates,
     trials: Vec<Trial>,
+    /// What came out of the end while a rate was sent that was too high, in events per second.
+    throughput: Option<f64>,
 }
 
 /// Where the pipeline stops keeping up.
@@ -41,7 +45,7 @@ pub struct Knee {
 impl Search {
     #[must_use]
     pub const fn new(rates: Rates) -> Self {
-        Self { rates, trials: Vec::new() }
+        Self { rates, trials: Vec::new(), throughput: None }
     }
 
     /// The rate of the next trial; `None` if there is none.
@@ -58,12 +62,35 @@ impl Search {
         let good = good?;
         let refinements = self.trials.iter().filter(|trial| !self.rates.rates.contains(&trial.rate)).count();
         let is_narrow = bad - good <= self.rates.precision * good;
-        (!is_narrow && refinements < MAX_REFINEMENTS).then(|| f64::midpoint(good, bad))
+        (!is_narrow && refinements < MAX_REFINEMENTS).then(|| self.between(good, bad))
     }
 
-    /// Takes what came of the rate that was next.
-    pub fn take(&mut self, rate: f64, judged: Judged) {
+    /// The rate to try between a good and a bad one: just below and just above what came out of the end, if that is
+    /// known, otherwise the middle.
+    fn between(&self, good: f64, bad: f64) -> f64 {
+        let near = self.throughput.into_iter().flat_map(|throughput| {
+            // Together a little less than the precision apart.
+            let by = self.rates.precision / 2.5;
+            [throughput * (1.0 - by), throughput * (1.0 + by)]
+        });
+        near.into_iter().find(|rate| good < *rate && *rate < bad).unwrap_or_else(|| f64::midpoint(good, bad))
+    }
+
+    /// Takes what came of the rate that was next. Of a rate that was too high, `growth` is by how many seconds latency
+    /// grew in a second.
+    pub fn take(&mut self, rate: f64, judged: Judged, growth: Option<f64>) {
         self.trials.push(Trial { rate, judged });
+        // The first one is the furthest above the knee, and so the clearest.
+        if judged == Judged::Broken && self.throughput.is_none() {
+            self.throughput =
+                growth.filter(|growth| *growth > LEAST_GROWTH).map(|growth| rate / (1.0 + growth));
+        }
+    }
+
+    /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency did not grow.
+    #[must_use]
+    pub const fn throughput(&self) -> Option<f64> {
+        self.throughput
     }
 
     #[must_use]
@@ -112,13 +139,34 @@ mod tests {
     }
 
     /// Searches a pipeline that keeps up to `capacity`.
-    fn searched(capacity: f64, precision: f64) -> Search {
+    fn searched_by(capacity: f64, precision: f64, tells_growth: bool) -> Search {
         let mut search = Search::new(rates(precision));
         while let Some(rate) = search.next_rate() {
             let judged = if rate <= capacity { Judged::Kept } else { Judged::Broken };
-            search.take(rate, judged);
+            search.take(rate, judged, Some(rate / capacity - 1.0).filter(|_| tells_growth));
         }
         search
+    }
+
+    fn searched(capacity: f64, precision: f64) -> Search {
+        searched_by(capacity, precision, false)
+    }
+
+    #[test]
+    fn growth_leads_to_the_knee_in_two_trials_after_the_first_bad_rate() {
+        for capacity in [55.0, 130.0, 333.0, 640.0, 1_990.0] {
+            let search = searched_by(capacity, 0.1, true);
+            let Knee { good, bad } = search.knee();
+            let (good, bad) = (good.unwrap(), bad.unwrap());
+            assert!(
+                good <= capacity && capacity < bad && bad <= good * 1.1 + 1e-9,
+                "{capacity}: {good}, {bad}"
+            );
+            let refinements =
+                search.trials().iter().filter(|trial| !rates(0.1).rates.contains(&trial.rate)).count();
+            assert!(refinements <= 4, "{capacity}: {:?}", search.trials());
+            assert!(search.throughput().is_none_or(|found| (found / capacity - 1.0).abs() < 1e-6));
+        }
     }
 
     #[test]
@@ -126,7 +174,10 @@ mod tests {
         for capacity in [55.0, 130.0, 333.0, 640.0, 1_999.0] {
             let Knee { good, bad } = searched(capacity, 0.1).knee();
             let (good, bad) = (good.unwrap(), bad.unwrap());
-            assert!(good <= capacity && capacity < bad && bad <= good * 1.1 + 1e-9, "{capacity}: {good}, {bad}");
+            assert!(
+                good <= capacity && capacity < bad && bad <= good * 1.1 + 1e-9,
+                "{capacity}: {good}, {bad}"
+            );
         }
     }
 
@@ -150,8 +201,8 @@ mod tests {
     #[test]
     fn nothing_is_concluded_from_what_could_not_be_seen() {
         let mut search = Search::new(rates(0.1));
-        search.take(50.0, Judged::Kept);
-        search.take(100.0, Judged::Undecided);
+        search.take(50.0, Judged::Kept, None);
+        search.take(100.0, Judged::Undecided, None);
         assert_eq!(search.next_rate(), None);
         assert_eq!(search.knee(), Knee { good: Some(50.0), bad: None });
     }

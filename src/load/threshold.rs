@@ -215,7 +215,11 @@ impl Threshold {
         }
         let limit = match metric {
             Metric::Latency => duration(&Value::String(limit.to_owned()))?.as_secs_f64(),
-            _ => limit.parse().ok().filter(|limit: &f64| limit.is_finite() && *limit >= 0.0).ok_or_else(wrong)?,
+            _ => limit
+                .parse()
+                .ok()
+                .filter(|limit: &f64| limit.is_finite() && *limit >= 0.0)
+                .ok_or_else(wrong)?,
         };
         let expression = text;
         Ok(Self { metric, part, aggregate, comparison, limit, expression, abort_after: None })
@@ -241,7 +245,9 @@ impl Threshold {
         let Some(Span { low, high }) = measured else { return Judged::Undecided };
         match [low, high].map(|value| self.comparison.holds(value, self.limit)) {
             // Both ends of `== 0` may differ from 0 on different sides only if 0 lies between them.
-            [false, false] if self.comparison == Comparison::Equal && low < self.limit && self.limit < high => {
+            [false, false]
+                if self.comparison == Comparison::Equal && low < self.limit && self.limit < high =>
+            {
                 Judged::Undecided
             }
             [true, true] => Judged::Kept,
@@ -287,7 +293,9 @@ fn read_subject(text: &str) -> Parsed<(Metric, Part)> {
     })?;
     let Some(rest) = rest else { return Ok((metric, Part::All)) };
     let wrong = || {
-        format!("\"{text}\" is not a valid part; write for example \"{name}{{hop:archive}}\", {{size:100B}} or {{tenant:acme}}")
+        format!(
+            "\"{text}\" is not a valid part; write for example \"{name}{{hop:archive}}\", {{size:100B}} or {{tenant:acme}}"
+        )
     };
     let (of, value) = rest.strip_suffix('}').and_then(|part| part.split_once(':')).ok_or_else(wrong)?;
     let part = match (metric, of.trim(), value.trim()) {
@@ -298,7 +306,11 @@ fn read_subject(text: &str) -> Parsed<(Metric, Part)> {
             Part::Size(u32::try_from(bytes).map_err(|_| wrong())?)
         }
         (Metric::Latency | Metric::Loss, "tenant", tenant) => Part::Tenant(tenant.into()),
-        _ => return Err(format!("{name} has no part {of}; latency has hop, size and tenant, loss has hop and tenant")),
+        _ => {
+            return Err(format!(
+                "{name} has no part {of}; latency has hop, size and tenant, loss has hop and tenant"
+            ));
+        }
     };
     Ok((metric, part))
 }

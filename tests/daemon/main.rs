@@ -18,6 +18,7 @@ mod foreign_text;
 mod garbage;
 mod hostile;
 mod isolation;
+mod load;
 mod outcomes;
 mod output;
 mod proxies;

@@ -48,7 +48,9 @@ fn one(text: &mut String, name: &str, kind: &str, help: &str, value: f64) {
 /// The text for Prometheus.
 pub(super) fn text(progress: &Progress) -> String {
     let mut text = String::new();
-    let counter = |text: &mut String, name: &str, help: &str, value: u64| one(text, name, "counter", help, value as f64);
+    let counter = |text: &mut String, name: &str, help: &str, value: u64| {
+        one(text, name, "counter", help, value as f64)
+    };
     one(&mut text, "due_rate", "gauge", "Events per second that are due.", progress.due);
     one(&mut text, "accepted_rate", "gauge", "Events per second that log groups accept.", progress.accepted);
     one(&mut text, "in_flight", "gauge", "Canaries without an outcome.", progress.in_flight as f64);
@@ -58,9 +60,17 @@ pub(super) fn text(progress: &Progress) -> String {
     counter(&mut text, "refused_total", "Events that log groups refused.", progress.refused);
     counter(&mut text, "arrived_total", "Canaries that reached the end stage.", progress.arrived);
     counter(&mut text, "lost_total", "Canaries that are lost or dead-lettered.", progress.lost);
-    counter(&mut text, "unobserved_total", "Canaries whose outcome could not be observed.", progress.unobserved);
+    counter(
+        &mut text,
+        "unobserved_total",
+        "Canaries whose outcome could not be observed.",
+        progress.unobserved,
+    );
     let help = "End-to-end latency of the present part of the run.";
-    let _ = writeln!(text, "# HELP traceprobe_load_latency_seconds {help}\n# TYPE traceprobe_load_latency_seconds gauge");
+    let _ = writeln!(
+        text,
+        "# HELP traceprobe_load_latency_seconds {help}\n# TYPE traceprobe_load_latency_seconds gauge"
+    );
     for (quantile, value) in [("0.5", progress.p50), ("0.95", progress.p95)] {
         if let Some(value) = value {
             let value = if value.is_infinite() { "+Inf".to_owned() } else { value.to_string() };

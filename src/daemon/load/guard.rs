@@ -61,7 +61,8 @@ impl Guard {
     ///
     /// The client's own, as a text for people.
     pub fn new(url: &str) -> Result<Self, String> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
+        let client =
+            reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
         let url = format!("{}/traces/recent?format=json&limit=1", url.trim_end_matches('/'));
         Ok(Self { client, url, before: BTreeSet::new() })
     }
@@ -73,10 +74,13 @@ impl Guard {
     /// That it cannot be reached, or that one of the tenants has a problem already: a load would make it worse.
     pub async fn begin(&mut self, tenants: &[&str]) -> Result<(), String> {
         self.before = self.problems().await?;
-        let is_loaded = |problem: &&Problem| problem.tenant.as_deref().is_none_or(|tenant| tenants.contains(&tenant));
+        let is_loaded =
+            |problem: &&Problem| problem.tenant.as_deref().is_none_or(|tenant| tenants.contains(&tenant));
         match self.before.iter().find(is_loaded) {
             None => Ok(()),
-            Some(problem) => Err(format!("the daemon at load.guard_url says that there is a problem: {problem}")),
+            Some(problem) => {
+                Err(format!("the daemon at load.guard_url says that there is a problem: {problem}"))
+            }
         }
     }
 

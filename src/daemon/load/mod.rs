@@ -9,6 +9,7 @@
 mod exposition;
 mod guard;
 mod sender;
+pub mod usage;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ use crate::load::arrivals::{Arrivals, Phase};
 use crate::load::figures::Beside;
 use crate::load::plan::{Ceilings, Plan};
 use crate::load::profile::Shape;
-use crate::load::record::{Purpose, Record};
+use crate::load::record::{Purpose, Record, Window};
 use crate::load::search::Search;
 use crate::load::threshold::Judged;
 use crate::observe::{self, pace};
@@ -179,6 +180,10 @@ struct Loop<'a> {
     refusal: Option<String>,
     told: (Timestamp, u64),
     grace: Duration,
+    /// Since when what is open waits only at sources that cannot be read.
+    blind_since: Option<Timestamp>,
+    /// For how long that may go on: a source that takes longer will hardly come back.
+    patience: Duration,
 }
 
 /// Sends what the plan says, and follows it. Calls `tell` about once a second.
@@ -254,6 +259,8 @@ pub async fn run(
         refusal: None,
         told: (start, 0),
         grace,
+        blind_since: None,
+        patience: settings.blind_after,
     };
     it.begin(start);
     let (mut update_at, mut tell_at, mut judge_at) = (start, start, start);
@@ -321,7 +328,8 @@ pub async fn run(
     supervisor.abort();
     let (throttled, put_calls) = put_calls(&calls);
     let snapshot = it.tracker.snapshot(finished);
-    let blind = snapshot.sources.iter().filter(|source| source.waiting > 0).filter_map(|source| {
+    // One that nobody waits for any more is not polled, and stays as it was.
+    let blind = snapshot.sources.iter().filter_map(|source| {
         let tenants = it.plan.lanes.iter().map(|lane| lane.tenant);
         let (_, reason) = tenants.filter_map(|tenant| source.blind_for(tenant)).next()?;
         Some((it.topology.source(source.source).name.clone(), reason.to_string()))
@@ -350,9 +358,10 @@ pub async fn run(
 
 /// Calls of PutLogEvents that were throttled, and all.
 fn put_calls(calls: &Calls) -> (u64, u64) {
-    let puts = calls.snapshot().into_iter().filter(|(service, operation, ..)| {
-        *service == "logs" && operation == "PutLogEvents"
-    });
+    let puts = calls
+        .snapshot()
+        .into_iter()
+        .filter(|(service, operation, ..)| *service == "logs" && operation == "PutLogEvents");
     puts.fold((0, 0), |(throttled, all), (.., result, count)| {
         let is_throttled = result == CallResult::Failed(FailureKind::Throttled);
         (throttled + if is_throttled { count } else { 0 }, all + count)
@@ -469,12 +478,12 @@ impl Loop<'_> {
             }
             Doing::Judging(rate) => {
                 let judged = self.judge_trial();
-                let is_known = !self.tracker.awaits_sightings() || now >= self.wait_until;
-                if judged == Judged::Undecided && !is_known {
+                if judged == Judged::Undecided && !self.is_settled(now) {
                     return false;
                 }
+                let growth = self.record.windows.last().and_then(Window::growth).map(|growth| growth.high);
                 if let Some(search) = &mut self.search {
-                    search.take(rate, judged);
+                    search.take(rate, judged, growth.filter(|growth| growth.is_finite()));
                 }
                 if judged == Judged::Broken {
                     self.doing = Doing::Recovering;
@@ -488,9 +497,22 @@ impl Loop<'_> {
                     self.next_trial(now);
                 }
             }
-            Doing::Draining => return !self.tracker.awaits_sightings() || now >= self.wait_until,
+            Doing::Draining => return self.is_settled(now),
         }
         false
+    }
+
+    /// Whether nothing more will be known of what was sent. What waits at a source that cannot be read now may be found
+    /// there soon.
+    fn is_settled(&mut self, now: Timestamp) -> bool {
+        if self.tracker.oldest_open().is_none() || now >= self.wait_until {
+            return true;
+        }
+        if self.tracker.awaits_sightings() {
+            self.blind_since = None;
+            return false;
+        }
+        now.since(*self.blind_since.get_or_insert(now)) >= self.patience
     }
 
     fn judge_trial(&self) -> Judged {
@@ -596,11 +618,14 @@ impl Loop<'_> {
 
     /// Stops if a threshold that ends the run is broken.
     fn check_aborts(&mut self, now: Timestamp) {
-        let judged_since = self.record.windows.iter().find(|it| it.purpose == Purpose::Judged).map(|it| it.from);
+        let judged_since =
+            self.record.windows.iter().find(|it| it.purpose == Purpose::Judged).map(|it| it.from);
         let Some(since) = judged_since.filter(|_| self.ended == Ended::Complete) else { return };
-        let mut aborting = self.plan.thresholds.iter().filter(|threshold| {
-            threshold.abort_after.is_some_and(|delay| now >= since + delay)
-        });
+        let mut aborting = self
+            .plan
+            .thresholds
+            .iter()
+            .filter(|threshold| threshold.abort_after.is_some_and(|delay| now >= since + delay));
         let broken = aborting.find(|threshold| {
             let measured = self.record.judged().measure(threshold, &self.beside(), &self.topology);
             threshold.judge(measured) == Judged::Broken
@@ -612,7 +637,8 @@ impl Loop<'_> {
 
     fn progress(&mut self, now: Timestamp) -> Progress {
         let windows = &self.record.windows;
-        let sum = |of: fn(&crate::load::figures::Figures) -> u64| windows.iter().map(|it| of(&it.figures)).sum();
+        let sum =
+            |of: fn(&crate::load::figures::Figures) -> u64| windows.iter().map(|it| of(&it.figures)).sum();
         let accepted = sum(|it| it.accepted);
         let (before, then) = (self.told.1, self.told.0);
         let seconds = now.since(then).as_secs_f64();

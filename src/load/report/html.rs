@@ -23,7 +23,12 @@ pub fn page(report: &Report) -> String {
         page,
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}: {verdict}</title><style>{STYLE}</style></head><body>\n"
     );
-    let _ = write!(page, "<h1 class=\"{verdict}\">{}: {title}</h1>\n<p>{}</p>\n", verdict.to_uppercase(), lead(report));
+    let _ = write!(
+        page,
+        "<h1 class=\"{verdict}\">{}: {title}</h1>\n<p>{}</p>\n",
+        verdict.to_uppercase(),
+        lead(report)
+    );
     list(&mut page, &report.reasons);
     thresholds(&mut page, report);
     knee(&mut page, report);
@@ -47,7 +52,9 @@ fn lead(report: &Report) -> String {
     let verdict = match report.verdict {
         Verdict::Passed => "Every threshold was kept.",
         Verdict::Failed => "At least one threshold was broken.",
-        Verdict::Inconclusive => "It depends on what could not be observed. That is neither a success nor a loss.",
+        Verdict::Inconclusive => {
+            "It depends on what could not be observed. That is neither a success nor a loss."
+        }
     };
     format!(
         "{} {verdict} {} events were due in {}, {}/s; log groups accepted {}/s.",
@@ -108,9 +115,10 @@ fn thresholds(page: &mut String, report: &Report) {
 
 fn knee(page: &mut String, report: &Report) {
     let Some(knee) = &report.knee else { return };
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", short(rate)));
+    let rate =
+        |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", short(rate)));
     let throughput = knee.throughput.map(|throughput| {
-        format!(" While it was sent, about {}/s came out of the end.", short(throughput))
+        format!(" While too much was sent, about {}/s came out of the end.", short(throughput))
     });
     let _ = writeln!(
         page,
@@ -157,9 +165,13 @@ fn counts(page: &mut String, report: &Report) {
         count("of these, after their deadline", totals.late),
         count("lost", totals.lost),
     ];
-    rows.extend(report.losses.iter().map(|of| count(&format!("&nbsp;&nbsp;{}", escaped(&of.what)), of.count)));
+    rows.extend(
+        report.losses.iter().map(|of| count(&format!("&nbsp;&nbsp;{}", escaped(&of.what)), of.count)),
+    );
     rows.push(count("not known", totals.unknown));
-    rows.extend(report.unobserved.iter().map(|of| count(&format!("&nbsp;&nbsp;{}", escaped(&of.what)), of.count)));
+    rows.extend(
+        report.unobserved.iter().map(|of| count(&format!("&nbsp;&nbsp;{}", escaped(&of.what)), of.count)),
+    );
     rows.extend([
         count("given up, and found at the end stage later", totals.found_late),
         count("second stored copies", totals.duplicates),
@@ -169,8 +181,12 @@ fn counts(page: &mut String, report: &Report) {
         count("of these, throttled", report.throttled),
     ]);
     if let Some(loss) = totals.loss {
-        let [value, low, high] = [loss.value, loss.low, loss.high].map(|ratio| format!("{:.4} %", ratio * 100.0));
-        rows.push(vec!["loss, with its 95 % interval (Wilson)".to_owned(), format!("{value} ({low} to {high})")]);
+        let [value, low, high] =
+            [loss.value, loss.low, loss.high].map(|ratio| format!("{:.4} %", ratio * 100.0));
+        rows.push(vec![
+            "loss, with its 95 % interval (Wilson)".to_owned(),
+            format!("{value} ({low} to {high})"),
+        ]);
     }
     table(page, "Canaries", &["", "number"], &rows);
     list(page, &report.notes);
@@ -222,7 +238,9 @@ fn latencies(page: &mut String, report: &Report) {
         vec![escaped(name), of.count.to_string(), p50, p95, p99, target, missing, unknown]
     };
     let mut rows = vec![cells("end to end", &report.end_to_end, None)];
-    rows.extend(report.hops.iter().map(|hop| cells(&format!("hop {}", hop.name), &hop.percentiles, hop.target)));
+    rows.extend(
+        report.hops.iter().map(|hop| cells(&format!("hop {}", hop.name), &hop.percentiles, hop.target)),
+    );
     rows.extend(report.sizes.iter().map(|of| cells(&of.name, &of.percentiles, None)));
     rows.extend(report.tenants.iter().map(|of| cells(&format!("tenant {}", of.name), &of.percentiles, None)));
     let columns = ["", "count", "P50", "P95", "P99", "target", "never arrived", "not known"];
@@ -230,7 +248,8 @@ fn latencies(page: &mut String, report: &Report) {
 }
 
 fn costs(page: &mut String, report: &Report) {
-    let dollars = |dollars: Option<f64>| dollars.map_or_else(|| "not read".to_owned(), |it| format!("${it:.4}"));
+    let dollars =
+        |dollars: Option<f64>| dollars.map_or_else(|| "not read".to_owned(), |it| format!("${it:.4}"));
     let rows: Vec<_> = report
         .cost
         .iter()
@@ -239,11 +258,11 @@ fn costs(page: &mut String, report: &Report) {
             vec![escaped(&line.what), of, million, escaped(&line.formula), escaped(&line.source)]
         })
         .collect();
-    table(page, "Cost", &["", "of the run", "per million events", "how", "price from"], &rows);
+    let _ = write!(page, "<h2>Cost</h2><p>{}</p>", escaped(&super::text::cost(report)));
+    table(page, "Lines of the cost", &["", "of the run", "per million events", "how", "price from"], &rows);
 }
 
 fn calls(page: &mut String, report: &Report) {
-    let rows: Vec<_> =
-        report.calls.iter().map(|of| vec![escaped(&of.what), of.count.to_string()]).collect();
+    let rows: Vec<_> = report.calls.iter().map(|of| vec![escaped(&of.what), of.count.to_string()]).collect();
     table(page, "Calls of the load itself", &["", "number"], &rows);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::cost::CostLine;
+pub use self::cost::{CostLine, TARGETS, Used, lines as cost_lines, per_million};
 use super::estimate::short;
 use super::figures::{Beside, Figures, Group, is_hop};
 use super::latencies::Latencies;
@@ -72,6 +72,8 @@ pub struct Facts<'a> {
     pub finished: Timestamp,
     pub latest_send: Duration,
     pub version: &'a str,
+    /// What the parts of the pipeline used; `None` if that was not to be read.
+    pub used: Option<&'a [Used]>,
 }
 
 /// The document.
@@ -201,7 +203,7 @@ pub struct KneeLine {
     pub good: Option<f64>,
     /// The lowest that did not.
     pub bad: Option<f64>,
-    /// The rate that comes out of the end while the queue grows: `rate / (1 + growth)` of the lowest bad rate.
+    /// The rate that came out of the end while the queue grew: `rate / (1 + growth)` of the first bad rate.
     pub throughput: Option<f64>,
 }
 
@@ -309,12 +311,12 @@ impl Report {
                 .iter()
                 .map(|(why, count)| Count { what: why.as_str().to_owned(), count: *count })
                 .collect(),
-            knee: facts.search.map(|search| knee(search, &trials)),
+            knee: facts.search.map(knee),
             trials,
             throttled: facts.throttled,
             put_calls: facts.put_calls,
             calls: facts.calls.iter().map(call).collect(),
-            cost: cost::known(facts.bytes, record, prices),
+            cost: costs(prices, facts),
             notes,
             slices: slices(record, facts.began),
             totals,
@@ -327,7 +329,8 @@ impl Report {
     ///
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let report: Self = serde_json::from_str(text).map_err(|error| format!("is not a report of a load: {error}"))?;
+        let report: Self =
+            serde_json::from_str(text).map_err(|error| format!("is not a report of a load: {error}"))?;
         match report.schema_version {
             SCHEMA_VERSION => Ok(report),
             other => Err(format!("has schema version {other}; this program reads version {SCHEMA_VERSION}")),
@@ -341,7 +344,20 @@ impl Report {
     }
 }
 
-fn verdict(plan: &Plan, facts: &Facts<'_>, judged: &Figures, thresholds: &[ThresholdLine]) -> (Verdict, Vec<String>) {
+fn costs(prices: &Prices, facts: &Facts<'_>) -> Vec<CostLine> {
+    let not_read = [Used::Unread {
+        what: "everything behind the log groups".to_owned(),
+        why: "--cost was not given".to_owned(),
+    }];
+    cost::lines(facts.bytes, facts.record, facts.used.unwrap_or(&not_read), prices)
+}
+
+fn verdict(
+    plan: &Plan,
+    facts: &Facts<'_>,
+    judged: &Figures,
+    thresholds: &[ThresholdLine],
+) -> (Verdict, Vec<String>) {
     let mut reasons: Vec<String> = facts.cut.clone().into_iter().collect();
     let mut found = Judged::Kept;
     let mut worsen = |to: Judged| found = Judged::of_all([found, to]);
@@ -352,11 +368,16 @@ fn verdict(plan: &Plan, facts: &Facts<'_>, judged: &Figures, thresholds: &[Thres
     }
     if let Some(search) = facts.search {
         let Knee { good, bad } = search.knee();
+        if facts.cut.is_some() {
+            // The reason is among the reasons.
+            worsen(Judged::Undecided);
+        }
         let at_least = match &plan.shape {
             Shape::Search { at_least, .. } => *at_least,
             Shape::Phases(_) => None,
         };
-        if search.trials().iter().any(|trial| trial.judged == Judged::Undecided) || search.trials().is_empty() {
+        if search.trials().iter().any(|trial| trial.judged == Judged::Undecided) || search.trials().is_empty()
+        {
             reasons.push("whether the last rate is good could not be observed".to_owned());
             worsen(Judged::Undecided);
         }
@@ -367,7 +388,10 @@ fn verdict(plan: &Plan, facts: &Facts<'_>, judged: &Figures, thresholds: &[Thres
             }
             (good, Some(least)) if good.is_none_or(|good| good < least) => {
                 let is_proven = bad.is_some_and(|bad| bad <= least);
-                reasons.push(format!("search.at_least: {} events a second are not known to be good", short(least)));
+                reasons.push(format!(
+                    "search.at_least: {} events a second are not known to be good",
+                    short(least)
+                ));
                 worsen(if is_proven { Judged::Broken } else { Judged::Undecided });
             }
             _ => {}
@@ -460,11 +484,9 @@ fn trials(plan: &Plan, record: &Record, search: &Search, beside: Beside) -> Vec<
     search.trials().iter().zip(windows).map(line).collect()
 }
 
-fn knee(search: &Search, trials: &[TrialLine]) -> KneeLine {
+fn knee(search: &Search) -> KneeLine {
     let Knee { good, bad } = search.knee();
-    let of_bad = trials.iter().find(|trial| Some(trial.rate) == bad);
-    let throughput = of_bad.and_then(|trial| trial.growth.map(|growth| trial.rate / (1.0 + growth.max(0.0))));
-    KneeLine { good, bad, throughput }
+    KneeLine { good, bad, throughput: search.throughput() }
 }
 
 /// How much of a distribution is told.
@@ -535,7 +557,10 @@ fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
             let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage)).filter_map(|stage| {
                 let hop = figures.hops.get(usize::from(stage.0))?;
                 let untimed = figures.untimed(stage, topology);
-                Some((topology.stage(stage).name.to_string(), percentiles(&hop.latency, untimed, Detail::Distribution)))
+                Some((
+                    topology.stage(stage).name.to_string(),
+                    percentiles(&hop.latency, untimed, Detail::Distribution),
+                ))
             });
             let sizes = figures.sizes.iter().map(|(size, group)| {
                 (format!("{size} B"), percentiles(&group.latency, group.untimed(), Detail::Percentiles))
@@ -557,3 +582,6 @@ fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
     };
     record.windows.iter().flat_map(of_window).collect()
 }
+
+#[cfg(test)]
+mod tests;

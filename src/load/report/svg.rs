@@ -62,7 +62,11 @@ pub(super) fn chart(title: &str, unit: &str, lines: &[Line]) -> String {
     for step in 0..=6 {
         let at = end * f64::from(step) / 6.0;
         let (place, label) = (x(at), time(at));
-        let _ = write!(svg, "<text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>", HEIGHT - 8.0);
+        let _ = write!(
+            svg,
+            "<text x=\"{place:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
+            HEIGHT - 8.0
+        );
     }
     for (line, (colour, dashes)) in lines.iter().zip(LINES.iter().cycle()) {
         let mut path = String::new();
@@ -98,7 +102,11 @@ fn nice(most: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(most.log10().floor());
-    [1.0, 2.0, 4.0, 8.0, 10.0].into_iter().map(|step| step * power).find(|top| *top >= most).unwrap_or(10.0 * power)
+    [1.0, 2.0, 4.0, 8.0, 10.0]
+        .into_iter()
+        .map(|step| step * power)
+        .find(|top| *top >= most)
+        .unwrap_or(10.0 * power)
 }
 
 fn time(seconds: f64) -> String {
@@ -119,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_gap_interrupts_the_line() {
-        let svg = chart("x", "s", &[line(&[(0.0, Some(1.0)), (1.0, Some(2.0)), (2.0, None), (3.0, Some(1.0))])]);
+        let svg =
+            chart("x", "s", &[line(&[(0.0, Some(1.0)), (1.0, Some(2.0)), (2.0, None), (3.0, Some(1.0))])]);
         let path = svg.split("<path d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 1), "{path}");
     }

@@ -1,6 +1,6 @@
 //! The summary of a run, for a terminal.
 
-use super::{Percentiles, Report, Totals};
+use super::{Percentiles, Report, TARGETS, Totals, per_million};
 use crate::load::estimate::short;
 
 /// Seconds for people.
@@ -32,10 +32,11 @@ pub fn summary(report: &Report) -> Vec<String> {
         lines.push(format!("  {judged:<9}  {subject:<28} {expression:<14} {measured}"));
     }
     if let Some(knee) = &report.knee {
-        let rate = |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", short(rate)));
+        let rate =
+            |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{}/s", short(rate)));
         lines.push(format!("  knee: last good rate {}, first bad rate {}", rate(knee.good), rate(knee.bad)));
         lines.extend(knee.throughput.map(|throughput| {
-            format!("        at the bad rate, {}/s come out of the end", short(throughput))
+            format!("        while too much was sent, {}/s came out of the end", short(throughput))
         }));
         for trial in &report.trials {
             let p95 = percentile(&trial.latency, trial.latency.p95);
@@ -65,6 +66,7 @@ pub fn summary(report: &Report) -> Vec<String> {
     }
     let counts = report.losses.iter().chain(&report.unobserved);
     lines.extend(counts.map(|of| format!("  {}: {}", of.what, of.count)));
+    lines.push(format!("  {}", cost(report)));
     lines.extend(report.notes.iter().map(|note| format!("  note: {note}")));
     lines
 }
@@ -82,11 +84,23 @@ fn counts(totals: &Totals) -> Vec<String> {
         format!("  duplicates {}, leaks {}, corrupted {}", totals.duplicates, totals.leaks, totals.corrupted),
     ];
     lines.extend(totals.loss.map(|loss| {
-        let [value, low, high] = [loss.value, loss.low, loss.high].map(|ratio| format!("{:.4}", ratio * 100.0));
+        let [value, low, high] =
+            [loss.value, loss.low, loss.high].map(|ratio| format!("{:.4}", ratio * 100.0));
         format!("  loss {value} % (95 % interval: {low} to {high} %)")
     }));
     if totals.found_late > 0 {
         lines.push(format!("  {} were given up and found at the end stage later", totals.found_late));
     }
     lines
+}
+
+/// The cost for a million events, as far as it could be read.
+#[must_use]
+pub fn cost(report: &Report) -> String {
+    let (target, critical) = TARGETS;
+    let unread: Vec<_> =
+        report.cost.iter().filter(|line| line.dollars.is_none()).map(|line| &*line.what).collect();
+    let but = if unread.is_empty() { String::new() } else { format!(", without {}", unread.join(", ")) };
+    let dollars = per_million(&report.cost);
+    format!("cost: ${dollars:.2} for a million events{but} (target ${target:.0}, critical ${critical:.0})")
 }

@@ -37,7 +37,8 @@ pub(super) fn load(context: &mut Context, root: &Table) -> Checked<Load> {
     })
 }
 
-/// Reports a name that is no tenant's: a load that was allowed for nobody would be noticed only when it is refused.
+/// Reports a name that is no tenant's: a load that was allowed for nobody would be noticed only when it is
+/// refused.
 pub(super) fn check_names(faults: &mut Collector, load: &Checked<Load>, tenants: &[TenantRead<'_>]) {
     let Ok(load) = load else { return };
     let names: Option<Vec<_>> =

@@ -1,7 +1,8 @@
 //! When events of a load are due: an open loop, whose instants follow from the rates alone.
 //!
-//! A slow pipeline is sent no fewer events for being slow, so it cannot hide what a load does to it (coordinated
-//! omission). What could not be sent in time is counted as missed and never sent late in a burst.
+//! A slow pipeline is sent no fewer events for being slow, so it cannot hide what a load does to it
+//! (coordinated omission). What could not be sent in time is counted as missed and never sent late in a
+//! burst.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,8 +41,8 @@ impl Phase {
         self.from.max(self.to)
     }
 
-    /// After how many seconds `count` events have become due: the root of `from·t + slope·t²/2 = count`, in the form
-    /// that is exact for small slopes as well.
+    /// After how many seconds `count` events have become due: the root of `from·t + slope·t²/2 = count`, in
+    /// the form that is exact for small slopes as well.
     fn seconds_until(&self, count: f64) -> f64 {
         let seconds = self.duration.as_secs_f64();
         let slope = (self.to - self.from) / seconds.max(f64::MIN_POSITIVE);

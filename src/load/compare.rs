@@ -1,10 +1,11 @@
 //! Compares two runs hop by hop: better, worse, or not to be told apart.
 //!
-//! The slices of time of each run are drawn again at random, with repetition, many times (a block bootstrap: H. R.
-//! Künsch, The jackknife and the bootstrap for general stationary observations, Annals of Statistics 17, 1989,
-//! 1217-1241). Canaries of one batch arrive together, so they are not independent, and an interval that took them for
-//! independent would be too narrow; slices of time nearly are. The interval of the ratio of the two P95 is that of the
-//! percentiles of the draws (Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13).
+//! The slices of time of each run are drawn again at random, with repetition, many times (a block bootstrap:
+//! H. R. Künsch, The jackknife and the bootstrap for general stationary observations, Annals of Statistics
+//! 17, 1989, 1217-1241). Canaries of one batch arrive together, so they are not independent, and an interval
+//! that took them for independent would be too narrow; slices of time nearly are. The interval of the ratio
+//! of the two P95 is that of the percentiles of the draws (Efron and Tibshirani, An introduction to the
+//! bootstrap, 1993, chapter 13).
 
 use super::latencies::Latencies;
 use super::report::{Percentiles, Report, SliceLine};

@@ -16,7 +16,8 @@ const PUT_UNIT: f64 = 25_600.0;
 const LEAST_ROW: f64 = 1_024.0;
 /// PutLogEvents calls per second, account and region (CloudWatch Logs quotas).
 const PUTS_PER_SECOND: f64 = 5_000.0;
-/// Most calls of PutLogEvents that an injector makes in a second: one after another, each taking about 20 ms at best.
+/// Most calls of PutLogEvents that an injector makes in a second: one after another, each taking about 20 ms
+/// at best.
 const PUTS_OF_LOG_GROUP: f64 = 50.0;
 
 /// What a run will take. Of a search: at most.
@@ -206,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_worked_example_is_right_to_the_cent() {
-        // 10,000 events of 974 + 26 bytes: 10 MB. 20,000 puts of one unit. 10,000 rows of at least 1,024 bytes.
+        // 10,000 events of 974 + 26 bytes: 10 MB. 20,000 puts of one unit. 10,000 rows of at least 1,024
+        // bytes.
         let found = estimate(&plan(TEXT));
         assert_eq!((found.events, found.bytes, found.peak, found.seconds), (10_000.0, 1e7, 100.0, 100.0));
         let dollars: Vec<_> = found.lines.iter().map(|line| line.dollars).collect();

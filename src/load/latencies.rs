@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::threshold::Span;
 use crate::domain::aggregates::sketch::Sketch;
 
-/// A sample of latencies. Each is the later end of its interval, as in the daemon's histograms. Values are within
-/// 0.4 % and one millisecond of the true ones.
+/// A sample of latencies. Each is the later end of its interval, as in the daemon's histograms. Values are
+/// within 0.4 % and one millisecond of the true ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
     pub arrived: Sketch,
@@ -30,9 +30,9 @@ impl Latencies {
         self.arrived.len() as u64 + self.missing
     }
 
-    /// Between what seconds a percentile lies, by the nearest-rank definition, while the latencies of `unknown` more
-    /// canaries are not known: they may be the shortest or the longest of all. Infinite where it falls on one that
-    /// never arrived. `None` of no canary.
+    /// Between what seconds a percentile lies, by the nearest-rank definition, while the latencies of
+    /// `unknown` more canaries are not known: they may be the shortest or the longest of all. Infinite where
+    /// it falls on one that never arrived. `None` of no canary.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,

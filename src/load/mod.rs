@@ -1,8 +1,8 @@
 //! Load: what to send, by what a run is judged, and what is told of it.
 //!
-//! Everything here is values and arithmetic. [`daemon::load`](crate::daemon) sends the canaries and follows them with the
-//! tracker of the daemon, so that a loss here is a loss there; what it learns comes together in a
-//! [`Record`](record::Record). Nothing here waits, reads a clock or calls a client.
+//! Everything here is values and arithmetic. [`daemon::load`](crate::daemon) sends the canaries and follows
+//! them with the tracker of the daemon, so that a loss here is a loss there; what it learns comes together in
+//! a [`Record`](record::Record). Nothing here waits, reads a clock or calls a client.
 
 pub mod arrivals;
 pub mod compare;

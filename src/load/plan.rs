@@ -101,7 +101,7 @@ impl Plan {
             }
         }
         let defaults =
-            profile.default_thresholds.then(|| default_thresholds(topology, slo)).unwrap_or_default();
+            if profile.default_thresholds { default_thresholds(topology, slo) } else { Vec::new() };
         let is_own = |default: &Threshold| {
             profile.thresholds.iter().any(|own| own.metric == default.metric && own.part == default.part)
         };

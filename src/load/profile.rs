@@ -1,6 +1,7 @@
 //! A profile: how many events of which sizes are sent when, and by what a run is judged. A TOML file.
 //!
-//! Those in `config/load/` are compiled in under their names. All faults of a file are reported at once, by key.
+//! Those in `config/load/` are compiled in under their names. All faults of a file are reported at once, by
+//! key.
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,8 +45,8 @@ pub struct Profile {
     pub spread: Spread,
     /// Sizes in bytes with their weights.
     pub sizes: Vec<(u32, u32)>,
-    /// Time from the planned injection after which a canary that provably did not arrive is lost; `None` for that of the
-    /// configuration.
+    /// Time from the planned injection after which a canary that provably did not arrive is lost; `None` for
+    /// that of the configuration.
     pub give_up: Option<Duration>,
     pub thresholds: Vec<Threshold>,
     /// Whether the targets of the configuration are thresholds, too.
@@ -70,7 +71,8 @@ pub enum Shape {
 /// How events are divided among tenants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// The rate is that of all tenants together; weights in the order of the configuration, repeated as needed.
+    /// The rate is that of all tenants together; weights in the order of the configuration, repeated as
+    /// needed.
     Together(Vec<u32>),
     /// Every tenant has the rate.
     Each,

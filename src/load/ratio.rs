@@ -12,12 +12,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// `count` of `of`, with the score interval of Wilson (E. B. Wilson, Probable inference, the law of succession, and
-    /// statistical inference, J. Amer. Statist. Assoc. 22, 1927, 209-212), which stays within 0 and 1 and covers the
-    /// true ratio also where it is small (Brown, Cai and DasGupta, Interval estimation for a binomial proportion,
-    /// Statistical Science 16, 2001, 101-133).
+    /// `count` of `of`, with the score interval of Wilson (E. B. Wilson, Probable inference, the law of
+    /// succession, and statistical inference, J. Amer. Statist. Assoc. 22, 1927, 209-212), which stays within
+    /// 0 and 1 and covers the true ratio also where it is small (Brown, Cai and DasGupta, Interval estimation
+    /// for a binomial proportion, Statistical Science 16, 2001, 101-133).
     ///
-    /// It takes events as independent. A pipeline that loses whole batches varies more than that. `None` of nothing.
+    /// It takes events as independent. A pipeline that loses whole batches varies more than that. `None` of
+    /// nothing.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^52 events")]
     pub fn of(count: u64, of: u64) -> Option<Self> {
@@ -46,8 +47,8 @@ mod tests {
 
     #[test]
     fn the_interval_is_that_of_the_literature() {
-        // Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine 17, 1998,
-        // table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
+        // Newcombe, Two-sided confidence intervals for the single proportion, Statistics in Medicine 17,
+        // 1998, table I, method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
         for (count, of, low, high) in [
             (81, 263, 0.2553, 0.3662),
             (15, 148, 0.0624, 0.1605),

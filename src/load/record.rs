@@ -1,6 +1,7 @@
 //! The record of a run: its windows, and what came of the canaries that were planned in each.
 //!
-//! A canary belongs to the window and to the slice of time in which its injection was planned, however long it takes.
+//! A canary belongs to the window and to the slice of time in which its injection was planned, however long
+//! it takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,9 +82,9 @@ impl Window {
         }
     }
 
-    /// By how many seconds the median latency grew in a second of the window. In front of a pipeline that takes `r`
-    /// events a second when `R` are sent, the one sent after `t` seconds leaves after `R·t/r`, so latency grows by
-    /// `R/r - 1`, however short it still is.
+    /// By how many seconds the median latency grew in a second of the window. In front of a pipeline that
+    /// takes `r` events a second when `R` are sent, the one sent after `t` seconds leaves after `R·t/r`, so
+    /// latency grows by `R/r - 1`, however short it still is.
     #[must_use]
     pub fn growth(&self) -> Option<Span> {
         let [first, last] = [0, 1].map(|at| {

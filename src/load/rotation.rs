@@ -1,7 +1,7 @@
 //! Takes things in turn, each as often as its weight says.
 
-/// Chooses by smooth weighted round-robin: of weights 5, 1 and 1 it makes `a a b a c a a`, not `a a a a a b c`, so that
-/// every part of a run has the mixture of the whole.
+/// Chooses by smooth weighted round-robin: of weights 5, 1 and 1 it makes `a a b a c a a`, not `a a a a a b
+/// c`, so that every part of a run has the mixture of the whole.
 #[derive(Clone, Debug)]
 pub struct Rotation {
     weights: Vec<i64>,

@@ -1,5 +1,5 @@
-//! Finds the knee: raises the rate until a threshold breaks, then narrows the gap between the last rate that kept all
-//! and the first that did not.
+//! Finds the knee: raises the rate until a threshold breaks, then narrows the gap between the last rate that
+//! kept all and the first that did not.
 
 use super::threshold::Judged;
 
@@ -65,8 +65,8 @@ impl Search {
         (!is_narrow && refinements < MAX_REFINEMENTS).then(|| self.between(good, bad))
     }
 
-    /// The rate to try between a good and a bad one: just below and just above what came out of the end, if that is
-    /// known, otherwise the middle.
+    /// The rate to try between a good and a bad one: just below and just above what came out of the end, if
+    /// that is known, otherwise the middle.
     fn between(&self, good: f64, bad: f64) -> f64 {
         let near = self.throughput.into_iter().flat_map(|throughput| {
             // Together a little less than the precision apart.
@@ -76,8 +76,8 @@ impl Search {
         near.into_iter().find(|rate| good < *rate && *rate < bad).unwrap_or_else(|| f64::midpoint(good, bad))
     }
 
-    /// Takes what came of the rate that was next. Of a rate that was too high, `growth` is by how many seconds latency
-    /// grew in a second.
+    /// Takes what came of the rate that was next. Of a rate that was too high, `growth` is by how many
+    /// seconds latency grew in a second.
     pub fn take(&mut self, rate: f64, judged: Judged, growth: Option<f64>) {
         self.trials.push(Trial { rate, judged });
         // The first one is the furthest above the knee, and so the clearest.
@@ -87,7 +87,8 @@ impl Search {
         }
     }
 
-    /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency did not grow.
+    /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency
+    /// did not grow.
     #[must_use]
     pub const fn throughput(&self) -> Option<f64> {
         self.throughput

@@ -1,8 +1,8 @@
 //! Thresholds of a load: `p(95)<30s`, `rate<0.001`, `count==0`, in the manner of k6.
 //!
-//! A threshold is judged on a [`Span`]: what is measured lies between its two ends, because canaries in flight and those
-//! that nobody could observe may still count either way. It is kept if both ends keep it, broken if neither does, and
-//! undecided otherwise. So blindness neither keeps nor breaks one.
+//! A threshold is judged on a [`Span`]: what is measured lies between its two ends, because canaries in
+//! flight and those that nobody could observe may still count either way. It is kept if both ends keep it,
+//! broken if neither does, and undecided otherwise. So blindness neither keeps nor breaks one.
 
 use std::fmt;
 use std::sync::Arc;

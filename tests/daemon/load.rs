@@ -154,17 +154,18 @@ async fn a_known_knee_is_found_within_ten_percent() {
     let bench = Bench::new("knee", 1).await;
     bench.sandbox.fault(Fault::stage(Stage::Transit, StageEffect::Limit { per_second: 57.0 }));
     let config = bench.config("allow = [\"acme\"]");
-    let text = "sizes = [\"200B\"]\n[search]\nrates = [40, 80]\nhold = \"6s\"\nprecision = 0.2\n[thresholds]\ngrowth = \"value<0.04\"\n";
-    let profile = bench.file("knee.toml", text);
+    // A machine that is busy moves the median by tenths of a second, so growth must be large in six seconds.
+    let search = "[search]\nrates = [30, 114]\nhold = \"6s\"\nprecision = 0.3\n";
+    let text = format!("sizes = [\"200B\"]\n{search}[thresholds]\ngrowth = \"value<0.12\"\n");
+    let profile = bench.file("knee.toml", &text);
     let (code, report, printed) = bench.load(&config, &["--profile", &profile]).await;
     assert_eq!(code, 0, "{printed}");
     let of = |name: &str| report["knee"][name].as_f64().unwrap_or_else(|| panic!("no {name}: {printed}"));
     let throughput = of("throughput");
     assert!((throughput / 57.0 - 1.0).abs() <= 0.1, "{throughput}: {printed}");
     let (good, bad) = (of("good"), of("bad"));
-    // A busy machine moves the latencies by more than a few percent of a rate do.
     assert!(
-        (40.0..=80.0).contains(&good) && good < bad && bad <= good * 1.2 + 1e-9,
+        (30.0..=80.0).contains(&good) && good < bad && bad <= good * 1.3 + 1e-9,
         "{good} and {bad}: {printed}"
     );
 }

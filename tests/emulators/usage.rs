@@ -67,6 +67,7 @@ const PUT: [Put; 9] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cost_of_metrics_that_were_put_is_that_of_a_sheet_worked_by_hand() {
+    traceprobe::cloud::install_tls();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-usage");
     std::fs::create_dir_all(&folder).expect("cannot make a folder");
     let port = {

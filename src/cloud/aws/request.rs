@@ -1,7 +1,7 @@
 //! Calls of operations for which no client of the SDK is linked: a request that is signed here.
 //!
-//! The metrics of CloudWatch and the settings of a function are read a few times in the life of a process. A client of
-//! the SDK for each of them would cost every build more than it saves here.
+//! The metrics of CloudWatch and the settings of a function are read a few times in the life of a process. A
+//! client of the SDK for each of them would cost every build more than it saves here.
 
 use std::time::{Duration, SystemTime};
 
@@ -82,6 +82,7 @@ impl Aws {
         let signed =
             sign(signable.map_err(|error| error.to_string())?, &params).map_err(|error| error.to_string())?;
         let (instructions, _) = signed.into_parts();
+        crate::cloud::install_tls();
         let client = self.settings.proxy.of_client(reqwest::Client::builder().timeout(TIMEOUT));
         let client = client.map_err(|error| error.to_string())?.build().map_err(|error| error.to_string())?;
         let mut call = client.request(method, url).body(body);

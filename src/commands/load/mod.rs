@@ -1,7 +1,8 @@
-//! `traceprobe load`: sends a load into the log groups of tenants that allow it, and judges what the pipeline does.
+//! `traceprobe load`: sends a load into the log groups of tenants that allow it, and judges what the pipeline
+//! does.
 //!
-//! What is sent and judged is in `src/load/`, the run itself in `src/daemon/load/`. Here the arguments are read, the
-//! estimate is shown and confirmed, and the report is written.
+//! What is sent and judged is in `src/load/`, the run itself in `src/daemon/load/`. Here the arguments are
+//! read, the estimate is shown and confirmed, and the report is written.
 
 mod compare;
 mod output;
@@ -262,7 +263,6 @@ fn ceilings(config: &Config) -> Ceilings {
 
 /// The daemon that watches the tenants meanwhile, if there is one.
 async fn guard(config: &Config, plan: &Plan) -> Result<Option<Guard>, u8> {
-    crate::cloud::install_tls();
     let Some(url) = &config.load.guard_url else { return Ok(None) };
     let mut guard = Guard::new(url).map_err(|reason| refuse(USAGE, &reason))?;
     let tenants: Vec<_> = plan.lanes.iter().map(|lane| &*lane.name).collect();
@@ -288,6 +288,7 @@ fn confirm() -> Result<(), u8> {
 }
 
 async fn send(config: &Config, plan: &Plan, ceilings: &Ceilings, controls: &Controls) -> anyhow::Result<Run> {
+    crate::cloud::install_tls();
     let clients = build::clients(&config.aws, &config.google, Calls::default()).await?;
     let mut shown = Shown::new();
     let run = crate::daemon::load::run(config, plan, ceilings, clients, clock::system(), controls, |it| {

@@ -26,8 +26,8 @@ impl Shown {
     pub(super) fn show(&mut self, progress: &Progress) {
         let line = line(progress);
         if self.is_terminal {
-            // Back to the begin of the line, and what is behind the new text is cleared. If it is lost, the next one
-            // comes in a second.
+            // Back to the begin of the line, and what is behind the new text is cleared. If it is lost, the
+            // next one comes in a second.
             let _printed = write!(io::stderr(), "\r{line}\x1b[K").and_then(|()| io::stderr().flush());
         } else if self.last.as_ref().is_none_or(|(at, doing)| {
             *doing != progress.doing || progress.elapsed.saturating_sub(*at) >= LINE_EVERY

@@ -94,3 +94,45 @@ fn word(doing: &Doing) -> &'static str {
         Doing::Draining => "draining",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_help_text_and_a_type_before_its_values() {
+        let progress = Progress {
+            doing: Doing::Trial(200.0),
+            elapsed: Duration::from_secs(61),
+            due: 200.0,
+            accepted: 198.4,
+            in_flight: 412,
+            planned: 12_000,
+            missed: 0,
+            refused: 0,
+            arrived: 11_588,
+            lost: 3,
+            unobserved: 0,
+            p50: Some(0.41),
+            p95: Some(f64::INFINITY),
+            blind: Vec::new(),
+        };
+        let text = text(&progress);
+        let mut known = Vec::new();
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(rest) => known.push(rest.split(' ').next().unwrap()),
+                None if line.starts_with('#') => {}
+                None => {
+                    let name = line.split(['{', ' ']).next().unwrap();
+                    assert!(known.contains(&name), "{line}");
+                    assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+                }
+            }
+        }
+        assert!(text.contains("traceprobe_load_lost_total 3\n"), "{text}");
+        assert!(text.contains("traceprobe_load_latency_seconds{quantile=\"0.95\"} +Inf\n"), "{text}");
+    }
+}

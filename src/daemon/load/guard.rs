@@ -71,7 +71,8 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// That it cannot be reached, or that one of the tenants has a problem already: a load would make it worse.
+    /// That it cannot be reached, or that one of the tenants has a problem already: a load would make it
+    /// worse.
     pub async fn begin(&mut self, tenants: &[&str]) -> Result<(), String> {
         self.before = self.problems().await?;
         let is_loaded =

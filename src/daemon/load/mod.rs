@@ -1,10 +1,11 @@
 //! Sends a load and follows every canary of it.
 //!
-//! It uses the daemon's own parts, the injectors, the poll loops and the tracker, so that what it says is lost, late or
-//! blind is what the daemon would call so. There is no store and no page. The canaries have a purpose and an instance of
-//! their own: a running daemon neither follows nor counts them.
+//! It uses the daemon's own parts, the injectors, the poll loops and the tracker, so that what it says is
+//! lost, late or blind is what the daemon would call so. There is no store and no page. The canaries have a
+//! purpose and an instance of their own: a running daemon neither follows nor counts them.
 //!
-//! One task owns the tracker and the arrivals, and waits for nothing: a slow put or poll delays no other event.
+//! One task owns the tracker and the arrivals, and waits for nothing: a slow put or poll delays no other
+//! event.
 
 mod exposition;
 mod guard;
@@ -502,8 +503,8 @@ impl Loop<'_> {
         false
     }
 
-    /// Whether nothing more will be known of what was sent. What waits at a source that cannot be read now may be found
-    /// there soon.
+    /// Whether nothing more will be known of what was sent. What waits at a source that cannot be read now
+    /// may be found there soon.
     fn is_settled(&mut self, now: Timestamp) -> bool {
         if self.tracker.oldest_open().is_none() || now >= self.wait_until {
             return true;

@@ -1,7 +1,7 @@
 //! What the parts of the pipeline used while a run lasted, from their metrics in CloudWatch.
 //!
-//! Metrics are of the whole part: what other clients sent meanwhile is in them, too. They come minutes late, so they are
-//! read once, some minutes after the run.
+//! Metrics are of the whole part: what other clients sent meanwhile is in them, too. They come minutes late,
+//! so they are read once, some minutes after the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 

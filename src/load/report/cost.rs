@@ -187,8 +187,8 @@ mod tests {
         let lines = lines(974_000_000, &million(), &used, &prices);
         let cents: Vec<_> =
             lines.iter().map(|line| line.dollars.map(|dollars| (dollars * 100.0).round() as i64)).collect();
-        // 1 GB at 0.50; 3,125,000 units of 25 KB at 0.014 a million; 0.5 million at 0.20; 50,000 GB-seconds at
-        // 0.0000166667; 0.02 million at 5; 1 million at 0.40; 10 GB at 0.09.
+        // 1 GB at 0.50; 3,125,000 units of 25 KB at 0.014 a million; 0.5 million at 0.20; 50,000 GB-seconds
+        // at 0.0000166667; 0.02 million at 5; 1 million at 0.40; 10 GB at 0.09.
         assert_eq!(cents, [Some(50), Some(4), Some(10), Some(83), Some(10), Some(40), Some(90), None]);
         assert_eq!((per_million(&lines) * 100.0).round() as i64, 288);
     }

@@ -56,9 +56,12 @@ fn lead(report: &Report) -> String {
             "It depends on what could not be observed. That is neither a success nor a loss."
         }
     };
+    let description = match report.description.trim_end_matches('.') {
+        "" => String::new(),
+        text => format!("{}. ", escaped(text)),
+    };
     format!(
-        "{} {verdict} {} events were due in {}, {}/s; log groups accepted {}/s.",
-        escaped(&format!("{}.", report.description.trim_end_matches('.'))),
+        "{description}{verdict} {} events were due in {}, {}/s; log groups accepted {}/s.",
         totals.planned,
         seconds(totals.seconds),
         short(totals.due_rate),

@@ -11,8 +11,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 30.0;
-/// Distinguishable also by people who see colours differently (Okabe and Ito, Color universal design, 2008), and by
-/// dashes without any.
+/// Distinguishable also by people who see colours differently (Okabe and Ito, Color universal design, 2008),
+/// and by dashes without any.
 const LINES: [(&str, &str); 7] = [
     ("#0072b2", ""),
     ("#d55e00", "7 3"),
@@ -111,6 +111,7 @@ fn nice(most: f64) -> f64 {
 
 fn time(seconds: f64) -> String {
     match seconds {
+        seconds if seconds < 12.0 => format!("{} s", short(seconds)),
         seconds if seconds < 120.0 => format!("{seconds:.0} s"),
         seconds if seconds < 7_200.0 => format!("{:.1} min", seconds / 60.0),
         seconds => format!("{:.1} h", seconds / 3_600.0),

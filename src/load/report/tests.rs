@@ -22,7 +22,8 @@ fn t(secs: i64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + secs)
 }
 
-/// A minute in which 600 canaries arrived after 2 seconds, half a second a hop, apart from what `change` does.
+/// A minute in which 600 canaries arrived after 2 seconds, half a second a hop, apart from what `change`
+/// does.
 fn record(change: impl Fn(&mut Figures)) -> Record {
     let mut record = Record::new(Arc::new(topology()));
     record.begin(Purpose::Judged, t(0), t(60), 10.0);

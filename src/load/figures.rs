@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_never_passes_the_hop_beside_it() {
+    fn a_dead_letter_is_lost_on_the_hop_beside_its_stage() {
         let figures = ended(Outcome::DeadLettered(DEAD), &trace(&[(STREAM, 1)]));
         assert_eq!(figures.lost_on(TRANSIT, &topology()), (1, 1));
         assert_eq!(figures.lost_on(TABLE, &topology()), (0, 0));

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_that_of_the_nearest_rank() {
+    fn a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() {
         let sample = sample(1..=100, 0);
         assert_eq!(
             [50.0, 95.0, 99.0, 100.0].map(|percent| sample.at(percent)),

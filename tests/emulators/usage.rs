@@ -66,7 +66,7 @@ const PUT: [Put; 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cost_of_metrics_that_were_put_is_that_of_a_sheet_worked_by_hand() {
+async fn the_cost_of_metrics_that_were_put_is_that_of_a_worked_sheet() {
     traceprobe::cloud::install_tls();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-usage");
     std::fs::create_dir_all(&folder).expect("cannot make a folder");
@@ -114,7 +114,7 @@ async fn the_cost_of_metrics_that_were_put_is_that_of_a_sheet_worked_by_hand() {
     assert!(made.is_ok(), "{made:?}");
 
     let used = usage::read(&config, &aws, now - Duration::from_secs(600), now).await;
-    let read: Vec<_> = used.iter().filter(|it| !matches!(it, Used::Unread { .. })).collect();
+    let read: Vec<_> = used.iter().filter(|it| !matches!(it, Used::Unknown { .. })).collect();
     assert_eq!(read.len(), 5, "{used:#?}");
     let mut record = Record::new(Arc::new(config.topology()));
     record.begin(Purpose::Judged, now - Duration::from_secs(600), now, 1.0);
@@ -136,8 +136,9 @@ async fn the_cost_of_metrics_that_were_put_is_that_of_a_sheet_worked_by_hand() {
     assert_eq!((cents("PUT requests"), cents("GET requests"), cents("egress over vpn-1")), (2, 2, 9));
     // 0.25 + 0.014 + 0.00028 + 0.002 + 0.166667 + 0.02 + 0.02 + 0.09.
     assert_eq!((per_million(&lines) * 100.0).round() as i64, 56);
-    let unread: Vec<_> = lines.iter().filter(|line| line.dollars.is_none()).map(|line| &*line.what).collect();
-    assert_eq!(unread, ["inserts into BigQuery", "shards"], "what could not be read says so");
+    let unknown: Vec<_> =
+        lines.iter().filter(|line| line.dollars.is_none()).map(|line| &*line.what).collect();
+    assert_eq!(unknown, ["inserts into BigQuery", "shards"], "what could not be read says so");
 }
 
 async fn put_metrics(aws: &Aws, now: i64) {

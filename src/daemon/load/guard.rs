@@ -61,6 +61,7 @@ impl Guard {
     ///
     /// The client's own, as a text for people.
     pub fn new(url: &str) -> Result<Self, String> {
+        crate::cloud::install_tls();
         let client =
             reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
         let url = format!("{}/traces/recent?format=json&limit=1", url.trim_end_matches('/'));

@@ -99,15 +99,15 @@ impl Parts {
 
 /// Reads what was used between two instants, with the probe's own credentials in its own region.
 pub async fn read(config: &Config, aws: &Aws, from: Timestamp, until: Timestamp) -> Vec<Used> {
-    let unread = |what: &str, why: &str| Used::Unread { what: what.to_owned(), why: why.to_owned() };
+    let unknown = |what: &str, why: &str| Used::Unknown { what: what.to_owned(), why: why.to_owned() };
     let Some(region) = aws.region() else {
-        return vec![unread("everything in AWS", "aws.region is not set")];
+        return vec![unknown("everything in AWS", "aws.region is not set")];
     };
     let account = Account::in_region(region);
     let parts = Parts::new(config, from);
     let metrics = parts.metrics();
     let mut used = match sums(aws, &account, &metrics, from, until).await {
-        Err(reason) => vec![unread("everything in AWS", &reason)],
+        Err(reason) => vec![unknown("everything in AWS", &reason)],
         Ok(sums) => {
             let mut memories = BTreeMap::new();
             for function in &parts.functions {
@@ -119,26 +119,27 @@ pub async fn read(config: &Config, aws: &Aws, from: Timestamp, until: Timestamp)
     let of_tenants = |name: &Option<String>| name.as_ref().is_some_and(|name| name.contains('{'));
     let pipeline = &config.pipeline;
     if of_tenants(&pipeline.forwarder) {
-        used.push(unread("functions in the accounts of tenants", "their metrics are in those accounts"));
+        used.push(unknown("functions in the accounts of tenants", "their metrics are in those accounts"));
     }
     if [&pipeline.forwarder, &pipeline.aggregation, &pipeline.export].into_iter().all(Option::is_none) {
-        used.push(unread("functions", "the table [pipeline] names none"));
+        used.push(unknown("functions", "the table [pipeline] names none"));
     }
-    used.push(unread("inserts into BigQuery", "Cloud Monitoring is not read"));
-    used.push(unread("shards", "they cost the same without a load"));
+    used.push(unknown("inserts into BigQuery", "Cloud Monitoring is not read"));
+    used.push(unknown("shards", "they cost the same without a load"));
     used
 }
 
 impl Parts {
     fn used(&self, sums: &BTreeMap<Metric, f64>, memories: &BTreeMap<String, Option<f64>>) -> Vec<Used> {
         let sum = |metric: Metric| sums.get(&metric).copied();
-        let unread = |what: String| Used::Unread { what, why: "CloudWatch has no values for it".to_owned() };
+        let unknown =
+            |what: String| Used::Unknown { what, why: "CloudWatch has no values for it".to_owned() };
         let mut used = Vec::new();
         for name in &self.streams {
             let of = |metric| sum(Metric::of("AWS/Kinesis", metric, "StreamName", name));
             used.push(match (of("IncomingRecords"), of("IncomingBytes")) {
                 (Some(records), Some(bytes)) => Used::Stream { name: name.clone(), records, bytes },
-                _ => unread(format!("stream {name}")),
+                _ => unknown(format!("stream {name}")),
             });
         }
         for name in &self.functions {
@@ -148,7 +149,7 @@ impl Parts {
                 (Some(invocations), Some(millis)) => {
                     Used::Function { name: name.clone(), invocations, millis, memory_mb }
                 }
-                _ => unread(format!("function {name}")),
+                _ => unknown(format!("function {name}")),
             });
         }
         for (bucket, filter) in &self.buckets {
@@ -157,7 +158,7 @@ impl Parts {
                 sum(Metric { namespace: "AWS/S3", name, dimensions })
             };
             used.push(match (of("PutRequests"), of("GetRequests")) {
-                (None, None) => unread(format!("requests of bucket {bucket}")),
+                (None, None) => unknown(format!("requests of bucket {bucket}")),
                 (puts, gets) => Used::Objects {
                     bucket: bucket.clone(),
                     puts: puts.unwrap_or_default(),
@@ -171,7 +172,7 @@ impl Parts {
             .map(|name| (name, Metric::of("AWS/NATGateway", "BytesOutToDestination", "NatGatewayId", name)));
         used.extend(vpns.chain(gateways).map(|(name, metric)| match sum(metric) {
             Some(bytes) => Used::Egress { name: name.clone(), bytes },
-            None => unread(format!("egress over {name}")),
+            None => unknown(format!("egress over {name}")),
         }));
         used
     }

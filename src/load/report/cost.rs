@@ -52,7 +52,7 @@ pub enum Used {
         bytes: f64,
     },
     /// What could not be read, and why.
-    Unread {
+    Unknown {
         what: String,
         why: String,
     },
@@ -115,7 +115,7 @@ impl Priced<'_> {
                         let formula = format!("{millis} ms / 1000 x {memory} MB / 1024");
                         self.line(what, Item::LambdaCompute, millis / 1e3 * memory / 1_024.0, formula)
                     }
-                    None => unread(what, "its memory could not be read (lambda:GetFunctionConfiguration)"),
+                    None => unknown(what, "its memory could not be read (lambda:GetFunctionConfiguration)"),
                 };
                 vec![requests, compute]
             }
@@ -141,12 +141,12 @@ impl Priced<'_> {
                     format!("{bytes} B / 1e9"),
                 )]
             }
-            Used::Unread { what, why } => vec![unread(what.clone(), why)],
+            Used::Unknown { what, why } => vec![unknown(what.clone(), why)],
         }
     }
 }
 
-fn unread(what: String, why: &str) -> CostLine {
+fn unknown(what: String, why: &str) -> CostLine {
     let formula = format!("not read: {why}");
     CostLine { what, formula, source: String::new(), dollars: None, dollars_per_million: None }
 }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sheet_worked_by_hand_is_met_to_the_cent() {
+    fn a_worked_sheet_is_met_to_the_cent() {
         let prices = Prices::parse("prices", SHIPPED).unwrap();
         let used = [
             Used::Stream { name: "central".to_owned(), records: 2_000_000.0, bytes: 80e9 },
@@ -182,7 +182,7 @@ mod tests {
             },
             Used::Objects { bucket: "archive".to_owned(), puts: 20_000.0, gets: 1_000_000.0 },
             Used::Egress { name: "vpn-1".to_owned(), bytes: 10e9 },
-            Used::Unread { what: "BigQuery".to_owned(), why: "no rights".to_owned() },
+            Used::Unknown { what: "BigQuery".to_owned(), why: "no rights".to_owned() },
         ];
         let lines = lines(974_000_000, &million(), &used, &prices);
         let cents: Vec<_> =

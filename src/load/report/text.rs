@@ -98,9 +98,9 @@ fn counts(totals: &Totals) -> Vec<String> {
 #[must_use]
 pub fn cost(report: &Report) -> String {
     let (target, critical) = TARGETS;
-    let unread: Vec<_> =
+    let unknown: Vec<_> =
         report.cost.iter().filter(|line| line.dollars.is_none()).map(|line| &*line.what).collect();
-    let but = if unread.is_empty() { String::new() } else { format!(", without {}", unread.join(", ")) };
+    let but = if unknown.is_empty() { String::new() } else { format!(", without {}", unknown.join(", ")) };
     let dollars = per_million(&report.cost);
     format!("cost: ${dollars:.2} for a million events{but} (target ${target:.0}, critical ${critical:.0})")
 }

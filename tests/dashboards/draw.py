@@ -75,9 +75,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 
 class Prometheus:
-    def __init__(self, folder, target):
+    def __init__(self, folder, target, interval):
         self.port = free_port()
-        config = {"global": {"scrape_interval": "2s"},
+        config = {"global": {"scrape_interval": interval},
                   "scrape_configs": [{"job_name": "traceprobe", "static_configs": [{"targets": [target]}]}]}
         (folder / "prometheus.yml").write_text(json.dumps(config))
         self.process = subprocess.Popen(
@@ -92,9 +92,16 @@ class Prometheus:
             raise SystemExit(f"{parameters}: {error.read().decode()}")
 
 
-def value(text, unit):
+def nothing(panel):
+    text = panel["fieldConfig"]["defaults"].get("noValue", "No data")
+    return f"<p class=none>{text}</p>"
+
+
+def value(text, unit, decimals=None):
     """A number as Grafana would write it."""
     number = float(text)
+    if decimals is not None and math.isfinite(number):
+        return f"{number:.{decimals}f}"
     if math.isnan(number):
         return "No data"
     if unit == "percentunit":
@@ -138,7 +145,7 @@ def line_chart(panel, series, span, size):
     unit = panel["fieldConfig"]["defaults"]["unit"]
     points = [(t, float(v)) for _, values in series for t, v in values if float(v) == float(v) and abs(float(v)) != math.inf]
     if not points:
-        return "<p class=none>No data</p>"
+        return nothing(panel)
     limits = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"] if step["value"] is not None]
     lines = panel["fieldConfig"]["defaults"]["custom"]["thresholdsStyle"]["mode"] == "line"
     top = max(v for _, v in points)
@@ -172,7 +179,7 @@ def line_chart(panel, series, span, size):
 def states(panel, series, span, size):
     width, height = size
     if not series:
-        return "<p class=none>No data</p>"
+        return nothing(panel)
     each = min(26, (height - 10) / len(series))
     x = lambda t: 170 + (t - span[0]) / (span[1] - span[0]) * (width - 180)
     step = (span[1] - span[0]) / 120
@@ -235,11 +242,11 @@ def body(panel, prometheus, fill, span, size):
     series = [(name, values) for name, _, values in found]
     if kind == "stat":
         if not found:
-            return "<p class=none>No data</p>"
+            return nothing(panel)
         number = float(found[0][2][-1][1])
         hue, text = colour(panel, number)
         name = found[0][0] if found[0][0] != "value" else ""
-        return f'<div class=stat style="background:{hue}">{text or value(number, unit)}<small>{html.escape(name)}</small></div>'
+        return f'<div class=stat style="background:{hue}">{text or value(number, unit, panel["fieldConfig"]["defaults"].get("decimals"))}<small>{html.escape(name)}</small></div>'
     if kind == "timeseries":
         return line_chart(panel, series, span, size)
     if kind == "state-timeline":
@@ -247,7 +254,7 @@ def body(panel, prometheus, fill, span, size):
     if kind == "heatmap":
         return heat(panel, series, span, size)
     if not found:
-        return "<p class=none>No data</p>"
+        return nothing(panel)
     if kind == "table":
         labels = sorted({label for _, metric, _ in found for label in metric if label != "__name__"})
         head = "".join(f"<th>{it}</th>" for it in labels + ["Value"])
@@ -311,9 +318,10 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--tenants", type=int, default=3)
     parser.add_argument("--fault", default="healthy")
-    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--minutes", type=float, help="default: 4; 15 of cost, which is compared with what was before")
     parser.add_argument("--only")
     options = parser.parse_args()
+    options.minutes = options.minutes or (15 if options.fault == "cost" else 4)
     options.folder.mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="traceprobe-draw-"))
     port, own = free_port(), options.fault in ("healthy", "archive", "cost")
@@ -329,7 +337,8 @@ def main():
             server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             target = f"127.0.0.1:{server.server_port}"
-        prometheus = Prometheus(scratch, target)
+        # A scrape ends with its interval, and those of many tenants take a debug build longer.
+        prometheus = Prometheus(scratch, target, "2s" if options.tenants < 10 else "5s")
         began = time.time()
         time.sleep(options.minutes * 20)
         Proxy.began = time.time()

@@ -196,6 +196,10 @@ impl Chart {
         if self.kind == Kind::Stat && self.unit == "short" {
             defaults["decimals"] = 0.into();
         }
+        if self.is_empty_while_all_is_well() {
+            // Not "none": nothing is seen either while the probe is not scraped.
+            defaults["noValue"] = "none seen".into();
+        }
         let links = self.links.iter();
         let links: Vec<_> =
             links.map(|(title, url)| json!({ "title": title, "url": url, "targetBlank": false })).collect();
@@ -216,6 +220,13 @@ impl Chart {
             Kind::Stat | Kind::HeatMap | Kind::Bars | Kind::Text => return without_custom(defaults),
         };
         defaults
+    }
+
+    /// Whether its queries keep only what is above zero.
+    fn is_empty_while_all_is_well(&self) -> bool {
+        self.kind != Kind::Stat
+            && !self.queries.is_empty()
+            && self.queries.iter().all(|query| query.expr.contains("> 0"))
     }
 
     fn mappings(&self) -> Value {

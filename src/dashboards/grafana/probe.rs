@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Kind, State};
 use super::dashboard::{Dashboard, Row, Source, Tenants};
-use super::query::{Windows, all, increase, owned, probe, quantile};
+use super::query::{Windows, all, average_rate, increase, owned, probe, quantile};
 use super::verdict;
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
@@ -21,7 +21,7 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
         sources: &[Source::Prometheus],
         tenants: Tenants::All,
         rows: vec![
-            Row::open("Now", now(settings)),
+            Row::open("Now", now(settings, &windows)),
             Row::open("Does it see", visibility(settings, &windows)),
             Row::open("What it costs", cost(settings, &windows)),
             Row::open("Can its numbers be trusted", trust(&windows)),
@@ -36,10 +36,10 @@ fn is_billed(settings: &Settings) -> bool {
     settings.topology.stages().iter().any(|stage| stage.capabilities.billed_bytes)
 }
 
-fn now(settings: &Settings) -> Vec<Chart> {
+fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let yes = |value, text: &str, colour| State { value, text: text.to_owned(), colour };
     let blind = format!("sum(max by (tenant, stage) ({}))", all("traceprobe_stage_blind", ""));
-    let cost = format!("sum(rate({}[1h])) * 86400", probe("traceprobe_estimated_cost_dollars_total", ""));
+    let cost = dollars_a_day("", windows);
     let billed = format!("sum(increase({}[1d]))", probe("traceprobe_bigquery_bytes_billed_total", ""));
     let mut charts = vec![
         Chart::new(Kind::Stat, "Cannot be seen", "Stages that are blind, counted for each tenant.", 4)
@@ -196,12 +196,14 @@ fn visibility(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     charts
 }
 
+fn dollars_a_day(by: &str, windows: &Windows) -> String {
+    let dollars = probe("traceprobe_estimated_cost_dollars_total", "");
+    format!("{} * 86400", average_rate(&dollars, by, &windows.short, "1h:1m"))
+}
+
 fn cost(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let rate = |series: String, by: &str| format!("sum by ({by}) (rate({series}[$__rate_interval]))");
-    let dollars = format!(
-        "sum by (service) (rate({}[1h])) * 86400",
-        probe("traceprobe_estimated_cost_dollars_total", "")
-    );
+    let dollars = dollars_a_day("service", windows);
     let calls = rate(probe("traceprobe_api_calls_total", ""), "service");
     let bytes = rate(probe("traceprobe_observer_bytes_read_total", ""), "stage");
     let records = rate(probe("traceprobe_observer_records_read_total", ""), "stage");
@@ -240,7 +242,8 @@ fn cost(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     ];
     let against = {
         let dollars = probe("traceprobe_estimated_cost_dollars_total", "");
-        format!("sum(rate({dollars}[{}]))\n/ sum(rate({dollars}[1d]))", windows.short)
+        let of_the_day = average_rate(&dollars, "", &windows.short, "1d:5m");
+        format!("sum(rate({dollars}[{}]))\n/ {of_the_day}", windows.short)
     };
     charts.push(
         Chart::new(

@@ -54,6 +54,13 @@ pub(super) fn latency(settings: &Settings, q: f64, buckets: &str, by: &str, wind
     format!("clamp_max({}, {})", quantile(q, buckets, by, window), cap(settings))
 }
 
+/// How fast counters grew, summed up, on average of a longer time. `rate` over all of that time would take the
+/// hours before a probe began for hours in which nothing grew.
+pub(super) fn average_rate(series: &str, by: &str, rate: &str, longer: &str) -> String {
+    let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };
+    format!("avg_over_time(sum{by}(rate({series}[{rate}]))[{longer}])")
+}
+
 /// How much counters grew, summed up.
 pub(super) fn increase(series: &str, by: &str, window: &str) -> String {
     let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };

@@ -345,7 +345,7 @@ impl Report {
 }
 
 fn costs(prices: &Prices, facts: &Facts<'_>) -> Vec<CostLine> {
-    let not_read = [Used::Unread {
+    let not_read = [Used::Unknown {
         what: "everything behind the log groups".to_owned(),
         why: "--cost was not given".to_owned(),
     }];

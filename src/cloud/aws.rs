@@ -12,6 +12,7 @@ mod assumed_role;
 mod home;
 mod named_hosts;
 mod own_credentials;
+mod request;
 mod server_date;
 mod session;
 
@@ -33,6 +34,7 @@ use self::assumed_role::AssumedRole;
 use self::home::Home;
 use self::named_hosts::NamedHosts;
 use self::own_credentials::OwnCredentials;
+pub use self::request::Request;
 use self::server_date::ServerDate;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};

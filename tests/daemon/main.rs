@@ -19,6 +19,7 @@ mod garbage;
 mod hostile;
 mod in_flight;
 mod isolation;
+mod load;
 mod outcomes;
 mod output;
 mod priced;

@@ -401,3 +401,14 @@ fn queue_with(messages: u64, before: Option<Queue>, at: Timestamp) -> Queue {
     };
     Queue { messages, since }
 }
+
+impl super::Tracker {
+    /// The sources that cannot be read, for all of their tenants or for some.
+    pub fn blind_sources(&self) -> impl Iterator<Item = SourceId> + use<'_> {
+        let is_blind = |source: &SourceId| {
+            let state = &self.sources[*source];
+            state.blind_since.is_some() || !state.readability.blind().is_empty()
+        };
+        self.topology.source_ids().filter(is_blind)
+    }
+}

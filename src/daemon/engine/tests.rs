@@ -84,9 +84,11 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         keys,
         instance: instance.code,
         lanes: [(fixture::ACME, Lane::new(schedule, vec![200], vec![outbound_to(to_injector)]))].into(),
+        agenda: Agenda::default(),
         polled: topology.source_ids().map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect(),
         changes,
         reloads: watch::Sender::new(Reloads::default()).subscribe(),
+        budgets: crate::cloud::budget::Budgets::default(),
         in_force: None,
         quiet_since: BTreeMap::new(),
         snapshots: watch::Sender::new(Arc::new(

@@ -1,13 +1,18 @@
 //! Decides what follows for one trace: its hops, its judgement, its outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::{Outcome, UnobservedReason};
+use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
+use crate::domain::topology::{HopRange, Role, SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
+
+/// For how long after its planned injection a trace may be called far from a stage.
+const FAR_FOR: Duration = Duration::from_mins(1);
 
 impl Tracker {
     /// Draws every conclusion that the knowledge about a trace allows.
@@ -15,17 +20,20 @@ impl Tracker {
         let Some(shared) = self.open.get_mut(&id) else {
             return;
         };
-        let topology = self.topology.clone();
-        let trace = Arc::make_mut(shared);
-        let judged = (trace.judgement, events.len());
-        let unjudged = judge_hops(trace, &topology, events);
-        judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
-        if unjudged || judged != (trace.judgement, events.len()) {
+        // Most polls change nothing of most traces. Those are not copied, although snapshots share them.
+        let hops: Vec<_> = judge_hops(shared, &self.topology, events).collect();
+        let threshold = shared.planned_at + self.settings.slo;
+        let end_to_end = judge_end_to_end(shared, &self.topology, threshold, events);
+        if !hops.is_empty() || end_to_end.is_some() {
+            let trace = Arc::make_mut(shared);
+            for (stage, hop) in hops {
+                trace.stages[usize::from(stage.0)].hop = hop;
+            }
+            trace.judgement = end_to_end.unwrap_or(trace.judgement);
             self.outbox.note_changed(id);
         }
-        if trace.ended.is_none()
-            && let Some(outcome) = self.outcome(id, now)
-        {
+        let is_in_flight = self.open.get(&id).is_some_and(|trace| trace.ended.is_none());
+        if is_in_flight && let Some(outcome) = self.outcome(id, now) {
             self.end(id, outcome, now, events);
         }
         if self.open.get(&id).is_some_and(|trace| self.shows_all_senders(trace)) {
@@ -37,18 +45,34 @@ impl Tracker {
         }
     }
 
-    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the
-    /// target, when the trace passes the SLO, and when it passes its deadline. Instants that are proven
-    /// already are left out.
-    pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
-        let visit = trace.visit(stage);
-        let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
-        let spec = self.topology.stage(stage);
-        let hop = spec.target.filter(|_| visit.hop == Hop::Open);
-        let hop = hop.and_then(|target| Some(trace.hop_start(&self.topology, stage)?.latest + target));
-        let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
-        let deadline = Some(trace.planned_at + self.settings.give_up);
-        [hop.filter(open), slo.filter(open), deadline.filter(open)]
+    /// When a trace passes the target of the hop to a stage, if a poll then would prove something.
+    pub(super) fn hop_due(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        self.hop_target_at(trace, stage).filter(|_| trace.visit(stage).hop == Hop::Open)
+    }
+
+    /// When a trace passes the target of the hop to a stage, once it has begun.
+    pub(super) fn hop_target_at(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        let target = self.topology.stage(stage).target?;
+        Some(trace.hop_start(&self.topology, stage)?.latest + target)
+    }
+
+    /// Whether none of the traces that wait at a source was seen at the stage before, although that one is read.
+    /// Told of young traces only; it matters for the first poll alone, and looking through all traces of a
+    /// stall would take long.
+    pub(super) fn all_are_far(&self, source: SourceId) -> bool {
+        let Some(before) = self.topology.stage(self.topology.source(source).stage).parent else {
+            return false;
+        };
+        let waiting = &self.sources[source].waiting;
+        let is_young = |oldest: &WantedTrace| self.latest_now.since(oldest.planned_at) < FAR_FOR;
+        let is_far = |wanted: &WantedTrace| {
+            let trace = self.open.get(&wanted.tag.trace);
+            trace.is_none_or(|trace| {
+                let source = self.topology.source_of(trace.tenant, before);
+                trace.arrival(before).is_none() && self.sources[source].may_prove(trace.tenant)
+            })
+        };
+        waiting.first().is_some_and(is_young) && waiting.iter().all(is_far)
     }
 
     /// The outcome, if it is known by now.
@@ -259,8 +283,9 @@ impl Tracker {
         let recent = recheck_until.map(|until| (until, trace.wanted()));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            if self.sources[source].waiting.contains(&id) {
-                self.sources.stop_waiting(source, id, recent);
+            if self.sources[source].waiting.contains(id) {
+                let due = self.hop_target_at(&trace, stage);
+                self.sources.stop_waiting(source, id, due, recent);
             }
         }
         self.outbox.note_finished(id);
@@ -271,87 +296,89 @@ impl Tracker {
     }
 }
 
-/// Judges every hop. Returns true if one became `Unjudged`, which emits no event but must be saved.
-fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
-    let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
-    let mut unjudged = false;
-    for hop in topology.stage_ids() {
-        let spec = topology.stage(hop);
-        if !on_the_way(spec.role) {
-            continue;
-        }
-        let Some(begun) = trace.hop_start(topology, hop) else {
-            continue;
-        };
-        let visit = &mut trace.stages[usize::from(hop.0)];
-        let counted = match visit.hop {
-            Hop::Open => false,
-            Hop::Overdue => true,
-            Hop::Measured { .. }
-            | Hop::Unjudged
-            | Hop::Inverted
-            | Hop::Skipped
-            | Hop::Missing
-            | Hop::NeverSeen
-            | Hop::Inherited => continue,
-        };
-        let target = spec.target.map(|target| begun.latest + target);
-        let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
-            let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
-            if proven && taken && !counted {
-                visit.hop = Hop::Overdue;
-                events.push(Event::HopOverdue { tenant, hop, trace: id });
-            }
-            continue;
-        };
-        if arrived.latest < begun.earliest {
-            visit.hop = Hop::Inverted;
-            events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
-        } else if !counted && visit.gap_since_poll && target.is_some_and(|at| straddles(arrived, at)) {
-            visit.hop = Hop::Unjudged;
-            unjudged = true;
-        } else {
-            let latency = arrived.latest.since(begun.latest);
-            visit.hop = Hop::Measured { latency, was_overdue: counted };
-            events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
-        }
-    }
-    unjudged
+/// The hops whose state changes, and the new states.
+fn judge_hops(
+    trace: &Trace,
+    topology: &Topology,
+    events: &mut Vec<Event>,
+) -> impl Iterator<Item = (StageId, Hop)> {
+    let hops = topology.stage_ids().filter(|hop| on_the_way(topology.stage(*hop).role));
+    hops.filter_map(move |hop| Some((hop, judge_hop(trace, hop, topology, events)?)))
 }
 
-fn judge_end_to_end(trace: &mut Trace, topology: &Topology, threshold: Timestamp, events: &mut Vec<Event>) {
+/// The new state of a hop; `None` if it stays as it is.
+fn judge_hop(trace: &Trace, hop: StageId, topology: &Topology, events: &mut Vec<Event>) -> Option<Hop> {
+    let (tenant, id) = (trace.tenant, trace.id());
+    let visit = trace.visit(hop);
+    let counted = match visit.hop {
+        Hop::Open => false,
+        Hop::Overdue => true,
+        Hop::Measured { .. }
+        | Hop::Unjudged
+        | Hop::Inverted
+        | Hop::Skipped
+        | Hop::Missing
+        | Hop::NeverSeen
+        | Hop::Inherited => return None,
+    };
+    let begun = trace.hop_start(topology, hop)?;
+    let target = topology.stage(hop).target.map(|target| begun.latest + target);
+    let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
+        let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
+        if !proven || counted || !trace.taken() {
+            return None;
+        }
+        events.push(Event::HopOverdue { tenant, hop, trace: id });
+        return Some(Hop::Overdue);
+    };
+    if arrived.latest < begun.earliest {
+        events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
+        Some(Hop::Inverted)
+    } else if !counted && visit.gap_since_poll && target.is_some_and(|at| straddles(arrived, at)) {
+        Some(Hop::Unjudged)
+    } else {
+        let latency = arrived.latest.since(begun.latest);
+        events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
+        Some(Hop::Measured { latency, was_overdue: counted })
+    }
+}
+
+/// The new judgement; `None` if it stays as it is.
+fn judge_end_to_end(
+    trace: &Trace,
+    topology: &Topology,
+    threshold: Timestamp,
+    events: &mut Vec<Event>,
+) -> Option<Judgement> {
     let (tenant, id) = (trace.tenant, trace.id());
     let visit = trace.visit(topology.end());
     let counted = match trace.judgement {
         Judgement::Pending => false,
         Judgement::Overdue => true,
-        Judgement::Good | Judgement::Slow | Judgement::Unjudged => return,
+        Judgement::Good | Judgement::Slow | Judgement::Unjudged => return None,
     };
     // A trace that was given up is closed in every series; what comes after that counts as a late arrival.
     if trace.ended.is_some() {
-        return;
+        return None;
     }
-    match visit.arrival.as_ref().map(|arrival| arrival.interval) {
-        None => {
-            let proven = visit.absent_until.is_some_and(|until| until > threshold);
-            if proven && !counted && trace.taken() {
-                trace.judgement = Judgement::Overdue;
-                events.push(Event::Overdue { tenant, trace: id });
-            }
+    let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
+        let proven = visit.absent_until.is_some_and(|until| until > threshold);
+        if !proven || counted || !trace.taken() {
+            return None;
         }
-        Some(arrived) => {
-            let judgement = if arrived.latest <= threshold {
-                Judgement::Good
-            } else if counted || arrived.earliest > threshold {
-                Judgement::Slow
-            } else {
-                Judgement::Unjudged
-            };
-            trace.judgement = judgement;
-            let latency = arrived.latest.since(trace.planned_at);
-            events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted });
-        }
-    }
+        events.push(Event::Overdue { tenant, trace: id });
+        return Some(Judgement::Overdue);
+    };
+    let judgement = if arrived.latest <= threshold {
+        Judgement::Good
+    } else if counted || arrived.earliest > threshold {
+        Judgement::Slow
+    } else {
+        Judgement::Unjudged
+    };
+    let latency = arrived.latest.since(trace.planned_at);
+    events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted });
+    Some(judgement)
 }
 
 fn straddles(arrived: Interval, at: Timestamp) -> bool {

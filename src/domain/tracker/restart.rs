@@ -216,7 +216,7 @@ impl Tracker {
             let until = arrival.noticed_at + self.settings.recheck_for;
             if until > now {
                 let source = self.topology.source_of(trace.tenant, stage);
-                self.sources.stop_waiting(source, trace.id(), Some((until, trace.wanted())));
+                self.sources.stop_waiting(source, trace.id(), None, Some((until, trace.wanted())));
             }
         }
     }

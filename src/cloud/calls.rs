@@ -165,7 +165,10 @@ impl Intercept for CountCalls {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
-        pending::ended(operation);
+        // Whoever tells of a call that was not answered still needs to know to whom it went.
+        if context.response().is_some() {
+            pending::ended(operation);
+        }
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
             None => CallResult::Failed(FailureKind::Error),

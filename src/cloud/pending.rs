@@ -38,7 +38,10 @@ impl Pending {
     /// What to say after this long without an answer.
     #[must_use]
     pub fn unanswered(&self, waited: Duration) -> Unanswered {
-        Unanswered { waited, calls: self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() }
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Attempts of one call, or one call for several shards.
+        calls.dedup();
+        Unanswered { waited, calls }
     }
 }
 
@@ -95,7 +98,7 @@ pub(super) fn last() -> Option<(String, String)> {
     PENDING.try_with(last).ok().flatten()
 }
 
-/// Notes that a call has ended.
+/// Notes that a call was answered.
 pub(super) fn ended(operation: &str) {
     let forget = |pending: &Pending| {
         let mut calls = pending.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
-use traceprobe::domain::time::Timestamp;
 use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
 
 use crate::SOON;
 use crate::commands::program;
+use crate::priced::now;
 use crate::support::stand::{Stand, variables};
 
 /// Runs `traceprobe check` with more arguments and keys.
@@ -156,9 +156,7 @@ async fn many_tenants_on_a_silent_service_take_no_longer_than_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_with_another_form_of_date_fails_and_is_told_with_the_right_one() {
     let stand = Stand::brisk(1).await;
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let now = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap());
-    let key = now.strftime("transit/%Y/%m/%d/%H/1.gz");
+    let key = now().strftime("transit/%Y/%m/%d/%H/1.gz");
     stand.sandbox.put_object(TRANSIT_BUCKET, &key, b"{}\n".to_vec());
     let findings = findings(&stand, &[("STAGE_TRANSIT_KEY", "transit/%d-%m-%Y/%H/")]).await;
     let failed = with_mark(&findings, "fail");

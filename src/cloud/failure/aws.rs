@@ -43,7 +43,9 @@ impl Failure {
             SdkError::ServiceError(service) => answered(service.err(), service.raw()),
             SdkError::ResponseError(response) => unreadable(error, response.raw()),
             SdkError::TimeoutError(_) => {
-                Self::new(FailureKind::Timeout, Effect::Unknown, "no answer in time")
+                let to = pending::last().map(|(call, from)| format!(" to {call} {from}"));
+                let text = format!("no answer in time{}", to.unwrap_or_default());
+                Self::new(FailureKind::Timeout, Effect::Unknown, text)
             }
             SdkError::DispatchFailure(failure) => undispatched(error, failure.as_connector_error()),
             SdkError::ConstructionFailure(_) => Self::new(FailureKind::Error, Effect::NotSent, causes(error)),

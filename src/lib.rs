@@ -15,6 +15,7 @@ pub mod domain;
 pub mod export;
 pub mod inject;
 mod keys;
+pub mod load;
 pub mod metrics;
 pub mod observe;
 pub mod rules;

@@ -22,6 +22,8 @@ mod otlp;
 mod support;
 #[path = "emulators/tables.rs"]
 mod tables;
+#[path = "emulators/usage.rs"]
+mod usage;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;

@@ -10,6 +10,7 @@ pub mod dashboards;
 pub mod demo;
 mod drill;
 mod healthcheck;
+mod load;
 mod local_daemon;
 mod log_fields;
 mod man;
@@ -59,6 +60,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Demo(Demo),
+    Load(load::Load),
     Drill(drill::Drill),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
@@ -98,6 +100,7 @@ pub fn run_program() -> ExitCode {
         Command::Run(run) => run.run(&runtimes),
         Command::Demo(demo) => demo.run(&runtimes),
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
+        Command::Load(load) => printed(runtimes.among_tasks(load.run())),
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
         Command::Rules(rules) => printed(rules.run()),

@@ -103,6 +103,15 @@ pub(super) static STORE: [Key; 3] =
 pub(super) static OTLP: [Key; 3] =
     [text("endpoint"), text("headers").masked(), Key::new("sample", Shape::Integer).or("100")];
 
+pub(super) static LOAD: [Key; 6] = [
+    Key::new("allow", Shape::List),
+    Key::new("max_rate", Shape::Integer).or("1000"),
+    Key::new("max_events", Shape::Integer).or("1000000"),
+    text("max_bytes").or("2GB"),
+    Key::new("max_dollars", Shape::Integer).or("10"),
+    text("guard_url"),
+];
+
 pub(super) static DRILL: [Key; 3] = [
     Key::new("enabled", Shape::Boolean).or("false"),
     Key::new("schedule", Shape::List),
@@ -206,6 +215,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[conditions]", CONDITIONS.iter().collect()),
         ("[pipeline]", PIPELINE.iter().collect()),
         ("[otlp]", OTLP.iter().collect()),
+        ("[load]", LOAD.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),
     ]

@@ -15,6 +15,7 @@ mod drill;
 mod endpoints;
 mod in_flight;
 mod keys;
+mod load;
 mod otlp;
 mod pipeline;
 mod place;
@@ -42,7 +43,9 @@ pub use self::otlp::Otlp;
 pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
 pub use self::sections::check_log_level;
-pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
+pub use self::settings::{
+    Canary, Conditions, Drill, Load, Log, LogFormat, Probe, Source, Store, Tenant, Web,
+};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::budget::Budget;
@@ -99,6 +102,8 @@ pub struct Config {
     pub budgets: Vec<Budget>,
     /// Where finished traces are exported; `None` for nowhere.
     pub otlp: Option<Otlp>,
+    /// What `traceprobe load` may do.
+    pub load: Load,
     /// Where state is kept across restarts.
     pub store: Store,
     /// What is a problem, and what is only a note.
@@ -226,7 +231,7 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "probe",
     "web",
     "log",
@@ -239,6 +244,7 @@ const SECTIONS: [&str; 14] = [
     "budgets",
     "pipeline",
     "otlp",
+    "load",
     "tenant",
     "stage",
 ];
@@ -261,6 +267,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let budgets = budgets::budgets(context, root);
     let pipeline = pipeline::pipeline(context, root);
     let otlp = otlp::otlp(context, root);
+    let load = load::load(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -269,6 +276,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     };
     let tenants = tenant::read(context, root, &defaults);
     drill::check_name(&mut context.faults, &drill, &tenants);
+    load::check_names(&mut context.faults, &load, &tenants);
     sections::check_window(&mut context.faults, &conditions, &tenants);
     let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
     let placed = route::order(&mut context.faults, &stages);
@@ -302,6 +310,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         probe,
         drill,
         otlp: otlp?,
+        load: load?,
         web: web?,
         log: log?,
         canary: canary.settings()?,

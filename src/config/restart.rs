@@ -4,8 +4,9 @@ use serde_json::{Map, Value as Json};
 
 use super::{Config, TAG_KEY};
 
-/// The tables of which every key can change while the process runs, apart from the template of canaries.
-const FREE: [&str; 3] = ["tenant", "stage", "canary"];
+/// The tables of which every key can change while the process runs, apart from the template of canaries. The daemon does
+/// not use the last one.
+const FREE: [&str; 5] = ["tenant", "stage", "canary", "budgets", "load"];
 /// Other keys that can. They are defaults of tenants.
 const FREE_KEYS: [&str; 1] = ["probe.interval"];
 

@@ -117,6 +117,23 @@ pub struct Store {
     pub lock_timeout: Duration,
 }
 
+/// The table `[load]`: what `traceprobe load` may do.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Names of the tenants that may be loaded; empty for none.
+    pub allow: Vec<String>,
+    /// Most events in a second, of all tenants together.
+    pub max_rate: u32,
+    /// Most events of a run.
+    pub max_events: u32,
+    /// Most bytes that a run puts into log groups.
+    pub max_bytes: u64,
+    /// Most US dollars that a run may cost, as far as known before.
+    pub max_dollars: u32,
+    /// Address of a daemon that watches the same pipeline: a run ends when one of its tenants suffers.
+    pub guard_url: Option<String>,
+}
+
 /// The table `[drill]`: when canaries of a tenant that does not exist are withheld.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drill {

@@ -20,7 +20,7 @@ use crate::observe::spec;
 const MISSING_AFTER: Duration = Duration::from_secs(30);
 
 /// The place of the stages among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 15;
+pub(super) const ORDER: usize = 16;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

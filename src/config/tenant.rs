@@ -18,7 +18,7 @@ use crate::keys::value::{self, Parsed, expand, show_size};
 /// Most log groups of a tenant. They take turns, so with more, each would wait long for a canary.
 const MAX_LOG_GROUPS: usize = 100;
 /// The place of the tenants among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 14;
+pub(super) const ORDER: usize = 15;
 
 /// One tenant as far as it could be read.
 pub(super) struct TenantRead<'a> {

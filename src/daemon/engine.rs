@@ -8,6 +8,7 @@
 //! counts, sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted,
 //! so a restart neither forgets the one nor counts the other again.
 
+mod agenda;
 mod succession;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::agenda::Agenda;
 pub use self::succession::{Change, LaneChange};
 use super::clock::ProbeClock;
 use super::figures::SharedFigures;
@@ -25,6 +28,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::{self, EventLog};
 use super::reload::Reloads;
 use super::store_writer::{CommitOutcome, StoreWriter};
+use crate::cloud::budget::Budgets;
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::{Episode, Incidents, Step};
@@ -52,6 +56,14 @@ const FINAL_POLL: Duration = Duration::from_secs(5);
 /// How late a canary may be put without being counted as missed. Its latency counts from the planned
 /// injection.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// Minimum time from one round to the next: what comes within it shares a commit, and the lists of what is wanted change
+/// once. Arrivals are measured by observers and not by when the engine takes them, so nothing gets less exact.
+const GATHER: Duration = Duration::from_millis(4);
+
+/// How often it is written how long canaries were absent, if nothing else happened to them. In between, nothing is counted
+/// that is not on disk, and what a crash takes is at most so much of a proof.
+const SAVE_PROOFS_EVERY: Duration = Duration::from_secs(5);
 
 /// Maximum number of inputs of one round. More would delay puts for longer than a commit takes.
 const MAX_INPUTS: usize = 256;
@@ -93,6 +105,8 @@ pub struct Engine {
     pub instance: InstanceCode,
     /// Of each tenant that is configured. Dropping a lane ends the injectors that no other one uses.
     pub lanes: BTreeMap<TenantId, Lane>,
+    /// When canaries of the lanes are due.
+    pub agenda: Agenda,
     /// The observers, and what each should find. Dropping one ends it.
     pub polled: BTreeMap<SourceId, Polled>,
     /// For the page.
@@ -105,6 +119,8 @@ pub struct Engine {
     pub changes: mpsc::Receiver<Change>,
     /// What came of reading the configuration again.
     pub reloads: watch::Receiver<Reloads>,
+    /// What polls may take, to tell of those that are held back.
+    pub budgets: Budgets,
     /// Waits for the first snapshot of a new configuration.
     pub in_force: Option<oneshot::Sender<bool>>,
     /// When the last canary of a tenant that leaves was closed, or the tenant left.
@@ -166,12 +182,16 @@ impl Engine {
         let mut drain_until = None;
         let mut final_poll = None;
         let mut log = EventLog::default();
+        let mut next_round = Instant::now();
+        let mut save_proofs_at = Instant::now();
         loop {
             let now = self.clock.now();
             if drain_until.is_some_and(|until| now >= until || !self.tracker.awaits_sightings()) {
                 break;
             }
-            let wake = self.next_wake(now, drain_until, publish_at, &stop).await;
+            tokio::time::sleep_until(next_round).await;
+            let wake = self.next_wake(self.clock.now(), drain_until, publish_at, &stop).await;
+            next_round = Instant::now() + GATHER;
             let now = self.clock.now();
             let mut round = Round::default();
             match wake {
@@ -193,7 +213,11 @@ impl Engine {
             self.take_ready(&mut round);
             let now = self.clock.now();
             self.inject_due(now, &mut round);
-            self.commit(&mut round).await;
+            let with_proofs = drain_until.is_some() || Instant::now() >= save_proofs_at;
+            if with_proofs {
+                save_proofs_at = Instant::now() + SAVE_PROOFS_EVERY;
+            }
+            self.commit(&mut round, with_proofs).await;
             self.carry_out(round, &mut log);
             log.summarise(now);
             self.update_observers(final_poll);
@@ -227,11 +251,12 @@ impl Engine {
         End::Stopped
     }
 
-    /// How long to wait for traces in flight. Without a store, what is handed over at the end is counted by this
-    /// process or by none, so there must be time for one more scrape.
+    /// How long to wait for traces in flight. What ends meanwhile is counted by this process or by none, with a store
+    /// or without, so there must be time for one more scrape after it. If scrapes are too rare for that, it takes half
+    /// of the time.
     fn drain(&self) -> Duration {
-        let wait = self.scrapes.longest_wait().filter(|_| !self.store.is_configured());
-        self.stop_grace.saturating_sub(wait.unwrap_or_default()).max(self.stop_grace / 2)
+        let wait = self.scrapes.longest_wait().unwrap_or_default();
+        self.stop_grace.checked_sub(wait).unwrap_or(self.stop_grace / 2)
     }
 
     /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across
@@ -242,7 +267,7 @@ impl Engine {
         let now = self.clock.now();
         log_events::clock_stepped(by, self.tracker.in_flight());
         let events = self.tracker.abandon(now);
-        self.commit(&mut Round::default()).await;
+        self.commit(&mut Round::default(), true).await;
         events.iter().for_each(|event| self.metrics.record(event, now));
         self.publish(now);
         self.store.close().await;
@@ -269,7 +294,7 @@ impl Engine {
         publish_at: Option<Timestamp>,
         stop: &CancellationToken,
     ) -> Wake {
-        let canary = self.lanes.values().map(|lane| lane.schedule.next_at()).min();
+        let canary = self.agenda.next_at(&self.lanes);
         let deadlines = [canary, self.tracker.next_deadline(), drain_until, publish_at];
         let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
@@ -298,10 +323,11 @@ impl Engine {
     }
 
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
-    async fn commit(&mut self, round: &mut Round) {
+    async fn commit(&mut self, round: &mut Round, with_proofs: bool) {
         let (tracker, figures) = (&mut self.tracker, &self.figures);
         let Changes { episodes, merged_episodes, drill, .. } = std::mem::take(&mut self.unsaved);
-        let mut changes = Changes { episodes, merged_episodes, drill, ..tracker.take_changes() };
+        let changed = if with_proofs { tracker.take_changes() } else { tracker.take_verdicts() };
+        let mut changes = Changes { episodes, merged_episodes, drill, ..changed };
         figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
         if let Some(exporter) = &self.exporter {
             exporter.offer(&changes.settled, &self.topology);
@@ -350,10 +376,10 @@ impl Engine {
     }
 
     fn inject_due(&mut self, now: Timestamp, round: &mut Round) {
-        let tenants: Vec<_> = self.lanes.keys().copied().collect();
-        for tenant in tenants {
+        while let Some(tenant) = self.agenda.take_due(&self.lanes, now) {
             let Some(lane) = self.lanes.get_mut(&tenant) else { continue };
             let due = lane.schedule.take_due(now);
+            self.agenda.add(tenant, lane.schedule.next_at());
             if due.missed > 0 {
                 self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
@@ -413,8 +439,9 @@ impl Engine {
         let shown = self.snapshots.borrow().drills.as_ref().and_then(|drills| drills.proof);
         self.unsaved.drill = self.unsaved.drill.or(proof.filter(|_| proof != shown));
         let reload_failed = self.reloads.borrow().failed.clone();
-        let mut snapshot =
-            Snapshot { not_stored, reload_failed, episodes, drills, ..self.tracker.snapshot(now) };
+        let over_budget = self.budgets.held_back(now);
+        let snapshot = self.tracker.snapshot(now);
+        let mut snapshot = Snapshot { not_stored, over_budget, reload_failed, episodes, drills, ..snapshot };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
         if !changes.is_empty() || self.incidents.has_open() {

@@ -13,6 +13,7 @@ mod figures;
 mod hold;
 mod injecting;
 mod last_scrape;
+pub mod load;
 mod log_events;
 pub mod log_level;
 mod log_repeats;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
 use super::drill::{self, DrillSource};
-use super::engine::{self, Change, Engine, Lane, LaneChange};
+use super::engine::{self, Agenda, Change, Engine, Lane, LaneChange};
 use super::figures::SharedFigures;
 use super::hold::{Outbound, Polled};
 use super::last_scrape::Scrapes;
@@ -155,7 +155,7 @@ pub(super) fn wire_engine(
     exporter: Option<Exporter>,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
-    let Common { topology, recognizer, clock, .. } = common;
+    let Common { topology, clients, recognizer, clock, .. } = common;
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
     let settings = tracker::Settings { instance, ..config.tracker_settings() };
@@ -197,12 +197,14 @@ pub(super) fn wire_engine(
         instance,
         store: writer,
         lanes: lanes.collect(),
+        agenda: Agenda::default(),
         polled: channels.polled,
         snapshots: watch::Sender::new(Arc::new(first)),
         inputs: channels.inputs,
         puts: channels.puts,
         changes: channels.changes,
         reloads: channels.reloads,
+        budgets: clients.budgets.clone(),
         in_force: None,
         quiet_since: BTreeMap::new(),
         clock: clock.clone(),

@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod conditions;
 pub mod copies;
 pub mod cost;
+pub mod count;
 pub mod drill;
 pub mod evidence;
 pub mod flaw;

@@ -228,10 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn the_few_that_are_left_of_many_fill_few_chunks() {
+    fn the_few_that_are_left_of_many_are_in_few_chunks() {
         let mut list: SharedList<u32> = (0..6_400).collect();
         for number in (0..6_400).filter(|number| number % 64 != 0) {
-            list.remove(number);
+            assert!(list.remove(number));
         }
         assert_eq!(list.len(), 100);
         assert!(list.chunks.len() <= 7, "{} chunks", list.chunks.len());

@@ -437,3 +437,46 @@ impl Wanted {
             || self.checkpoints.next(proven).is_some_and(is_earlier)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tag::{InstanceCode, Purpose, TenantCode};
+
+    fn t(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// A list of traces that wait, and of checkpoints.
+    fn wanted(planned: &[i64], checkpoints: &[i64]) -> Wanted {
+        let trace = |secs: &i64| {
+            let id = TraceId::new(t(*secs), [1; 10]);
+            let tag = Tag::new(id, TenantCode::of("a"), InstanceCode::of("b"), 100, Purpose::Probe);
+            WantedTrace { tag, planned_at: t(*secs) }
+        };
+        let checkpoints = checkpoints.iter().copied().map(t).collect::<Vec<_>>().into();
+        Wanted { waiting: planned.iter().map(trace).collect(), checkpoints, ..Wanted::default() }
+    }
+
+    #[test]
+    fn an_observer_is_woken_by_the_first_trace_and_by_the_end_of_the_last() {
+        assert!(wanted(&[1], &[]).is_urgent_after(&Wanted::default()));
+        assert!(Wanted::default().is_urgent_after(&wanted(&[1], &[])));
+    }
+
+    #[test]
+    fn one_more_trace_wakes_an_observer_only_if_it_is_worth_an_earlier_poll() {
+        let before = wanted(&[1], &[30]);
+        assert!(!wanted(&[1, 2], &[30, 31]).is_urgent_after(&before));
+        assert!(wanted(&[1, 2], &[29, 30]).is_urgent_after(&before));
+        assert!(!wanted(&[2], &[31]).is_urgent_after(&before), "it looks again when the earlier one is due");
+    }
+
+    #[test]
+    fn after_a_proof_the_next_threshold_is_compared() {
+        let mut after = wanted(&[1, 2], &[30, 31]);
+        after.checkpoints.proven = Some(t(31));
+        assert!(!after.is_urgent_after(&wanted(&[1], &[30, 31])), "it knew of it");
+        assert!(after.is_urgent_after(&wanted(&[1], &[30])));
+    }
+}

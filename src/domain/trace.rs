@@ -228,7 +228,8 @@ pub enum Put {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Visit {
     /// Arrival of the first copy. Its interval is widened to the left if an older copy is found later.
-    pub arrival: Option<Arrival>,
+    // In a box, because most stages of a trace in flight have none.
+    pub arrival: Option<Box<Arrival>>,
     /// It is proven absent before this instant: the watermark of the last poll without it.
     pub absent_until: Option<Timestamp>,
     /// Number of polls that proved it absent.

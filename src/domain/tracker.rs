@@ -27,7 +27,7 @@ mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{
+    Drifted, HeldBack, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation,
+};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::canary::Integrity;
@@ -405,6 +407,11 @@ pub struct Tracker {
     clock_offset: Duration,
     /// Another process that sends canaries under this instance's name.
     namesake: Option<Namesake>,
+    /// Other runs of this name, by when the first canary of each was planned that was found. At most 256, because
+    /// that many have different codes.
+    other_runs: BTreeMap<InstanceCode, Timestamp>,
+    /// Open traces whose outcome is not reported yet, because it may be another process' to count.
+    uncounted: BTreeSet<TraceId>,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
     keys: Option<Arc<Keyring>>,
     /// When this process began to track.
@@ -432,6 +439,8 @@ impl Tracker {
             clock: None,
             clock_offset: Duration::ZERO,
             namesake: None,
+            other_runs: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
             keys: None,
             began: now,
             latest_now: Timestamp::MIN,
@@ -666,6 +675,7 @@ impl Tracker {
                     if trace.ended.is_none() {
                         self.end(id, Outcome::Refused(reason), now, events);
                     }
+                    self.count(id, events);
                     self.finish(id);
                     return;
                 }
@@ -742,7 +752,11 @@ impl Tracker {
             visit.absent_until = visit.absent_until.max(Some(watermark));
             visit.empty_polls = visit.empty_polls.saturating_add(1);
             visit.gap_since_poll = false;
-            self.outbox.note_changed(id);
+            if changed {
+                self.outbox.note_changed(id);
+            } else {
+                self.outbox.note_proven(id);
+            }
         }
     }
 
@@ -792,7 +806,8 @@ impl Tracker {
             Some((Outcome::Delivered | Outcome::Late, _)) => spec.role != Role::DeadLetter,
             Some(_) => false,
         };
-        let waiting = state.waiting.iter().filter_map(|trace| self.open.get(&trace.tag.trace));
+        let waiting = state.waiting.iter().filter(|_| !state.readability.is_clear());
+        let waiting = waiting.filter_map(|trace| self.open.get(&trace.tag.trace));
         for trace in waiting.filter(|trace| trace.visit(stage).withheld && is_expected(trace)) {
             let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
             let since = begun.latest + missing_after;

@@ -19,8 +19,10 @@ use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::SdkError;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use backoff::backoff::Backoff;
+use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
+use crate::cloud::pending::{Unanswered, within};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
@@ -29,6 +31,9 @@ use crate::domain::topology::TenantId;
 use crate::domain::tracker::PutResult;
 
 use answer::PutOutcome;
+
+/// Most calls at a time for canaries that do not fit into one.
+const MAX_CALLS: usize = 4;
 
 /// The operations that injection calls, and their costs.
 pub const COSTS: Costs = Costs {
@@ -136,11 +141,15 @@ impl Injector {
         let mut report = Report::default();
         let (batches, too_large) = batch::split(canaries);
         report.results.extend(too_large);
-        for batch in batches {
+        let putting = batches.into_iter().map(|batch| async move {
             let started = self.clock.now();
-            report.results.extend(self.put_batch(&batch, cancel).await);
-            let took = self.clock.now().since(started);
-            let bytes = bytes_by_tenant(&batch).into_iter();
+            let results = self.put_batch(&batch, cancel).await;
+            (results, self.clock.now().since(started), bytes_by_tenant(&batch))
+        });
+        let mut putting = std::pin::pin!(stream::iter(putting).buffered(MAX_CALLS));
+        while let Some((results, took, bytes)) = putting.next().await {
+            report.results.extend(results);
+            let bytes = bytes.into_iter();
             report.puts.extend(bytes.map(|(tenant, bytes)| TenantPut { tenant, took, bytes }));
         }
         report
@@ -228,10 +237,10 @@ impl Injector {
             .log_group_name(&self.settings.log_group)
             .log_stream_name(&self.settings.log_stream)
             .set_log_events(Some(events));
-        match tokio::time::timeout(self.settings.attempt_timeout, request.send()).await {
+        match within(self.settings.attempt_timeout, request.send()).await {
             Ok(Ok(output)) => PutOutcome::Accepted(output.rejected_log_events_info.into()),
             Ok(Err(error)) => answer::classify_error("PutLogEvents", &error),
-            Err(_) => PutOutcome::Inconclusive { reason: self.no_answer() },
+            Err(unanswered) => PutOutcome::Inconclusive { reason: no_answer(&unanswered) },
         }
     }
 
@@ -243,9 +252,9 @@ impl Injector {
             .create_log_stream()
             .log_group_name(&self.settings.log_group)
             .log_stream_name(&self.settings.log_stream);
-        let answer = tokio::time::timeout(self.settings.attempt_timeout, request.send()).await;
-        let Ok(answer) = answer else {
-            return PutOutcome::Inconclusive { reason: self.no_answer() };
+        let answer = match within(self.settings.attempt_timeout, request.send()).await {
+            Ok(answer) => answer,
+            Err(unanswered) => return PutOutcome::Inconclusive { reason: no_answer(&unanswered) },
         };
         let Err(error) = answer else {
             return PutOutcome::Accepted(answer::Rejected::default());
@@ -269,10 +278,10 @@ impl Injector {
             },
         }
     }
+}
 
-    fn no_answer(&self) -> ForeignText {
-        format!("no answer from CloudWatch Logs within {:?}", self.settings.attempt_timeout).into()
-    }
+fn no_answer(unanswered: &Unanswered) -> ForeignText {
+    format!("CloudWatch Logs: {unanswered}").into()
 }
 
 fn bytes_by_tenant(batch: &[CanaryLine]) -> BTreeMap<TenantId, u64> {

@@ -44,7 +44,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
-use crate::domain::proof::Proof;
+use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{
     FailureKind, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::Activity;
 use super::{Observe, ObserveError};
-use crate::cloud::budget::{Gate, Spent};
+use crate::cloud::budget::{Gate, LATE, Spent};
+use crate::cloud::pending::{Pending, Unanswered};
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::{Decoding, FailureKind, Poll, ReadStats, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -176,7 +177,7 @@ async fn poll_forever<O: Observe>(
         let started = clock.now();
         let spent = gate.check(started).err();
         if let Some(wait) = spent.as_ref().map(|spent| spent.wait)
-            && wait <= Rhythm::MAX_BACKOFF
+            && wait <= LATE
         {
             // A poll that is late for a moment makes arrivals less certain, and is no failure.
             match tokio::time::timeout(wait, channels.wanted.changed()).await {
@@ -300,7 +301,8 @@ async fn poll_once<O: Observe>(
         decoder.activity().clone()
     });
     let longest = || activity.as_ref().and_then(Activity::longest);
-    let mut poll = pin!(observer.poll(wanted));
+    let pending = Pending::default();
+    let mut poll = pin!(pending.clone().noting(observer.poll(wanted)));
     let timeout = tokio::time::Instant::now() + rhythm.timeout;
     let mut reported: Option<ForeignText> = None;
     loop {
@@ -309,7 +311,7 @@ async fn poll_once<O: Observe>(
             return Ok(polled);
         }
         if next == timeout {
-            return Ok(Err(timed_out(rhythm.timeout, longest())));
+            return Ok(Err(timed_out(&pending.unanswered(rhythm.timeout), rhythm.timeout, longest())));
         }
         let long = longest().filter(|(_, took)| *took >= DECODING_SHOWN_AFTER);
         let name = long.as_ref().map(|(name, _)| name.clone());
@@ -339,13 +341,17 @@ async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, ch
 }
 
 /// `decoding` is what was being decoded when the time was up, and for how long.
-fn timed_out(limit: Duration, decoding: Option<(ForeignText, Duration)>) -> ObserveError {
+fn timed_out(
+    unanswered: &Unanswered,
+    limit: Duration,
+    decoding: Option<(ForeignText, Duration)>,
+) -> ObserveError {
     let limit = limit.as_secs_f64();
     let text = match decoding {
         Some((name, took)) => {
             format!("not read within {limit} s: decoding {name} for {} s", took.as_secs())
         }
-        None => format!("no answer within {limit} s"),
+        None => unanswered.to_string(),
     };
     ObserveError::new(FailureKind::Timeout, text)
 }
@@ -484,9 +490,19 @@ mod tests {
         wanted: Wanted,
         answer: fn(usize) -> Answer,
     ) -> (Vec<i64>, Vec<Input>) {
+        polls_of(watch::Sender::new(wanted), gate, secs, answer).await
+    }
+
+    /// The same of a list that may change meanwhile.
+    async fn polls_of(
+        wanted: watch::Sender<Wanted>,
+        gate: &Gate,
+        secs: u64,
+        answer: fn(usize) -> Answer,
+    ) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
-        let (_sender, wanted) = watch::channel(wanted);
+        let (_sender, wanted) = (wanted.clone(), wanted.subscribe());
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
@@ -560,6 +576,25 @@ mod tests {
         let many = polls_during(95, wanted(1, 500), |_| Answer::Fine).await.0;
         assert_eq!(one, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
         assert_eq!(one, many);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_serves_the_newest_list_although_nothing_woke_the_loop() {
+        let list = watch::Sender::new(wanted(1, 1));
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            list.send_if_modified(|list| {
+                *list = wanted(2, 2);
+                false
+            });
+        };
+        let gate = Budgets::default().of("kinesis");
+        let (_, (_, reported)) = tokio::join!(changing, polls_of(list.clone(), &gate, 15, |_| Answer::Fine));
+        let revisions = reported.iter().filter_map(|input| match input {
+            Input::Polled { poll, .. } => Some(poll.revision),
+            _ => None,
+        });
+        assert_eq!(revisions.collect::<Vec<_>>(), [1, 2]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -133,6 +133,9 @@ pub enum StageEffect {
     },
     /// Each event is delayed by up to `spread_ms` more, so that events overtake each other.
     Reorder { spread_ms: u64 },
+    /// At most this many events a second pass; the others queue up. The events of all tenants that the fault affects
+    /// share one queue.
+    Limit { per_second: f64 },
     /// The message is damaged.
     Corrupt {
         #[serde(default = "always")]
@@ -235,6 +238,7 @@ impl Fault {
                     | StageEffect::DeadLetter { .. }
                     | StageEffect::Duplicate { .. }
                     | StageEffect::Reorder { .. }
+                    | StageEffect::Limit { .. }
                     | StageEffect::Corrupt { .. } => None,
                 };
                 tenant.iter().chain(into).map(String::as_str).collect()

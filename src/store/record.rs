@@ -434,27 +434,29 @@ fn visit_out(visit: &Visit) -> VisitRecord {
 
 fn visit_in(visit: VisitRecord) -> Visit {
     Visit {
-        arrival: visit.arrival.map(|arrival| Arrival {
-            interval: Interval {
-                earliest: Timestamp::from_micros(arrival.earliest),
-                latest: Timestamp::from_micros(arrival.latest),
-            },
-            noticed_at: Timestamp::from_micros(arrival.noticed_at),
-            integrity: match arrival.integrity {
-                IntegrityRecord::Intact => Integrity::Intact,
-                IntegrityRecord::Unchecked => Integrity::Unchecked,
-                IntegrityRecord::Corrupted { kept_bytes, sent_bytes } => {
-                    Integrity::Corrupted { kept_bytes, sent_bytes }
-                }
-            },
-            stamp: match arrival.stamp {
-                StampRecord::None => Stamp::None,
-                StampRecord::Millis(at) => Stamp::Millis(Timestamp::from_micros(at)),
-                StampRecord::Seconds(at) => Stamp::Seconds(Timestamp::from_micros(at)),
-                StampRecord::NotBefore(at) => Stamp::NotBefore(Timestamp::from_micros(at)),
-            },
-            // Formats are for people, and not worth their bytes in the store.
-            found_in: None,
+        arrival: visit.arrival.map(|arrival| {
+            Box::new(Arrival {
+                interval: Interval {
+                    earliest: Timestamp::from_micros(arrival.earliest),
+                    latest: Timestamp::from_micros(arrival.latest),
+                },
+                noticed_at: Timestamp::from_micros(arrival.noticed_at),
+                integrity: match arrival.integrity {
+                    IntegrityRecord::Intact => Integrity::Intact,
+                    IntegrityRecord::Unchecked => Integrity::Unchecked,
+                    IntegrityRecord::Corrupted { kept_bytes, sent_bytes } => {
+                        Integrity::Corrupted { kept_bytes, sent_bytes }
+                    }
+                },
+                stamp: match arrival.stamp {
+                    StampRecord::None => Stamp::None,
+                    StampRecord::Millis(at) => Stamp::Millis(Timestamp::from_micros(at)),
+                    StampRecord::Seconds(at) => Stamp::Seconds(Timestamp::from_micros(at)),
+                    StampRecord::NotBefore(at) => Stamp::NotBefore(Timestamp::from_micros(at)),
+                },
+                // Formats are for people, and not worth their bytes in the store.
+                found_in: None,
+            })
         }),
         absent_until: visit.absent_until.map(Timestamp::from_micros),
         empty_polls: visit.empty_polls,

@@ -50,7 +50,8 @@ pub(super) async fn clients(config: &Config, report: &mut Report) -> Clients {
     let calls = Calls::default();
     let aws = Aws::new(config.aws.clone(), calls.clone()).await;
     let google = build::google(&aws, &config.google, calls).await.unwrap_or_else(|error| {
-        let mend = Mend { key: Some("gcp.auth".to_owned()), ..Mend::default() };
+        let from = config.google.credentials_from().unwrap_or_else(|| "gcp.auth".to_owned());
+        let mend = Mend { key: Some(from), ..Mend::default() };
         report
             .add(Finding::general(Mark::Fail, "Google's credentials", format!("{error:#}")).with_mend(mend));
         None

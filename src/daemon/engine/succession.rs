@@ -82,6 +82,7 @@ impl Engine {
             };
             self.lanes.insert(tenant, lane);
         }
+        self.agenda.renew();
         for (source, polled) in polled {
             polled.wanted.send_replace(self.tracker.wanted(source));
             self.polled.insert(source, polled);
@@ -119,5 +120,6 @@ impl Engine {
         self.tell_of_incidents(ended);
         self.polled.retain(|source, _| topology.has_source(*source));
         self.lanes.retain(|tenant, _| !topology.is_gone(*tenant));
+        self.agenda.renew();
     }
 }

@@ -44,8 +44,8 @@ pub(super) fn strips(by: &str, selector: fn(&str, &str) -> String) -> String {
     ranked(&worst(by, selector), by, "topk", ROWS, &order)
 }
 
-/// Whether the probe sees anything wrong: a count of subjects, 0 if none.
+/// Whether the probe sees anything wrong: a count of subjects, 0 if none, nothing while the probe is not scraped.
 pub(super) fn count(of: &str) -> String {
     let series = query::all("traceprobe_condition", "tenant!=\"\"");
-    format!("count(max by ({of}) ({series}) > 0) or vector(0)")
+    format!("count(max by ({of}) ({series}) > 0) or 0 * count({series})")
 }

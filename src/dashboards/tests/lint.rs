@@ -60,6 +60,10 @@ fn faults(dashboard: &Value) -> Vec<String> {
 }
 
 fn expression(expr: &str, title: &str, fault: &mut impl FnMut(&str, String)) {
+    // A constant is green while nothing is scraped.
+    if expr.contains("vector(") {
+        fault("constant", format!("{title}: {expr}"));
+    }
     for (at, _) in expr.match_indices("traceprobe_") {
         let rest = &expr[at..];
         let name = &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())];
@@ -112,11 +116,16 @@ fn each_rule_finds_what_it_is_for() {
     dashboard["templating"]["list"][1]["multi"] = false.into();
     let panel = &mut dashboard["panels"][1];
     panel["description"] = "".into();
-    panel["targets"][0]["expr"] = "sum(traceprobe_lost_total{job=~\"$job\"})".into();
+    panel["targets"][0]["expr"] = "sum(traceprobe_lost_total{job=~\"$job\"}) or vector(0)".into();
     let found = faults(&dashboard).join("\n");
-    for rule in
-        ["uneditable", "template-job", "panel-title-description", "target-instance", "target-counter-agg"]
-    {
+    for rule in [
+        "uneditable",
+        "template-job",
+        "panel-title-description",
+        "target-instance",
+        "target-counter-agg",
+        "constant",
+    ] {
         assert!(found.contains(rule), "{rule}: {found}");
     }
 }

@@ -20,7 +20,7 @@ mod judged;
 mod layout;
 mod packed;
 mod saved;
-mod sketch;
+pub mod sketch;
 mod step;
 mod tally;
 #[cfg(test)]

@@ -15,18 +15,18 @@ pub(super) const MAX_BINS: u16 = 3_328;
 
 /// Counts of durations by bin, in ascending order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Sketch {
+pub struct Sketch {
     bins: Vec<(u16, u32)>,
 }
 
 impl Sketch {
     /// Adds a duration; one that is longer than 49 days counts as that.
-    pub(super) fn add(&mut self, duration: Duration) {
+    pub fn add(&mut self, duration: Duration) {
         self.add_to(bin_of(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)), 1);
     }
 
     /// Adds what another sketch holds.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         other.bins.iter().for_each(|(bin, count)| self.add_to(*bin, *count));
     }
 
@@ -38,12 +38,15 @@ impl Sketch {
     }
 
     /// How many durations it holds.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nothing needs to know")]
+    pub fn len(&self) -> usize {
         self.bins.iter().map(|(_, count)| *count as usize).sum()
     }
 
     /// The bin that holds the duration at this index of the sorted ones; `None` beyond their end.
-    pub(super) fn nth(&self, index: usize) -> Option<Bin> {
+    #[must_use]
+    pub fn nth(&self, index: usize) -> Option<Bin> {
         let mut before = 0;
         let found = self.bins.iter().find(|(_, count)| {
             before += *count as usize;
@@ -53,17 +56,20 @@ impl Sketch {
     }
 
     /// The bin of the longest duration.
-    pub(super) fn longest(&self) -> Option<Bin> {
+    #[must_use]
+    pub fn longest(&self) -> Option<Bin> {
         self.bins.last().map(|(bin, _)| Bin(*bin))
     }
 
     /// The bins and their counts, in ascending order.
-    pub(super) fn bins(&self) -> &[(u16, u32)] {
+    #[must_use]
+    pub fn bins(&self) -> &[(u16, u32)] {
         &self.bins
     }
 
     /// The sketch with these bins, if they are in ascending order and exist.
-    pub(super) fn of_bins(bins: Vec<(u16, u32)>) -> Option<Self> {
+    #[must_use]
+    pub fn of_bins(bins: Vec<(u16, u32)>) -> Option<Self> {
         let ascending = bins.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let valid = bins.iter().all(|(bin, count)| *bin < MAX_BINS && *count > 0);
         (ascending && valid).then_some(Self { bins })
@@ -72,17 +78,19 @@ impl Sketch {
 
 /// One bin.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Bin(u16);
+pub struct Bin(u16);
 
 impl Bin {
     /// The shortest duration of the bin, in milliseconds.
-    pub(super) fn lower(self) -> u32 {
+    #[must_use]
+    pub fn lower(self) -> u32 {
         let (mantissa, shift) = self.parts();
         mantissa << shift
     }
 
     /// Its middle, in milliseconds.
-    pub(super) fn middle(self) -> u32 {
+    #[must_use]
+    pub fn middle(self) -> u32 {
         let (mantissa, shift) = self.parts();
         (mantissa << shift) + ((1 << shift) >> 1)
     }

@@ -44,13 +44,13 @@ fn canary(planned: u64) -> Trace {
 fn arrive(trace: &mut Trace, stage: StageId, after: u64, begun: u64) {
     let at = trace.planned_at + s(after);
     let visit = &mut trace.stages[usize::from(stage.0)];
-    visit.arrival = Some(Arrival {
+    visit.arrival = Some(Box::new(Arrival {
         interval: Interval::exactly(at),
         noticed_at: at,
         integrity: Integrity::Intact,
         stamp: Stamp::None,
         found_in: None,
-    });
+    }));
     visit.hop = Hop::Measured { latency: s(after - begun), was_overdue: false };
 }
 

@@ -20,18 +20,24 @@ impl Tracker {
         let Some(shared) = self.open.get_mut(&id) else {
             return;
         };
-        let topology = self.topology.clone();
-        let trace = Arc::make_mut(shared);
-        let judged = (trace.judgement, events.len());
-        let unjudged = judge_hops(trace, &topology, events);
-        judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
-        if unjudged || judged != (trace.judgement, events.len()) {
+        // Most polls change nothing of most traces. Those are not copied, although snapshots share them.
+        let hops: Vec<_> = judge_hops(shared, &self.topology, events).collect();
+        let threshold = shared.planned_at + self.settings.slo;
+        let end_to_end = judge_end_to_end(shared, &self.topology, threshold, events);
+        if !hops.is_empty() || end_to_end.is_some() {
+            let trace = Arc::make_mut(shared);
+            for (stage, hop) in hops {
+                trace.stages[usize::from(stage.0)].hop = hop;
+            }
+            trace.judgement = end_to_end.unwrap_or(trace.judgement);
             self.outbox.note_changed(id);
         }
-        if trace.ended.is_none()
-            && let Some(outcome) = self.outcome(id, now)
-        {
+        let is_in_flight = self.open.get(&id).is_some_and(|trace| trace.ended.is_none());
+        if is_in_flight && let Some(outcome) = self.outcome(id, now) {
             self.end(id, outcome, now, events);
+        }
+        if self.open.get(&id).is_some_and(|trace| self.shows_all_senders(trace)) {
+            self.count(id, events);
         }
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
@@ -165,14 +171,38 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count. A probe of another name
-        // counts for itself.
-        let ours = self.settings.instance;
-        let is_shared = !self.settings.is_kept
-            && trace.planned_at < self.began + self.settings.handover
-            && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
-        let adopted = trace.origin == Origin::Adopted || is_shared;
-        events.push(Event::Ended { tenant, trace: id, outcome, adopted });
+        // A poll of the end stage may find it before one of an earlier stage has shown who else sent it.
+        let may_be_shared = trace.origin != Origin::Adopted && self.may_be_shared(id);
+        self.uncounted.insert(id);
+        if !may_be_shared {
+            self.count(id, events);
+        }
+    }
+
+    /// Reports the outcome of a trace, which is counted then, unless that was done.
+    pub(super) fn count(&mut self, id: TraceId, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get(&id).filter(|_| self.uncounted.contains(&id)) else { return };
+        let Some((outcome, _)) = trace.ended.clone() else { return };
+        let adopted = trace.origin == Origin::Adopted || self.is_left_to_predecessor(trace);
+        events.push(Event::Ended { tenant: trace.tenant, trace: id, outcome, adopted });
+        self.uncounted.remove(&id);
+    }
+
+    /// Whether the outcome is a predecessor's to count, because that sent the slot too. A probe of another name counts
+    /// for itself, and so does a successor.
+    fn is_left_to_predecessor(&self, trace: &Trace) -> bool {
+        self.may_be_shared(trace.id())
+            && trace.other_senders().iter().any(|sender| self.is_predecessor(*sender))
+    }
+
+    /// Whether a predecessor may send a slot too, and count it.
+    fn may_be_shared(&self, id: TraceId) -> bool {
+        !self.settings.is_kept && id.planned_at() < self.began + self.settings.handover
+    }
+
+    /// Whether every stage at which another sender's copy may be found was read for a trace.
+    fn shows_all_senders(&self, trace: &Trace) -> bool {
+        self.topology.main_path().iter().all(|stage| self.is_settled(trace, *stage))
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is
@@ -232,6 +262,7 @@ impl Tracker {
                 });
             }
         }
+        self.count(id, events);
         self.finish(id);
     }
 
@@ -265,87 +296,89 @@ impl Tracker {
     }
 }
 
-/// Judges every hop. Returns true if one became `Unjudged`, which emits no event but must be saved.
-fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
-    let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
-    let mut unjudged = false;
-    for hop in topology.stage_ids() {
-        let spec = topology.stage(hop);
-        if !on_the_way(spec.role) {
-            continue;
-        }
-        let Some(begun) = trace.hop_start(topology, hop) else {
-            continue;
-        };
-        let visit = &mut trace.stages[usize::from(hop.0)];
-        let counted = match visit.hop {
-            Hop::Open => false,
-            Hop::Overdue => true,
-            Hop::Measured { .. }
-            | Hop::Unjudged
-            | Hop::Inverted
-            | Hop::Skipped
-            | Hop::Missing
-            | Hop::NeverSeen
-            | Hop::Inherited => continue,
-        };
-        let target = spec.target.map(|target| begun.latest + target);
-        let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
-            let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
-            if proven && taken && !counted {
-                visit.hop = Hop::Overdue;
-                events.push(Event::HopOverdue { tenant, hop, trace: id });
-            }
-            continue;
-        };
-        if arrived.latest < begun.earliest {
-            visit.hop = Hop::Inverted;
-            events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
-        } else if !counted && visit.gap_since_poll && target.is_some_and(|at| straddles(arrived, at)) {
-            visit.hop = Hop::Unjudged;
-            unjudged = true;
-        } else {
-            let latency = arrived.latest.since(begun.latest);
-            visit.hop = Hop::Measured { latency, was_overdue: counted };
-            events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
-        }
-    }
-    unjudged
+/// The hops whose state changes, and the new states.
+fn judge_hops(
+    trace: &Trace,
+    topology: &Topology,
+    events: &mut Vec<Event>,
+) -> impl Iterator<Item = (StageId, Hop)> {
+    let hops = topology.stage_ids().filter(|hop| on_the_way(topology.stage(*hop).role));
+    hops.filter_map(move |hop| Some((hop, judge_hop(trace, hop, topology, events)?)))
 }
 
-fn judge_end_to_end(trace: &mut Trace, topology: &Topology, threshold: Timestamp, events: &mut Vec<Event>) {
+/// The new state of a hop; `None` if it stays as it is.
+fn judge_hop(trace: &Trace, hop: StageId, topology: &Topology, events: &mut Vec<Event>) -> Option<Hop> {
+    let (tenant, id) = (trace.tenant, trace.id());
+    let visit = trace.visit(hop);
+    let counted = match visit.hop {
+        Hop::Open => false,
+        Hop::Overdue => true,
+        Hop::Measured { .. }
+        | Hop::Unjudged
+        | Hop::Inverted
+        | Hop::Skipped
+        | Hop::Missing
+        | Hop::NeverSeen
+        | Hop::Inherited => return None,
+    };
+    let begun = trace.hop_start(topology, hop)?;
+    let target = topology.stage(hop).target.map(|target| begun.latest + target);
+    let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
+        let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
+        if !proven || counted || !trace.taken() {
+            return None;
+        }
+        events.push(Event::HopOverdue { tenant, hop, trace: id });
+        return Some(Hop::Overdue);
+    };
+    if arrived.latest < begun.earliest {
+        events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
+        Some(Hop::Inverted)
+    } else if !counted && visit.gap_since_poll && target.is_some_and(|at| straddles(arrived, at)) {
+        Some(Hop::Unjudged)
+    } else {
+        let latency = arrived.latest.since(begun.latest);
+        events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
+        Some(Hop::Measured { latency, was_overdue: counted })
+    }
+}
+
+/// The new judgement; `None` if it stays as it is.
+fn judge_end_to_end(
+    trace: &Trace,
+    topology: &Topology,
+    threshold: Timestamp,
+    events: &mut Vec<Event>,
+) -> Option<Judgement> {
     let (tenant, id) = (trace.tenant, trace.id());
     let visit = trace.visit(topology.end());
     let counted = match trace.judgement {
         Judgement::Pending => false,
         Judgement::Overdue => true,
-        Judgement::Good | Judgement::Slow | Judgement::Unjudged => return,
+        Judgement::Good | Judgement::Slow | Judgement::Unjudged => return None,
     };
     // A trace that was given up is closed in every series; what comes after that counts as a late arrival.
     if trace.ended.is_some() {
-        return;
+        return None;
     }
-    match visit.arrival.as_ref().map(|arrival| arrival.interval) {
-        None => {
-            let proven = visit.absent_until.is_some_and(|until| until > threshold);
-            if proven && !counted && trace.taken() {
-                trace.judgement = Judgement::Overdue;
-                events.push(Event::Overdue { tenant, trace: id });
-            }
+    let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
+        let proven = visit.absent_until.is_some_and(|until| until > threshold);
+        if !proven || counted || !trace.taken() {
+            return None;
         }
-        Some(arrived) => {
-            let judgement = if arrived.latest <= threshold {
-                Judgement::Good
-            } else if counted || arrived.earliest > threshold {
-                Judgement::Slow
-            } else {
-                Judgement::Unjudged
-            };
-            trace.judgement = judgement;
-            let latency = arrived.latest.since(trace.planned_at);
-            events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted });
-        }
-    }
+        events.push(Event::Overdue { tenant, trace: id });
+        return Some(Judgement::Overdue);
+    };
+    let judgement = if arrived.latest <= threshold {
+        Judgement::Good
+    } else if counted || arrived.earliest > threshold {
+        Judgement::Slow
+    } else {
+        Judgement::Unjudged
+    };
+    let latency = arrived.latest.since(trace.planned_at);
+    events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted });
+    Some(judgement)
 }
 
 fn straddles(arrived: Interval, at: Timestamp) -> bool {

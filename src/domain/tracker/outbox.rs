@@ -73,6 +73,8 @@ impl From<Vec<(Arc<Trace>, bool)>> for Changes {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     changed_traces: BTreeSet<TraceId>,
+    /// Those that a poll proved absent for longer, and to which nothing else happened.
+    proven: BTreeSet<TraceId>,
     /// Those that finished.
     finished: BTreeSet<TraceId>,
     /// Last copies of the changed traces that the tracker has since forgotten.
@@ -85,6 +87,11 @@ impl Outbox {
     /// Notes that a trace changed.
     pub(super) fn note_changed(&mut self, id: TraceId) {
         self.changed_traces.insert(id);
+    }
+
+    /// Notes that a trace was proven absent for longer.
+    pub(super) fn note_proven(&mut self, id: TraceId) {
+        self.proven.insert(id);
     }
 
     /// Notes that a trace finished.
@@ -124,13 +131,26 @@ impl Outbox {
 impl Tracker {
     /// Takes everything that changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Changes {
+        let proven = std::mem::take(&mut self.outbox.proven);
+        self.outbox.changed_traces.extend(proven);
+        self.take_verdicts()
+    }
+
+    /// The same without the traces of which a poll proved no more than that they were absent for longer. That is the
+    /// most frequent change by far. If it is lost, the next process knows less for certain, and counts nothing twice.
+    pub fn take_verdicts(&mut self) -> Changes {
         for id in self.outbox.changed_traces.clone() {
             for trace in self.finished.changed(id, &self.topology) {
                 self.outbox.keep_forgotten(trace);
             }
         }
-        let Outbox { changed_traces, finished, mut forgotten, violations, seen } =
-            std::mem::take(&mut self.outbox);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        self.outbox.proven = std::mem::take(&mut outbox.proven);
+        // They are taken as they are now.
+        for id in &outbox.changed_traces {
+            self.outbox.proven.remove(id);
+        }
+        let Outbox { changed_traces, finished, mut forgotten, violations, seen, .. } = outbox;
         let latest_copy = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
             open.or_else(|| Some((self.finished.get(id).cloned().or_else(|| forgotten.remove(&id))?, true)))

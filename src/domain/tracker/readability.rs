@@ -90,6 +90,11 @@ impl Readability {
         last.map(|(_, part)| part.text.clone())
     }
 
+    /// Whether no record was met that could not be read, so that nothing is withheld.
+    pub(super) fn is_clear(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
     /// The tenants for whom the source is blind.
     pub(super) const fn blind(&self) -> &BTreeMap<TenantId, BlindTenant> {
         &self.blind

@@ -112,7 +112,7 @@ impl Tracker {
         let visit = &mut trace.stages[usize::from(stage.0)];
         let Sighting { integrity, stamp, found_in, .. } = sighting;
         let found_in = Some(found_in);
-        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity, stamp, found_in });
+        visit.arrival = Some(Box::new(Arrival { interval, noticed_at: now, integrity, stamp, found_in }));
         Some(id)
     }
 
@@ -164,8 +164,11 @@ impl Tracker {
         let Some(trace) = self.open.get(&id) else { return };
         let begins = |child: &StageId| self.topology.stage(*child).parent == Some(stage);
         for child in self.topology.stage_ids().filter(begins) {
-            if let Some(at) = self.hop_due(trace, child) {
-                self.sources.hop_begins(self.topology.source_of(tenant, child), HopDue { at, trace: id });
+            let source = self.topology.source_of(tenant, child);
+            match self.hop_due(trace, child) {
+                Some(at) => self.sources.hop_begins(source, HopDue { at, trace: id }),
+                // Without a target, nothing else tells the source that its first poll need not wait any more.
+                None => self.sources.comes_near(source, id),
             }
         }
     }

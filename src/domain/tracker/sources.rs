@@ -26,6 +26,18 @@ pub(super) struct Sources {
     revision: u64,
     /// Sources whose list changed since it was last taken.
     changed: BTreeSet<SourceId>,
+    visibility: Visibilities,
+}
+
+/// When sources turn blind if nothing happens. Kept up to date for those to which something happened, so that an input
+/// costs the same however many sources there are.
+#[derive(Debug, Default)]
+struct Visibilities {
+    blind_at: BTreeSet<(Timestamp, SourceId)>,
+    /// By [`SourceId`]: what is in `blind_at`.
+    of: Vec<Option<Timestamp>>,
+    /// Those of which something may have changed since.
+    touched: BTreeSet<SourceId>,
 }
 
 impl Index<SourceId> for Sources {
@@ -38,6 +50,7 @@ impl Index<SourceId> for Sources {
 
 impl IndexMut<SourceId> for Sources {
     fn index_mut(&mut self, source: SourceId) -> &mut SourceState {
+        self.visibility.touched.insert(source);
         &mut self.states[source.0 as usize]
     }
 }
@@ -46,13 +59,16 @@ impl Sources {
     /// The sources of a topology; nothing waits and nothing was read.
     pub(super) fn new(map: &Topology) -> Self {
         let new = |source| SourceState::new(map.stage(map.source(source).stage).capabilities);
-        Self { states: map.source_ids().map(new).collect(), revision: 0, changed: BTreeSet::new() }
+        let states: Vec<_> = map.source_ids().map(new).collect();
+        let visibility = Visibilities { of: vec![None; states.len()], ..Visibilities::default() };
+        Self { states, revision: 0, changed: BTreeSet::new(), visibility }
     }
 
     /// Makes room for the sources that a topology has in addition.
     pub(super) fn grow(&mut self, map: &Topology) {
         let new = map.sources().iter().skip(self.states.len());
         self.states.extend(new.map(|source| SourceState::new(map.stage(source.stage).capabilities)));
+        self.visibility.of.resize(self.states.len(), None);
     }
 
     /// Forgets how far a source was read, because nothing waits there any more and it is not polled.
@@ -93,6 +109,13 @@ impl Sources {
         }
     }
 
+    /// A trace that waits at a source was seen at the stage before.
+    pub(super) fn comes_near(&mut self, source: SourceId, trace: TraceId) {
+        if self[source].waiting.contains(trace) {
+            self.touch(source);
+        }
+    }
+
     /// Forgets when hops pass their targets, because these are others now.
     pub(super) fn forget_hops(&mut self) {
         for source in (0..).map(SourceId).take(self.states.len()) {
@@ -129,7 +152,9 @@ impl Sources {
 
     /// When the first source turns blind if nothing happens.
     pub(super) fn next_blind_at(&self, blind_after: Duration) -> Option<Timestamp> {
-        self.states.iter().filter_map(|state| state.blind_at(blind_after)).min()
+        let Visibilities { blind_at, touched, .. } = &self.visibility;
+        let first = blind_at.iter().find(|(_, source)| !touched.contains(source)).map(|(at, _)| *at);
+        touched.iter().filter_map(|source| self[*source].blind_at(blind_after)).chain(first).min()
     }
 
     /// Updates the visibility of every source. Returns those that changed.
@@ -137,11 +162,23 @@ impl Sources {
         &mut self,
         blind_after: Duration,
         now: Timestamp,
-    ) -> impl Iterator<Item = (SourceId, VisibilityChange)> {
-        let sources = (0..).map(SourceId);
-        sources
-            .zip(&mut self.states)
-            .filter_map(move |(source, state)| Some((source, state.update_visibility(blind_after, now)?)))
+    ) -> Vec<(SourceId, VisibilityChange)> {
+        let Visibilities { blind_at, of, touched } = &mut self.visibility;
+        let is_due = |(at, _): &&(Timestamp, SourceId)| *at <= now;
+        touched.extend(blind_at.iter().take_while(is_due).map(|(_, source)| *source));
+        let mut changes = Vec::new();
+        for source in std::mem::take(touched) {
+            let at = source.0 as usize;
+            let state = &mut self.states[at];
+            changes.extend(state.update_visibility(blind_after, now).map(|change| (source, change)));
+            let next = state.blind_at(blind_after);
+            let before = std::mem::replace(&mut of[at], next);
+            if before != next {
+                before.map(|at| blind_at.remove(&(at, source)));
+                next.map(|at| blind_at.insert((at, source)));
+            }
+        }
+        changes
     }
 }
 
@@ -363,4 +400,15 @@ fn queue_with(messages: u64, before: Option<Queue>, at: Timestamp) -> Queue {
         Some(queue) => queue.since,
     };
     Queue { messages, since }
+}
+
+impl super::Tracker {
+    /// The sources that cannot be read, for all of their tenants or for some.
+    pub fn blind_sources(&self) -> impl Iterator<Item = SourceId> + use<'_> {
+        let is_blind = |source: &SourceId| {
+            let state = &self.sources[*source];
+            state.blind_since.is_some() || !state.readability.blind().is_empty()
+        };
+        self.topology.source_ids().filter(is_blind)
+    }
 }

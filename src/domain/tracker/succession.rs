@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::injection::InjectionState;
 use super::{Event, Tracker};
 use crate::domain::checkpoints::HopDue;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
 use crate::domain::trace::{Trace, Visit};
@@ -82,10 +83,11 @@ impl Tracker {
         }
     }
 
-    /// Whether more may be learned of a tenant's canaries.
+    /// Whether more may be learned of a tenant's canaries: one is open, or a copy of one awaits a check.
     #[must_use]
     pub fn awaits(&self, tenant: TenantId) -> bool {
-        self.open.values().any(|trace| trace.tenant == tenant)
+        let of_tenant = |id: TraceId| self.trace(id).is_some_and(|trace| trace.tenant == tenant);
+        self.open.values().any(|trace| trace.tenant == tenant) || self.pending.traces().any(of_tenant)
     }
 
     fn make_room(&mut self, before: &Topology, map: &Topology) -> Regrouped {

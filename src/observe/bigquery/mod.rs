@@ -12,6 +12,7 @@
 //! never go on without a column that is configured, or over rows that are hidden: then it would say of what
 //! it cannot see that it is not there.
 
+mod advice;
 mod batch;
 mod bill;
 mod columns;
@@ -133,9 +134,13 @@ impl BigQuery {
     fn request(&self, known: &Known, batch: &Batch) -> QueryRequest {
         let search = self.search(known, batch);
         let text = search.query(known.tables.iter().map(|(name, table)| (name.as_str(), table)));
+        QueryRequest { query_parameters: Some(self.parameters(&search, batch)), ..self.bounded(known, text) }
+    }
+
+    /// A query that costs no more than a poll may, without its parameters.
+    fn bounded(&self, known: &Known, text: String) -> QueryRequest {
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
-            query_parameters: Some(self.parameters(&search, batch)),
             parameter_mode: Some("NAMED".to_owned()),
             location: self.settings.location.clone().or_else(|| known.location()),
             max_results: Some(PAGE_ROWS),

@@ -162,7 +162,7 @@ fn of_other_tenants(
     )
 }
 
-fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
+pub(super) fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
     match predicate {
         Predicate::None => None,
         Predicate::Custom(text) => Some(text.replace("{from}", &literal("TIMESTAMP", Unit::Hour, from)?)),

@@ -24,11 +24,11 @@ use crate::domain::time::Timestamp;
 
 const NOW: i64 = 1_795_321_800;
 
-type Reply = (u16, Value);
+pub(super) type Reply = (u16, Value);
 
 /// A server with a list of answers, and the requests that it got.
 #[derive(Clone, Default)]
-struct Server {
+pub(super) struct Server {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     requests: Arc<Mutex<Vec<(String, Value)>>>,
 }
@@ -107,7 +107,7 @@ fn wanted() -> Wanted {
     Wanted { revision: 7, waiting: [waiting].into(), ..Wanted::default() }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         time_column: Some("ingest_time".into()),
         tenant_column: Some("tenant".into()),
@@ -117,7 +117,7 @@ fn settings() -> Settings {
     }
 }
 
-async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, Server) {
+pub(super) async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, Server) {
     let (server, url) = Server::start(replies).await;
     let endpoints = [(BIGQUERY.name, url)].into();
     let google = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };

@@ -14,6 +14,7 @@
 mod growth;
 mod key_labels;
 mod key_template;
+mod likely_form;
 mod proof;
 mod settings;
 mod store;

@@ -126,10 +126,12 @@ impl World {
         let mut rng = copy.delay_rng(hop);
         let mut shape = self.settings.pace.of(hop);
         let mut spread = Duration::ZERO;
+        let mut limit = None;
         for effect in self.faults.of_stage(hop, &self.tenants[copy.routed_to].spec.name) {
             match effect {
                 StageEffect::Delay { delay } => shape = *delay,
                 StageEffect::Reorder { spread_ms } => spread = Duration::from_millis(*spread_ms),
+                StageEffect::Limit { per_second } => limit = Some(*per_second),
                 StageEffect::Stall
                 | StageEffect::Lose { .. }
                 | StageEffect::DeadLetter { .. }
@@ -143,7 +145,15 @@ impl World {
             delay *= SLOW_FACTOR;
             self.note(&copy, Incident::Slowed { hop });
         }
-        let delay = delay.saturating_sub(self.settings.pace.batch(hop));
+        let mut delay = delay.saturating_sub(self.settings.pace.batch(hop));
+        if let Some(per_second) = limit {
+            // A rate of nothing would be a stall, which is a fault of its own.
+            let apart = Duration::from_secs_f64(1.0 / per_second.max(0.001));
+            let free = self.pipeline.free_at.entry(hop).or_insert(now);
+            let at = now.after(delay).max(*free);
+            *free = at.after(apart);
+            delay = at.since(now);
+        }
         if delay.is_zero() {
             self.arrive(hop, Box::new(copy), now);
         } else {
@@ -179,7 +189,8 @@ impl World {
                 | StageEffect::Leak { .. }
                 | StageEffect::Delay { .. }
                 | StageEffect::Stall
-                | StageEffect::Reorder { .. } => {}
+                | StageEffect::Reorder { .. }
+                | StageEffect::Limit { .. } => {}
             }
         }
         lost |= copy.mishap == Some((Mishap::Lost, stage));

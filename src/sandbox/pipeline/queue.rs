@@ -72,6 +72,8 @@ pub(crate) struct Pipeline {
     pub(super) transfer: HashMap<String, Vec<EventCopy>>,
     /// Keys of the objects that are to be merged, by stage and folder.
     pub(super) compacted: HashMap<(Stage, String), Vec<String>>,
+    /// When the next event may pass a hop whose rate is limited.
+    pub(super) free_at: HashMap<Stage, Micros>,
     pub(super) canaries: Vec<u64>,
     pub(super) noise: Vec<u64>,
     pub(super) objects: u64,
@@ -90,6 +92,7 @@ impl Pipeline {
             transit: Vec::new(),
             transfer: HashMap::new(),
             compacted: HashMap::new(),
+            free_at: HashMap::new(),
             canaries: vec![0; tenants],
             noise: vec![0; tenants],
             objects: 0,

@@ -17,6 +17,18 @@ fn a_trace_is_far_from_a_stage_until_it_is_seen_at_the_one_before() {
 }
 
 #[test]
+fn every_source_behind_a_stage_hears_when_a_trace_is_near_with_and_without_a_target() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let _before = w.tracker.take_changed();
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    let changed: Vec<_> = w.tracker.take_changed().collect();
+    for stage in [TRANSIT, ARCHIVE] {
+        assert!(changed.contains(&w.tracker.topology.source_of(ACME, stage)), "{stage:?} is not told");
+    }
+}
+
+#[test]
 fn no_trace_is_far_from_the_first_stage() {
     let mut w = World::new();
     w.put(canary(1));

@@ -245,3 +245,17 @@ fn that_proof_was_withheld_is_saved() {
     let saved = w.tracker.take_changes().traces;
     assert!(saved.iter().any(|(trace, _)| trace.visit(TABLE).withheld));
 }
+
+#[test]
+fn that_a_canary_was_absent_for_longer_is_no_verdict_and_is_saved_with_the_next_proofs() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.tracker.take_changes();
+    w.poll(TABLE, t(5), vec![]);
+    assert!(w.tracker.take_verdicts().traces.is_empty());
+    let saved = w.tracker.take_changes().traces;
+    assert!(saved.iter().any(|(trace, _)| trace.visit(TABLE).absent_until == Some(t(5))));
+    w.poll(TABLE, t(SLO + 1), vec![]);
+    assert_eq!(w.tracker.take_verdicts().traces.len(), 1, "it is overdue");
+    assert!(w.tracker.take_changes().traces.is_empty(), "the proof was saved with the verdict");
+}

@@ -1,0 +1,183 @@
+//! Compares two runs hop by hop: better, worse, or not to be told apart.
+//!
+//! The slices of time of each run are drawn again at random, with repetition, many times (a block bootstrap:
+//! H. R. Künsch, The jackknife and the bootstrap for general stationary observations, Annals of Statistics
+//! 17, 1989, 1217-1241). Canaries of one batch arrive together, so they are not independent, and an interval
+//! that took them for independent would be too narrow; slices of time nearly are. The interval of the ratio
+//! of the two P95 is that of the percentiles of the draws (Efron and Tibshirani, An introduction to the
+//! bootstrap, 1993, chapter 13).
+
+use super::latencies::Latencies;
+use super::report::{Percentiles, Report, SliceLine};
+use crate::domain::aggregates::sketch::Sketch;
+
+/// Draws: enough for the 2.5th percentile to rest on 25 of them.
+const DRAWS: usize = 1_000;
+/// Fewer slices say nothing of how much they vary.
+const LEAST_SLICES: usize = 5;
+
+/// What came of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Better,
+    Worse,
+    /// The interval includes no change, or all of it is within the tolerance.
+    Same,
+    /// One of the runs has too little.
+    Unknown,
+}
+
+impl Change {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Same => "same",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One hop of two runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    pub name: String,
+    /// P95 in seconds, before and after; infinite if it falls on a canary that never arrived.
+    pub before: Option<f64>,
+    pub after: Option<f64>,
+    /// The 95 % interval of after / before.
+    pub ratio: Option<(f64, f64)>,
+    pub change: Change,
+}
+
+/// Compares the P95 of every hop and of the whole. A change of less than `tolerance` (0.05 is 5 %) is none.
+#[must_use]
+pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Vec<Compared> {
+    let mut names: Vec<Option<&str>> = vec![None];
+    names.extend(before.hops.iter().map(|hop| Some(&*hop.name)));
+    names.into_iter().map(|hop| one(hop, before, after, tolerance)).collect()
+}
+
+/// What makes a comparison doubtful, one sentence each.
+#[must_use]
+pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if before.profile != after.profile {
+        doubts.push(format!("the profiles differ: {} and {}", before.profile, after.profile));
+    }
+    let [old, new] = [before, after].map(|report| report.totals.accepted_rate);
+    if (old - new).abs() > 0.1 * old.max(new) {
+        doubts.push(format!("the rates differ: {old:.1}/s and {new:.1}/s"));
+    }
+    let inconclusive = [("first", before), ("second", after)].into_iter();
+    doubts.extend(inconclusive.filter(|(_, report)| report.totals.unknown > 0).map(|(which, report)| {
+        format!("the outcome of {} canaries of the {which} run is not known", report.totals.unknown)
+    }));
+    doubts
+}
+
+fn one(hop: Option<&str>, before: &Report, after: &Report, tolerance: f64) -> Compared {
+    let name = hop.unwrap_or("end to end").to_owned();
+    let [old, new] = [before, after].map(|report| samples(report, hop));
+    let p95 = |slices: &[Latencies]| merged(slices.iter()).at(95.0);
+    let (was, is) = (p95(&old), p95(&new));
+    let ratio = (old.len() >= LEAST_SLICES && new.len() >= LEAST_SLICES).then(|| interval(&old, &new));
+    let change = match ratio {
+        None => Change::Unknown,
+        Some((low, high)) if low > 1.0 && high > 1.0 + tolerance => Change::Worse,
+        Some((low, high)) if high < 1.0 && low < 1.0 - tolerance => Change::Better,
+        Some(_) => Change::Same,
+    };
+    Compared { name, before: was, after: is, ratio, change }
+}
+
+/// The judged slices of a hop, or of the whole, that hold anything.
+fn samples(report: &Report, hop: Option<&str>) -> Vec<Latencies> {
+    let of = |slice: &SliceLine| match hop {
+        None => Some(sample(&slice.end_to_end)),
+        Some(hop) => slice.hops.get(hop).map(sample),
+    };
+    let judged = report.slices.iter().filter(|slice| slice.is_judged);
+    judged.filter_map(of).filter(|sample| sample.known() > 0).collect()
+}
+
+fn sample(of: &Percentiles) -> Latencies {
+    Latencies { arrived: Sketch::of_bins(of.bins.clone()).unwrap_or_default(), missing: of.missing }
+}
+
+fn merged<'a>(slices: impl Iterator<Item = &'a Latencies>) -> Latencies {
+    slices.fold(Latencies::default(), |mut all, slice| {
+        all.merge(slice);
+        all
+    })
+}
+
+/// The 95 % interval of the ratio of the P95 of two runs.
+fn interval(before: &[Latencies], after: &[Latencies]) -> (f64, f64) {
+    // The same every time, so that a comparison can be repeated.
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut ratios: Vec<f64> = (0..DRAWS)
+        .map(|_| {
+            let mut drawn = |from: &[Latencies]| {
+                let slices = (0..from.len()).filter_map(|_| from.get(random.usize(0..from.len())));
+                merged(slices.collect::<Vec<_>>().into_iter()).at(95.0).unwrap_or_default()
+            };
+            let (old, new) = (drawn(before), drawn(after));
+            match (old.is_infinite(), new.is_infinite()) {
+                (true, true) => 1.0,
+                (true, false) => 0.0,
+                (false, _) => new / old.max(0.001),
+            }
+        })
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    let at = |part: f64| ratios.get((part * DRAWS as f64) as usize).copied().unwrap_or(1.0);
+    (at(0.025), at(0.975))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// So many slices, each with canaries around its own median in milliseconds.
+    fn slices(seed: u64, median: f64, count: usize) -> Vec<Latencies> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        (0..count)
+            .map(|_| {
+                let of_batch = median * (0.9 + 0.2 * random.f64());
+                let mut sample = Latencies::default();
+                (0..100).for_each(|_| {
+                    sample.add(Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3))
+                });
+                sample
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_slower_run_is_told_from_one_that_is_the_same() {
+        let (low, high) = interval(&slices(1, 1_000.0, 30), &slices(2, 1_300.0, 30));
+        assert!(low > 1.2 && high < 1.4, "{low} to {high}");
+    }
+
+    #[test]
+    fn two_runs_of_one_pipeline_are_seldom_told_apart_although_their_batches_vary() {
+        let covered = |seed: u64| {
+            let (low, high) = interval(&slices(seed, 1_000.0, 30), &slices(seed + 1_000, 1_000.0, 30));
+            (low..=high).contains(&1.0)
+        };
+        let covered = (0..40).filter(|seed| covered(*seed)).count();
+        assert!(covered >= 35, "{covered} of 40");
+    }
+
+    #[test]
+    fn losses_beyond_the_percentile_are_infinitely_worse() {
+        let mut lossy = slices(1, 1_000.0, 10);
+        lossy.iter_mut().for_each(|slice| slice.missing = 20);
+        let (low, _) = interval(&slices(2, 1_000.0, 10), &lossy);
+        assert!(low.is_infinite());
+    }
+}

@@ -1,0 +1,238 @@
+//! The record of a run: its windows, and what came of the canaries that were planned in each.
+//!
+//! A canary belongs to the window and to the slice of time in which its injection was planned, however long
+//! it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::figures::{Beside, Figures, Group};
+use super::threshold::{Judged, Span, Threshold};
+use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{TenantId, Topology};
+use crate::domain::tracker::{Event, Tracker};
+
+/// Most slices of a window, so that a run of days takes no more memory than one of minutes.
+const MAX_SLICES: u32 = 120;
+
+/// What a window is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its canaries are followed, and not judged.
+    WarmUp,
+    Judged,
+}
+
+/// A part of a run.
+#[derive(Clone, Debug)]
+pub struct Window {
+    pub purpose: Purpose,
+    pub from: Timestamp,
+    pub until: Timestamp,
+    /// The highest rate in it, in events per second.
+    pub rate: f64,
+    pub figures: Figures,
+    /// Those planned in its first and in its last third.
+    thirds: [Group; 2],
+    pub slices: Vec<Slice>,
+    slice_length: Duration,
+}
+
+/// A part of a window.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub from: Timestamp,
+    pub length: Duration,
+    pub figures: Figures,
+}
+
+impl Window {
+    fn new(topology: &Topology, purpose: Purpose, from: Timestamp, until: Timestamp, rate: f64) -> Self {
+        let length = (until.since(from) / MAX_SLICES).max(Duration::from_secs(1));
+        let length = Duration::from_secs(length.as_secs_f64().ceil() as u64);
+        let figures = Figures::new(topology);
+        let thirds = [Group::default(), Group::default()];
+        Self { purpose, from, until, rate, figures, thirds, slices: Vec::new(), slice_length: length }
+    }
+
+    /// Lets `change` see everything that an event planned at this time belongs to.
+    fn at(&mut self, planned: Timestamp, topology: &Topology, mut change: impl FnMut(&mut Figures)) {
+        change(&mut self.figures);
+        let after = planned.since(self.from);
+        let index = after.as_micros() / self.slice_length.as_micros().max(1);
+        let index = usize::try_from(index).unwrap_or(usize::MAX).min(MAX_SLICES as usize);
+        while self.slices.len() <= index {
+            let before = self.slice_length * u32::try_from(self.slices.len()).unwrap_or(u32::MAX);
+            let from = self.from + before;
+            self.slices.push(Slice { from, length: self.slice_length, figures: Figures::new(topology) });
+        }
+        change(&mut self.slices[index].figures);
+    }
+
+    /// Which third an instant lies in: the first is 0, the last is 1.
+    fn third(&self, planned: Timestamp) -> Option<usize> {
+        let third = self.until.since(self.from) / 3;
+        if planned < self.from + third {
+            Some(0)
+        } else if planned >= self.from + third * 2 {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    /// By how many seconds the median latency grew in a second of the window. In front of a pipeline that
+    /// takes `r` events a second when `R` are sent, the one sent after `t` seconds leaves after `R·t/r`, so
+    /// latency grows by `R/r - 1`, however short it still is.
+    #[must_use]
+    pub fn growth(&self) -> Option<Span> {
+        let [first, last] = [0, 1].map(|at| {
+            let group = &self.thirds[at];
+            group.latency.percentile(50.0, group.untimed())
+        });
+        let (first, last) = (first?, last?);
+        // Between the middles of both thirds.
+        let seconds = self.until.since(self.from).as_secs_f64() * 2.0 / 3.0;
+        let growth =
+            |from: f64, to: f64| if from.is_finite() { (to - from) / seconds } else { f64::NEG_INFINITY };
+        (seconds > 0.0)
+            .then(|| Span { low: growth(first.high, last.low), high: growth(first.low, last.high) })
+    }
+}
+
+/// The windows of a run, in order.
+#[derive(Clone, Debug)]
+pub struct Record {
+    topology: Arc<Topology>,
+    pub windows: Vec<Window>,
+}
+
+impl Record {
+    #[must_use]
+    pub const fn new(topology: Arc<Topology>) -> Self {
+        Self { topology, windows: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Begins a window after those that there are.
+    pub fn begin(&mut self, purpose: Purpose, from: Timestamp, until: Timestamp, rate: f64) {
+        self.windows.push(Window::new(&self.topology, purpose, from, until, rate));
+    }
+
+    /// Ends the last window earlier than planned.
+    pub fn end_at(&mut self, now: Timestamp) {
+        if let Some(last) = self.windows.last_mut() {
+            last.until = last.until.min(now).max(last.from);
+        }
+    }
+
+    fn window(&mut self, planned: Timestamp) -> Option<(&mut Window, &Topology)> {
+        // The id of a canary has whole milliseconds.
+        let near = Duration::from_millis(1);
+        let at = self.windows.iter().rposition(|window| window.from <= planned + near)?;
+        self.windows.get_mut(at).map(|window| (window, &*self.topology))
+    }
+
+    /// A canary was handed to the injector.
+    pub fn sent(&mut self, tenant: TenantId, size: u32, planned: Timestamp) {
+        if let Some((window, topology)) = self.window(planned) {
+            window.at(planned, topology, |figures| figures.sent(tenant, size));
+            if let Some(third) = window.third(planned) {
+                window.thirds[third].sent += 1;
+            }
+        }
+    }
+
+    /// A canary could not be sent in time.
+    pub fn missed(&mut self, planned: Timestamp) {
+        if let Some((window, topology)) = self.window(planned) {
+            window.at(planned, topology, Figures::missed);
+        }
+    }
+
+    /// Takes what the tracker said.
+    pub fn take(&mut self, event: &Event, tracker: &Tracker) {
+        let Some(id) = trace_of(event) else { return };
+        let planned = id.planned_at();
+        // A leak may be of a canary that somebody else sent.
+        let trace = tracker.trace(id);
+        let Some((window, topology)) = self.window(planned).filter(|_| trace.is_some()) else { return };
+        window.at(planned, topology, |figures| figures.take(event, trace, topology));
+        // A third is all that the growth needs of them.
+        if let Some(at) = window.third(planned)
+            && matches!(event, Event::Ended { .. })
+        {
+            let mut one = Figures::new(topology);
+            one.take(event, trace, topology);
+            let third = &mut window.thirds[at];
+            third.refused += one.whole.refused;
+            third.latency.merge(&one.whole.latency);
+        }
+    }
+
+    /// The figures of all windows that are judged.
+    #[must_use]
+    pub fn judged(&self) -> Figures {
+        let mut all = Figures::new(&self.topology);
+        self.windows.iter().filter(|it| it.purpose == Purpose::Judged).for_each(|it| all.merge(&it.figures));
+        all
+    }
+
+    /// Judges thresholds on one window.
+    #[must_use]
+    pub fn judge_window(&self, window: &Window, thresholds: &[Threshold], beside: Beside) -> Judged {
+        let beside = Beside { growth: window.growth(), ..beside };
+        Judged::of_all(
+            thresholds
+                .iter()
+                .map(|threshold| threshold.judge(window.figures.measure(threshold, &beside, &self.topology))),
+        )
+    }
+}
+
+/// The canary that an event is about; `None` if it is about none of this run.
+fn trace_of(event: &Event) -> Option<TraceId> {
+    match event {
+        Event::Accepted { trace, .. }
+        | Event::Ambiguous { trace, .. }
+        | Event::Arrived { trace, .. }
+        | Event::HopMeasured { trace, .. }
+        | Event::HopMissing { trace, .. }
+        | Event::Ended { trace, .. }
+        | Event::LateDiscovery { trace, .. }
+        | Event::LateArrival { trace, .. }
+        | Event::Duplicate { trace, .. }
+        | Event::Corrupted { trace, .. }
+        | Event::IsolationViolation { trace, .. } => Some(*trace),
+        Event::HopNeverSeen { .. }
+        | Event::Planned { .. }
+        | Event::Full { .. }
+        | Event::Missed { .. }
+        | Event::HopOverdue { .. }
+        | Event::EndToEnd { .. }
+        | Event::Overdue { .. }
+        | Event::GaveUp { .. }
+        | Event::UnchargedCopy { .. }
+        | Event::ForeignTags { .. }
+        | Event::Adopted { .. }
+        | Event::Stray { .. }
+        | Event::SameName { .. }
+        | Event::ClockInversion { .. }
+        | Event::PollAnswered { .. }
+        | Event::PollFailed { .. }
+        | Event::WentBlind { .. }
+        | Event::SawAgain { .. }
+        | Event::Unreadable { .. }
+        | Event::FirstSeen { .. }
+        | Event::SchemaLearned { .. }
+        | Event::SchemaDrifted { .. }
+        | Event::SchemaRestored { .. }
+        | Event::ClockAdrift { .. }
+        | Event::ClockInStep { .. } => None,
+    }
+}

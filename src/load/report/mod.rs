@@ -1,0 +1,587 @@
+//! What is told of a run: a JSON document, from which everything else is printed.
+
+mod cost;
+pub mod html;
+pub mod junit;
+mod svg;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::cost::{CostLine, TARGETS, Used, lines as cost_lines, per_million};
+use super::estimate::short;
+use super::figures::{Beside, Figures, Group, is_hop};
+use super::latencies::Latencies;
+use super::plan::Plan;
+use super::prices::Prices;
+use super::profile::Shape;
+use super::ratio::Ratio;
+use super::record::{Purpose, Record, Window};
+use super::search::{Knee, Search};
+use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{HopRange, Topology};
+
+/// Version of the shape of the JSON document. New fields do not change it.
+pub const SCHEMA_VERSION: u32 = 1;
+/// If this machine misses more than this part of the events, it measures itself.
+const MAX_MISSED: f64 = 0.01;
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every threshold was kept.
+    Passed,
+    /// A threshold was broken, whatever could not be observed.
+    Failed,
+    /// It depends on what could not be observed.
+    Inconclusive,
+}
+
+impl Verdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// What a report is made of, beside the plan and the record.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    pub record: &'a Record,
+    pub search: Option<&'a Search>,
+    /// Why it ended before everything was sent and had its outcome; `None` if it did not.
+    pub cut: Option<String>,
+    /// Sources that could not be read in the end.
+    pub blind: &'a [(Arc<str>, String)],
+    pub throttled: u64,
+    pub put_calls: u64,
+    pub calls: &'a [(String, String, String, u64)],
+    pub bytes: u64,
+    pub refusal: Option<String>,
+    pub began: Timestamp,
+    pub finished: Timestamp,
+    pub latest_send: Duration,
+    pub version: &'a str,
+    /// What the parts of the pipeline used; `None` if that was not to be read.
+    pub used: Option<&'a [Used]>,
+}
+
+/// The document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub schema_version: u32,
+    /// Of the program.
+    pub version: String,
+    pub profile: String,
+    pub description: String,
+    pub began: String,
+    pub finished: String,
+    pub verdict: Verdict,
+    /// Why it is not `passed`, and why the run ended early.
+    pub reasons: Vec<String>,
+    pub thresholds: Vec<ThresholdLine>,
+    /// Of everything that is judged.
+    pub totals: Totals,
+    pub end_to_end: Percentiles,
+    pub hops: Vec<Series>,
+    pub sizes: Vec<Series>,
+    pub tenants: Vec<Series>,
+    pub losses: Vec<Count>,
+    pub unobserved: Vec<Count>,
+    pub knee: Option<KneeLine>,
+    pub trials: Vec<TrialLine>,
+    pub throttled: u64,
+    pub put_calls: u64,
+    pub calls: Vec<Count>,
+    pub cost: Vec<CostLine>,
+    pub notes: Vec<String>,
+    /// The run in pieces of time, warm-up included.
+    pub slices: Vec<SliceLine>,
+}
+
+/// A threshold and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThresholdLine {
+    pub subject: String,
+    pub expression: String,
+    /// `kept`, `broken`, or `undecided`.
+    pub judged: String,
+    /// What was measured, for people.
+    pub measured: String,
+}
+
+/// Counts of canaries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub seconds: f64,
+    pub planned: u64,
+    pub missed: u64,
+    pub sent: u64,
+    pub accepted: u64,
+    pub ambiguous: u64,
+    pub refused: u64,
+    pub arrived: u64,
+    pub late: u64,
+    pub lost: u64,
+    /// In flight when the run ended, or unobserved.
+    pub unknown: u64,
+    /// Found at the end stage after they had been given up.
+    pub found_late: u64,
+    pub duplicates: u64,
+    pub leaks: u64,
+    pub corrupted: u64,
+    /// Bytes put into log groups, warm-up included.
+    pub bytes: u64,
+    /// Events per second.
+    pub due_rate: f64,
+    pub accepted_rate: f64,
+    /// Of those whose outcome is known, with the 95 % interval of Wilson.
+    pub loss: Option<RatioLine>,
+    /// How late this machine handed over an event, at most.
+    pub latest_send_seconds: f64,
+}
+
+/// A ratio with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RatioLine {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// Percentiles in seconds. `null` if there are none, or if one falls on a canary that never arrived.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub count: u64,
+    /// Provably never arrived.
+    pub missing: u64,
+    /// Of which it is not known when they arrived, or whether.
+    pub unknown: u64,
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
+    /// The distribution: number of a bin, and count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<(u16, u32)>,
+}
+
+/// Percentiles of a hop, a size or a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    pub name: String,
+    #[serde(flatten)]
+    pub percentiles: Percentiles,
+    /// In seconds.
+    pub target: Option<f64>,
+    /// Certainly lost on this hop, and at most.
+    pub lost: (u64, u64),
+    pub duplicates: u64,
+    pub leaks: u64,
+}
+
+/// How many of what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    pub what: String,
+    pub count: u64,
+}
+
+/// Where the pipeline stops keeping up, in events per second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KneeLine {
+    /// The highest rate that kept all thresholds.
+    pub good: Option<f64>,
+    /// The lowest that did not.
+    pub bad: Option<f64>,
+    /// The rate that came out of the end while the queue grew: `rate / (1 + growth)` of the first bad rate.
+    pub throughput: Option<f64>,
+}
+
+/// A trial of a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrialLine {
+    pub rate: f64,
+    pub judged: String,
+    pub accepted_rate: f64,
+    /// Seconds of latency per second.
+    pub growth: Option<f64>,
+    pub lost: u64,
+    pub latency: Percentiles,
+    /// The thresholds that it broke.
+    pub broken: Vec<String>,
+}
+
+/// A piece of the time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceLine {
+    /// Seconds since the first event.
+    pub from: f64,
+    pub seconds: f64,
+    pub is_judged: bool,
+    pub due: u64,
+    pub accepted: u64,
+    pub lost: u64,
+    pub end_to_end: Percentiles,
+    pub hops: BTreeMap<String, Percentiles>,
+    pub sizes: BTreeMap<String, Percentiles>,
+}
+
+impl Report {
+    /// What a run has shown.
+    #[must_use]
+    pub fn new(plan: &Plan, prices: &Prices, facts: &Facts<'_>) -> Self {
+        let record = facts.record;
+        let topology = record.topology();
+        let judged = record.judged();
+        let beside = Beside {
+            blind: !facts.blind.is_empty(),
+            throttled: facts.throttled,
+            calls: facts.put_calls,
+            growth: None,
+        };
+        let trials = facts.search.map(|search| trials(plan, record, search, beside)).unwrap_or_default();
+        let thresholds = match facts.search {
+            Some(_) => Vec::new(),
+            None => threshold_lines(&plan.thresholds, &judged, &beside, topology),
+        };
+        let (verdict, reasons) = verdict(plan, facts, &judged, &thresholds);
+        let seconds: f64 = of_purpose(record, Purpose::Judged).map(length).sum();
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let whole = &judged.whole;
+        let totals = Totals {
+            seconds,
+            planned: judged.planned,
+            missed: judged.missed,
+            sent: whole.sent,
+            accepted: judged.accepted,
+            ambiguous: judged.ambiguous,
+            refused: whole.refused,
+            arrived: whole.arrived,
+            late: judged.late,
+            lost: whole.lost,
+            unknown: whole.unknown(),
+            found_late: judged.found_late,
+            duplicates: judged.hops.iter().map(|hop| hop.duplicates).sum(),
+            leaks: judged.hops.iter().map(|hop| hop.leaks).sum(),
+            corrupted: judged.hops.iter().map(|hop| hop.corrupted).sum(),
+            bytes: facts.bytes,
+            due_rate: rate(judged.planned),
+            accepted_rate: rate(judged.accepted),
+            loss: Ratio::of(whole.lost, whole.arrived + whole.lost)
+                .map(|Ratio { value, low, high }| RatioLine { value, low, high }),
+            latest_send_seconds: facts.latest_send.as_secs_f64(),
+        };
+        let mut notes = plan.notes.clone();
+        notes.extend(facts.refusal.iter().map(|reason| format!("a log group refused events: {reason}")));
+        let call = |(service, operation, result, count): &(String, String, String, u64)| Count {
+            what: format!("{service} {operation}, {result}"),
+            count: *count,
+        };
+        Self {
+            schema_version: SCHEMA_VERSION,
+            version: facts.version.to_owned(),
+            profile: plan.profile.name.clone(),
+            description: plan.profile.description.clone(),
+            began: facts.began.to_rfc3339(),
+            finished: facts.finished.to_rfc3339(),
+            verdict,
+            reasons,
+            thresholds,
+            end_to_end: percentiles(&whole.latency, whole.untimed(), Detail::Distribution),
+            hops: hops(&judged, topology),
+            sizes: judged.sizes.iter().map(|(size, group)| series(&format!("{size} B"), group)).collect(),
+            tenants: judged
+                .tenants
+                .iter()
+                .map(|(tenant, group)| series(&topology.tenant(*tenant).name, group))
+                .collect(),
+            losses: losses(&judged, topology),
+            unobserved: judged
+                .unobserved
+                .iter()
+                .map(|(why, count)| Count { what: why.as_str().to_owned(), count: *count })
+                .collect(),
+            knee: facts.search.map(knee),
+            trials,
+            throttled: facts.throttled,
+            put_calls: facts.put_calls,
+            calls: facts.calls.iter().map(call).collect(),
+            cost: costs(prices, facts),
+            notes,
+            slices: slices(record, facts.began),
+            totals,
+        }
+    }
+
+    /// Reads a document that [`Report`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let report: Self =
+            serde_json::from_str(text).map_err(|error| format!("is not a report of a load: {error}"))?;
+        match report.schema_version {
+            SCHEMA_VERSION => Ok(report),
+            other => Err(format!("has schema version {other}; this program reads version {SCHEMA_VERSION}")),
+        }
+    }
+
+    /// As JSON, in lines.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+fn costs(prices: &Prices, facts: &Facts<'_>) -> Vec<CostLine> {
+    let not_read = [Used::Unknown {
+        what: "everything behind the log groups".to_owned(),
+        why: "--cost was not given".to_owned(),
+    }];
+    cost::lines(facts.bytes, facts.record, facts.used.unwrap_or(&not_read), prices)
+}
+
+fn verdict(
+    plan: &Plan,
+    facts: &Facts<'_>,
+    judged: &Figures,
+    thresholds: &[ThresholdLine],
+) -> (Verdict, Vec<String>) {
+    let mut reasons: Vec<String> = facts.cut.clone().into_iter().collect();
+    let mut found = Judged::Kept;
+    let mut worsen = |to: Judged| found = Judged::of_all([found, to]);
+    for line in thresholds.iter().filter(|line| line.judged != Judged::Kept.as_str()) {
+        let ThresholdLine { subject, expression, judged, measured } = line;
+        reasons.push(format!("{subject}: {expression} is {judged}: {measured}"));
+        worsen(if judged == Judged::Broken.as_str() { Judged::Broken } else { Judged::Undecided });
+    }
+    if let Some(search) = facts.search {
+        let Knee { good, bad } = search.knee();
+        if facts.cut.is_some() {
+            // The reason is among the reasons.
+            worsen(Judged::Undecided);
+        }
+        let at_least = match &plan.shape {
+            Shape::Search { at_least, .. } => *at_least,
+            Shape::Phases(_) => None,
+        };
+        if search.trials().iter().any(|trial| trial.judged == Judged::Undecided) || search.trials().is_empty()
+        {
+            reasons.push("whether the last rate is good could not be observed".to_owned());
+            worsen(Judged::Undecided);
+        }
+        match (good, at_least) {
+            (None, _) if bad.is_some() => {
+                reasons.push("even the lowest rate broke a threshold".to_owned());
+                worsen(Judged::Broken);
+            }
+            (good, Some(least)) if good.is_none_or(|good| good < least) => {
+                let is_proven = bad.is_some_and(|bad| bad <= least);
+                reasons.push(format!(
+                    "search.at_least: {} events a second are not known to be good",
+                    short(least)
+                ));
+                worsen(if is_proven { Judged::Broken } else { Judged::Undecided });
+            }
+            _ => {}
+        }
+    }
+    for (source, reason) in facts.blind {
+        reasons.push(format!("{source} could not be read: {reason}"));
+        worsen(Judged::Undecided);
+    }
+    if judged.missed as f64 > MAX_MISSED * judged.planned as f64 {
+        reasons.push(format!(
+            "this machine did not send {} of {} events in time, so it measured itself; use a larger one or a lower rate",
+            judged.missed, judged.planned
+        ));
+        worsen(Judged::Undecided);
+    }
+    if judged.planned == 0 {
+        reasons.push("nothing was sent that is judged".to_owned());
+        worsen(Judged::Undecided);
+    }
+    let verdict = match found {
+        Judged::Kept => Verdict::Passed,
+        Judged::Broken => Verdict::Failed,
+        Judged::Undecided => Verdict::Inconclusive,
+    };
+    (verdict, reasons)
+}
+
+fn threshold_lines(
+    thresholds: &[Threshold],
+    figures: &Figures,
+    beside: &Beside,
+    topology: &Topology,
+) -> Vec<ThresholdLine> {
+    let line = |threshold: &Threshold| {
+        let measured = figures.measure(threshold, beside, topology);
+        ThresholdLine {
+            subject: threshold.subject(),
+            expression: threshold.expression().to_owned(),
+            judged: threshold.judge(measured).as_str().to_owned(),
+            measured: shown(threshold, measured),
+        }
+    };
+    thresholds.iter().map(line).collect()
+}
+
+/// What was measured, for people.
+fn shown(threshold: &Threshold, measured: Option<Span>) -> String {
+    let Some(Span { low, high }) = measured else { return "nothing was measured".to_owned() };
+    let value = |value: f64| match (threshold.metric, threshold.aggregate) {
+        (Metric::Latency, _) => text::seconds(value),
+        (Metric::Growth, _) => format!("{value:.3}"),
+        (_, Aggregate::Rate) => format!("{:.4} %", value * 100.0),
+        _ => format!("{value:.0}"),
+    };
+    let (low, high) = (value(low), value(high));
+    if low == high { low } else { format!("between {low} and {high}, because some could not be observed") }
+}
+
+fn of_purpose(record: &Record, purpose: Purpose) -> impl Iterator<Item = &Window> {
+    record.windows.iter().filter(move |window| window.purpose == purpose)
+}
+
+fn length(window: &Window) -> f64 {
+    window.until.since(window.from).as_secs_f64()
+}
+
+fn trials(plan: &Plan, record: &Record, search: &Search, beside: Beside) -> Vec<TrialLine> {
+    let topology = record.topology();
+    let windows = of_purpose(record, Purpose::Judged);
+    let line = |(trial, window): (&super::search::Trial, &Window)| {
+        let beside = Beside { growth: window.growth(), blind: false, ..beside };
+        let is_broken = |threshold: &&Threshold| {
+            threshold.judge(window.figures.measure(threshold, &beside, topology)) == Judged::Broken
+        };
+        let whole = &window.figures.whole;
+        TrialLine {
+            rate: trial.rate,
+            judged: trial.judged.as_str().to_owned(),
+            accepted_rate: window.figures.accepted as f64 / length(window).max(f64::MIN_POSITIVE),
+            growth: beside.growth.map(|span| span.high).filter(|growth| growth.is_finite()),
+            lost: whole.lost,
+            latency: percentiles(&whole.latency, whole.untimed(), Detail::Percentiles),
+            broken: match trial.judged {
+                Judged::Broken => plan.thresholds.iter().filter(is_broken).map(ToString::to_string).collect(),
+                Judged::Kept | Judged::Undecided => Vec::new(),
+            },
+        }
+    };
+    search.trials().iter().zip(windows).map(line).collect()
+}
+
+fn knee(search: &Search) -> KneeLine {
+    let Knee { good, bad } = search.knee();
+    KneeLine { good, bad, throughput: search.throughput() }
+}
+
+/// How much of a distribution is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    Percentiles,
+    Distribution,
+}
+
+fn percentiles(latencies: &Latencies, unknown: u64, detail: Detail) -> Percentiles {
+    let at = |percent| latencies.at(percent).filter(|seconds| seconds.is_finite());
+    Percentiles {
+        count: latencies.known(),
+        missing: latencies.missing,
+        unknown,
+        p50: at(50.0),
+        p95: at(95.0),
+        p99: at(99.0),
+        bins: if detail == Detail::Distribution { latencies.arrived.bins().to_vec() } else { Vec::new() },
+    }
+}
+
+fn series(name: &str, group: &Group) -> Series {
+    Series {
+        name: name.to_owned(),
+        percentiles: percentiles(&group.latency, group.untimed(), Detail::Percentiles),
+        target: None,
+        lost: (group.lost, group.lost + group.unknown()),
+        duplicates: 0,
+        leaks: 0,
+    }
+}
+
+fn hops(figures: &Figures, topology: &Topology) -> Vec<Series> {
+    let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage));
+    let one = |stage| {
+        let spec = topology.stage(stage);
+        let hop = figures.hops.get(usize::from(stage.0))?;
+        Some(Series {
+            name: spec.name.to_string(),
+            percentiles: percentiles(&hop.latency, figures.untimed(stage, topology), Detail::Distribution),
+            target: spec.target.map(|target| target.as_secs_f64()),
+            lost: figures.lost_on(stage, topology),
+            duplicates: hop.duplicates,
+            leaks: hop.leaks,
+        })
+    };
+    hops.filter_map(one).collect()
+}
+
+fn losses(figures: &Figures, topology: &Topology) -> Vec<Count> {
+    let lost = figures.lost.iter().map(|((first, last), count)| Count {
+        what: format!("lost on {}", HopRange { first: *first, last: *last }.display(topology)),
+        count: *count,
+    });
+    let dead = figures.dead_lettered.iter().map(|(stage, count)| Count {
+        what: format!("dead-lettered at {}", topology.stage(*stage).name),
+        count: *count,
+    });
+    lost.chain(dead).collect()
+}
+
+fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
+    let topology = record.topology();
+    let of_window = |window: &'_ Window| -> Vec<SliceLine> {
+        let slice = |slice: &super::record::Slice| {
+            let figures = &slice.figures;
+            let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage)).filter_map(|stage| {
+                let hop = figures.hops.get(usize::from(stage.0))?;
+                let untimed = figures.untimed(stage, topology);
+                Some((
+                    topology.stage(stage).name.to_string(),
+                    percentiles(&hop.latency, untimed, Detail::Distribution),
+                ))
+            });
+            let sizes = figures.sizes.iter().map(|(size, group)| {
+                (format!("{size} B"), percentiles(&group.latency, group.untimed(), Detail::Percentiles))
+            });
+            let whole = &figures.whole;
+            SliceLine {
+                from: slice.from.since(began).as_secs_f64(),
+                seconds: slice.length.as_secs_f64(),
+                is_judged: window.purpose == Purpose::Judged,
+                due: figures.planned,
+                accepted: figures.accepted,
+                lost: whole.lost,
+                end_to_end: percentiles(&whole.latency, whole.untimed(), Detail::Distribution),
+                hops: hops.collect(),
+                sizes: sizes.collect(),
+            }
+        };
+        window.slices.iter().map(slice).collect()
+    };
+    record.windows.iter().flat_map(of_window).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! What a report says of what is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::outcome::UnobservedReason;
+use crate::domain::topology::fixture::{ACME, DEAD, TABLE, TRANSIT, topology};
+use crate::load::plan::tests::{CEILINGS, lane};
+use crate::load::prices::SHIPPED;
+use crate::load::profile::Profile;
+use crate::load::search::Rates;
+
+const PHASES: &str = "description = \"A test\"\n[[phase]]\nrate = 10\nduration = \"1m\"";
+
+fn plan(text: &str) -> Plan {
+    let profile = Profile::parse("own", text).unwrap();
+    Plan::new(profile, vec![lane(0, "acme")], &topology(), Duration::from_secs(30), &CEILINGS).unwrap()
+}
+
+fn t(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000 + secs)
+}
+
+/// A minute in which 600 canaries arrived after 2 seconds, half a second a hop, apart from what `change`
+/// does.
+fn record(change: impl Fn(&mut Figures)) -> Record {
+    let mut record = Record::new(Arc::new(topology()));
+    record.begin(Purpose::Judged, t(0), t(60), 10.0);
+    for at in 0..600 {
+        record.sent(ACME, 500, t(0) + Duration::from_millis(100) * at);
+    }
+    let figures = &mut record.windows[0].figures;
+    figures.accepted = 600;
+    let groups = [&mut figures.whole]
+        .into_iter()
+        .chain(figures.sizes.values_mut())
+        .chain(figures.tenants.values_mut());
+    for group in groups {
+        group.arrived = 600;
+        (0..600).for_each(|_| group.latency.add(Duration::from_secs(2)));
+    }
+    for hop in &mut figures.hops {
+        hop.arrived = 600;
+        (0..600).for_each(|_| hop.latency.add(Duration::from_millis(500)));
+    }
+    change(figures);
+    record
+}
+
+fn facts<'a>(record: &'a Record, search: Option<&'a Search>) -> Facts<'a> {
+    Facts {
+        record,
+        search,
+        cut: None,
+        blind: &[],
+        throttled: 0,
+        put_calls: 100,
+        calls: &[],
+        bytes: 300_000,
+        refusal: None,
+        began: t(0),
+        finished: t(70),
+        latest_send: Duration::from_millis(3),
+        version: "1.2.3",
+        used: None,
+    }
+}
+
+fn report_of(facts: &Facts<'_>) -> Report {
+    Report::new(&plan(PHASES), &Prices::parse("prices", SHIPPED).unwrap(), facts)
+}
+
+fn report(change: impl Fn(&mut Figures)) -> Report {
+    report_of(&facts(&record(change), None))
+}
+
+/// So many canaries did not arrive.
+fn take_away(figures: &mut Figures, count: u64) {
+    let kept = usize::try_from(600 - count).unwrap();
+    figures.whole.arrived = 600 - count;
+    figures.whole.latency = Latencies::default();
+    (0..kept).for_each(|_| figures.whole.latency.add(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_run_in_which_everything_arrived_in_time_has_passed() {
+    let report = report(|_| {});
+    assert_eq!((report.verdict, report.reasons), (Verdict::Passed, Vec::<String>::new()));
+}
+
+#[test]
+fn losses_break_the_threshold_of_their_hop_only() {
+    let report = report(|figures| {
+        take_away(figures, 12);
+        figures.whole.lost = 12;
+        figures.whole.latency.missing = 12;
+        figures.lost.insert((TRANSIT, TRANSIT), 12);
+    });
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert_eq!(report.reasons, ["loss{hop:transit}: rate<0.005 is broken: 2.0000 %"]);
+    assert_eq!(report.losses, [Count { what: "lost on transit".to_owned(), count: 12 }]);
+}
+
+#[test]
+fn a_loss_on_one_of_several_hops_breaks_none_of_them_for_certain() {
+    let report = report(|figures| {
+        take_away(figures, 12);
+        figures.whole.lost = 12;
+        figures.whole.latency.missing = 12;
+        figures.lost.insert((TRANSIT, TABLE), 12);
+    });
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    let reasons = report.reasons.join("\n");
+    assert!(
+        reasons.contains("loss{hop:transit}: rate<0.005 is undecided: between 0.0000 % and 2.0000 %"),
+        "{reasons}"
+    );
+    assert!(reasons.contains("loss{hop:table}") && !reasons.contains("loss{hop:stream}"), "{reasons}");
+}
+
+#[test]
+fn what_could_not_be_observed_is_neither_lost_nor_kept() {
+    let report = report(|figures| {
+        take_away(figures, 100);
+        figures.unobserved.insert(UnobservedReason::Blind, 100);
+    });
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    assert_eq!((report.totals.lost, report.totals.unknown), (0, 100));
+    assert!(report.thresholds.iter().all(|line| line.judged != "broken"), "{:#?}", report.thresholds);
+}
+
+#[test]
+fn a_threshold_that_holds_whatever_became_of_the_unobserved_is_kept() {
+    let report = report(|figures| {
+        take_away(figures, 1);
+        figures.unobserved.insert(UnobservedReason::Blind, 1);
+    });
+    let judged = |subject: &str| {
+        report.thresholds.iter().find(|line| line.subject == subject).map(|line| line.judged.as_str())
+    };
+    assert_eq!(judged("latency"), Some("kept"));
+    assert_eq!(judged("loss{hop:stream}"), Some("undecided"), "1 of 600 is more than 0.1 %");
+}
+
+#[test]
+fn what_this_machine_did_not_send_is_not_the_pipelines_fault() {
+    let report = report(|figures| {
+        figures.planned = 800;
+        figures.missed = 200;
+    });
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    assert!(
+        report.reasons.iter().any(|reason| reason.contains("did not send 200 of 800")),
+        "{:?}",
+        report.reasons
+    );
+}
+
+#[test]
+fn events_that_log_groups_refused_count_against_the_rate() {
+    let report = report(|figures| {
+        figures.accepted = 500;
+        figures.whole.refused = 100;
+        take_away(figures, 100);
+    });
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert_eq!(report.reasons, ["reached: rate>0.99 is broken: 83.3333 %"]);
+}
+
+#[test]
+fn dead_letters_are_lost_on_the_hops_beside_their_stage() {
+    let report = report(|figures| {
+        take_away(figures, 60);
+        figures.whole.lost = 60;
+        figures.whole.latency.missing = 60;
+        figures.dead_lettered.insert(DEAD, 60);
+    });
+    assert_eq!(report.verdict, Verdict::Failed);
+    let lost = |name: &str| report.hops.iter().find(|hop| hop.name == name).map(|hop| hop.lost.0);
+    assert_eq!((lost("stream"), lost("transit"), lost("table")), (Some(0), Some(60), Some(0)));
+}
+
+#[test]
+fn a_search_reports_the_knee_and_what_comes_out() {
+    let mut search = Search::new(Rates { rates: vec![40.0, 80.0], precision: 1.0 });
+    search.take(40.0, Judged::Kept, None);
+    search.take(80.0, Judged::Broken, None);
+    let mut record = record(|_| {});
+    record.begin(Purpose::Judged, t(60), t(120), 80.0);
+    let text = "[search]\nrates = [40, 80]\nhold = \"1m\"\nprecision = 1.0";
+    let report =
+        Report::new(&plan(text), &Prices::parse("prices", SHIPPED).unwrap(), &facts(&record, Some(&search)));
+    let knee = report.knee.unwrap();
+    assert_eq!((report.verdict, knee.good, knee.bad), (Verdict::Passed, Some(40.0), Some(80.0)));
+    assert_eq!(report.trials.len(), 2);
+}
+
+#[test]
+fn a_rate_that_must_be_good_and_is_not_fails_a_search() {
+    let mut search = Search::new(Rates { rates: vec![40.0, 80.0], precision: 1.0 });
+    search.take(40.0, Judged::Kept, None);
+    search.take(80.0, Judged::Broken, None);
+    let record = record(|_| {});
+    let text = "[search]\nrates = [40, 80]\nhold = \"1m\"\nprecision = 1.0\nat_least = 80";
+    let prices = Prices::parse("prices", SHIPPED).unwrap();
+    let report = Report::new(&plan(text), &prices, &facts(&record, Some(&search)));
+    assert_eq!(report.verdict, Verdict::Failed);
+    assert!(report.reasons[0].starts_with("search.at_least: 80"), "{:?}", report.reasons);
+}
+
+#[test]
+fn the_summary_tells_the_verdict_first() {
+    let report = report(|figures| {
+        take_away(figures, 12);
+        figures.whole.lost = 12;
+        figures.whole.latency.missing = 12;
+        figures.lost.insert((TRANSIT, TRANSIT), 12);
+    });
+    insta::assert_snapshot!(text::summary(&report).join("\n"));
+}
+
+#[test]
+fn a_report_is_read_back_as_it_was_written() {
+    let report = report(|_| {});
+    assert_eq!(Report::parse(&report.to_json()), Ok(report));
+    assert!(Report::parse("{}").unwrap_err().contains("is not a report of a load"));
+}
+
+#[test]
+fn the_page_needs_nothing_from_anywhere() {
+    let record = record(|_| {});
+    let evil = "<script>alert(1)</script>".to_owned();
+    let report = report_of(&Facts { cut: Some(evil.clone()), refusal: Some(evil), ..facts(&record, None) });
+    let page = html::page(&report);
+    for forbidden in ["<script", " src=", "<link", "url(", "@import", "<iframe", "<img"] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains("default-src 'none'"));
+    assert!(page.find("<h1").unwrap() < page.find("<table").unwrap(), "the verdict comes first");
+}
+
+#[test]
+fn in_junit_an_undecided_threshold_is_an_error_and_a_broken_one_a_failure() {
+    let report = report(|figures| {
+        take_away(figures, 100);
+        figures.whole.lost = 50;
+        figures.whole.latency.missing = 50;
+        figures.lost.insert((TRANSIT, TRANSIT), 50);
+    });
+    let xml = junit::xml(&report);
+    assert!(xml.contains("name=\"loss{hop:transit}: rate&lt;0.005\"><failure"), "{xml}");
+    assert!(xml.contains("name=\"loss{hop:table}: rate&lt;0.001\"><error"), "{xml}");
+    assert!(xml.contains("name=\"latency{hop:stream}: "), "{xml}");
+}

@@ -1,0 +1,218 @@
+//! Finds the knee: raises the rate until a threshold breaks, then narrows the gap between the last rate that
+//! kept all and the first that did not.
+
+use super::threshold::Judged;
+
+/// What rates to try.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    /// Events per second, ascending.
+    pub rates: Vec<f64>,
+    /// How far apart the last good and the first bad rate may be in the end, as a part of the good one.
+    pub precision: f64,
+}
+
+/// Most trials that narrow the gap: each halves it, and 2^-10 is finer than a pipeline repeats itself.
+const MAX_REFINEMENTS: usize = 10;
+/// Less growth than this may be chance, and says nothing of the throughput.
+const LEAST_GROWTH: f64 = 0.05;
+
+/// A rate and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trial {
+    pub rate: f64,
+    pub judged: Judged,
+}
+
+/// The state of a search.
+#[derive(Clone, Debug)]
+pub struct Search {
+    rates: Rates,
+    trials: Vec<Trial>,
+    /// What came out of the end while a rate was sent that was too high, in events per second.
+    throughput: Option<f64>,
+}
+
+/// Where the pipeline stops keeping up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knee {
+    /// The highest rate that kept all thresholds; `None` if even the lowest did not.
+    pub good: Option<f64>,
+    /// The lowest rate that broke one; `None` if none did.
+    pub bad: Option<f64>,
+}
+
+impl Search {
+    #[must_use]
+    pub const fn new(rates: Rates) -> Self {
+        Self { rates, trials: Vec::new(), throughput: None }
+    }
+
+    /// The rate of the next trial; `None` if there is none.
+    #[must_use]
+    pub fn next_rate(&self) -> Option<f64> {
+        // Whether a rate is good cannot be told, so nothing above it can be.
+        if self.trials.iter().any(|trial| trial.judged == Judged::Undecided) {
+            return None;
+        }
+        let Knee { good, bad } = self.knee();
+        let Some(bad) = bad else {
+            return self.rates.rates.iter().copied().find(|rate| good.is_none_or(|good| *rate > good));
+        };
+        let good = good?;
+        let refinements = self.trials.iter().filter(|trial| !self.rates.rates.contains(&trial.rate)).count();
+        let is_narrow = bad - good <= self.rates.precision * good;
+        (!is_narrow && refinements < MAX_REFINEMENTS).then(|| self.between(good, bad))
+    }
+
+    /// The rate to try between a good and a bad one: just below and just above what came out of the end, if
+    /// that is known, otherwise the middle.
+    fn between(&self, good: f64, bad: f64) -> f64 {
+        let near = self.throughput.into_iter().flat_map(|throughput| {
+            // Together a little less than the precision apart.
+            let by = self.rates.precision / 2.5;
+            [throughput * (1.0 - by), throughput * (1.0 + by)]
+        });
+        near.into_iter().find(|rate| good < *rate && *rate < bad).unwrap_or_else(|| f64::midpoint(good, bad))
+    }
+
+    /// Takes what came of the rate that was next. Of a rate that was too high, `growth` is by how many
+    /// seconds latency grew in a second.
+    pub fn take(&mut self, rate: f64, judged: Judged, growth: Option<f64>) {
+        self.trials.push(Trial { rate, judged });
+        // The first one is the furthest above the knee, and so the clearest.
+        if judged == Judged::Broken && self.throughput.is_none() {
+            self.throughput =
+                growth.filter(|growth| *growth > LEAST_GROWTH).map(|growth| rate / (1.0 + growth));
+        }
+    }
+
+    /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency
+    /// did not grow.
+    #[must_use]
+    pub const fn throughput(&self) -> Option<f64> {
+        self.throughput
+    }
+
+    #[must_use]
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// Where the knee lies by now.
+    #[must_use]
+    pub fn knee(&self) -> Knee {
+        let of = |judged: Judged| {
+            self.trials.iter().filter(move |trial| trial.judged == judged).map(|trial| trial.rate)
+        };
+        let bad = of(Judged::Broken).reduce(f64::min);
+        // A rate above a bad one that was good nevertheless proves nothing.
+        let good = of(Judged::Kept).filter(|good| bad.is_none_or(|bad| *good < bad)).reduce(f64::max);
+        Knee { good, bad }
+    }
+}
+
+impl Rates {
+    /// The most trials that a search may take, each with the highest rate that it may have: for the estimate.
+    #[must_use]
+    pub fn at_most(&self) -> Vec<f64> {
+        let mut all = self.rates.clone();
+        let gaps = self.rates.windows(2).map(|pair| {
+            let gap = (pair[1] - pair[0]) / pair[0].max(f64::MIN_POSITIVE);
+            let mut halvings = 0;
+            while gap / 2_f64.powi(halvings) > self.precision && halvings < 10 {
+                halvings += 1;
+            }
+            halvings.unsigned_abs() as usize
+        });
+        let highest = self.rates.last().copied().unwrap_or_default();
+        all.extend(std::iter::repeat_n(highest, gaps.max().unwrap_or_default()));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(precision: f64) -> Rates {
+        Rates { rates: vec![50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0], precision }
+    }
+
+    /// Searches a pipeline that keeps up to `capacity`.
+    fn searched_by(capacity: f64, precision: f64, tells_growth: bool) -> Search {
+        let mut search = Search::new(rates(precision));
+        while let Some(rate) = search.next_rate() {
+            let judged = if rate <= capacity { Judged::Kept } else { Judged::Broken };
+            search.take(rate, judged, Some(rate / capacity - 1.0).filter(|_| tells_growth));
+        }
+        search
+    }
+
+    fn searched(capacity: f64, precision: f64) -> Search {
+        searched_by(capacity, precision, false)
+    }
+
+    #[test]
+    fn growth_leads_to_the_knee_in_two_trials_after_the_first_bad_rate() {
+        for capacity in [55.0, 130.0, 333.0, 640.0, 1_990.0] {
+            let search = searched_by(capacity, 0.1, true);
+            let Knee { good, bad } = search.knee();
+            let (good, bad) = (good.unwrap(), bad.unwrap());
+            assert!(
+                good <= capacity && capacity < bad && bad <= good * 1.1 + 1e-9,
+                "{capacity}: {good}, {bad}"
+            );
+            let refinements =
+                search.trials().iter().filter(|trial| !rates(0.1).rates.contains(&trial.rate)).count();
+            assert!(refinements <= 4, "{capacity}: {:?}", search.trials());
+            assert!(search.throughput().is_none_or(|found| (found / capacity - 1.0).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn the_knee_is_found_within_the_precision() {
+        for capacity in [55.0, 130.0, 333.0, 640.0, 1_999.0] {
+            let Knee { good, bad } = searched(capacity, 0.1).knee();
+            let (good, bad) = (good.unwrap(), bad.unwrap());
+            assert!(
+                good <= capacity && capacity < bad && bad <= good * 1.1 + 1e-9,
+                "{capacity}: {good}, {bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_rate_above_a_broken_one_is_tried() {
+        let search = searched(150.0, 0.1);
+        let highest = search.trials().iter().map(|trial| trial.rate).reduce(f64::max);
+        assert_eq!(highest, Some(200.0));
+    }
+
+    #[test]
+    fn a_pipeline_that_keeps_up_has_no_knee_below_the_highest_rate() {
+        assert_eq!(searched(9_999.0, 0.1).knee(), Knee { good: Some(2_000.0), bad: None });
+    }
+
+    #[test]
+    fn a_pipeline_that_keeps_up_with_nothing_has_no_good_rate() {
+        assert_eq!(searched(1.0, 0.1).knee(), Knee { good: None, bad: Some(50.0) });
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_what_could_not_be_seen() {
+        let mut search = Search::new(rates(0.1));
+        search.take(50.0, Judged::Kept, None);
+        search.take(100.0, Judged::Undecided, None);
+        assert_eq!(search.next_rate(), None);
+        assert_eq!(search.knee(), Knee { good: Some(50.0), bad: None });
+    }
+
+    #[test]
+    fn the_estimate_has_room_for_every_trial() {
+        for capacity in [1.0, 51.0, 99.0, 150.0, 499.0, 1_100.0, 5_000.0] {
+            let (trials, most) = (searched(capacity, 0.1).trials().len(), rates(0.1).at_most().len());
+            assert!(trials <= most, "{capacity}: {trials} of {most}");
+        }
+    }
+}

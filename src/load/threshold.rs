@@ -1,0 +1,388 @@
+//! Thresholds of a load: `p(95)<30s`, `rate<0.001`, `count==0`, in the manner of k6.
+//!
+//! A threshold is judged on a [`Span`]: what is measured lies between its two ends, because canaries in
+//! flight and those that nobody could observe may still count either way. It is kept if both ends keep it,
+//! broken if neither does, and undecided otherwise. So blindness neither keeps nor breaks one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Value;
+
+use crate::keys::value::{Parsed, duration, show_duration, size};
+
+/// Between what two values that lies which is measured. Durations are in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Span {
+    /// What is known exactly.
+    #[must_use]
+    pub const fn exactly(value: f64) -> Self {
+        Self { low: value, high: value }
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// From the planned injection to the end stage, or over one hop.
+    Latency,
+    /// Canaries that are lost or dead-lettered.
+    Loss,
+    /// Second stored copies.
+    Duplicates,
+    /// Copies that were found with another tenant.
+    Leaks,
+    /// Canaries that the log group did not take.
+    Refused,
+    /// Canaries that were put, of those planned.
+    Reached,
+    /// Calls that a service throttled.
+    Throttled,
+    /// By how many seconds latency grows in a second.
+    Growth,
+}
+
+impl Metric {
+    const NAMES: [(&'static str, Self); 8] = [
+        ("latency", Self::Latency),
+        ("loss", Self::Loss),
+        ("duplicates", Self::Duplicates),
+        ("leaks", Self::Leaks),
+        ("refused", Self::Refused),
+        ("reached", Self::Reached),
+        ("throttled", Self::Throttled),
+        ("growth", Self::Growth),
+    ];
+
+    /// As in a profile.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name)
+    }
+
+    const fn allows(self, of: Aggregate) -> bool {
+        match self {
+            Self::Latency => matches!(of, Aggregate::Percentile(_) | Aggregate::Max),
+            Self::Loss | Self::Duplicates | Self::Leaks | Self::Refused | Self::Throttled => {
+                matches!(of, Aggregate::Rate | Aggregate::Count)
+            }
+            Self::Reached => matches!(of, Aggregate::Rate),
+            Self::Growth => matches!(of, Aggregate::Value),
+        }
+    }
+
+    const fn aggregates(self) -> &'static str {
+        match self {
+            Self::Latency => "p(95) or any other percentile, med, max",
+            Self::Loss | Self::Duplicates | Self::Leaks | Self::Refused | Self::Throttled => "rate, count",
+            Self::Reached => "rate",
+            Self::Growth => "value",
+        }
+    }
+}
+
+/// Of which canaries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Part {
+    /// All, end to end.
+    #[default]
+    All,
+    /// The hop with this name.
+    Hop(Arc<str>),
+    /// The canaries of this many bytes.
+    Size(u32),
+    /// The canaries of the tenant with this name.
+    Tenant(Arc<str>),
+}
+
+/// What of the values is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aggregate {
+    /// The smallest value that this many percent do not exceed.
+    Percentile(f64),
+    Max,
+    Rate,
+    Count,
+    Value,
+}
+
+/// How it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+    Equal,
+}
+
+impl Comparison {
+    /// Those of two characters first.
+    const ALL: [(&'static str, Self); 5] = [
+        ("<=", Self::AtMost),
+        (">=", Self::AtLeast),
+        ("==", Self::Equal),
+        ("<", Self::Below),
+        (">", Self::Above),
+    ];
+
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Below => value < limit,
+            Self::AtMost => value <= limit,
+            Self::Above => value > limit,
+            Self::AtLeast => value >= limit,
+            Self::Equal => (value - limit).abs() < f64::EPSILON,
+        }
+    }
+}
+
+/// Whether a threshold holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    Kept,
+    Broken,
+    /// It depends on canaries of which nothing is known, or there are none.
+    Undecided,
+}
+
+impl Judged {
+    /// As in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Broken => "broken",
+            Self::Undecided => "undecided",
+        }
+    }
+
+    /// Of several: broken if one is, and kept only if all are.
+    #[must_use]
+    pub fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
+        all.into_iter().fold(Self::Kept, |worst, next| match (worst, next) {
+            (Self::Broken, _) | (_, Self::Broken) => Self::Broken,
+            (Self::Undecided, _) | (_, Self::Undecided) => Self::Undecided,
+            (Self::Kept, Self::Kept) => Self::Kept,
+        })
+    }
+}
+
+/// One threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    pub metric: Metric,
+    pub part: Part,
+    pub aggregate: Aggregate,
+    comparison: Comparison,
+    /// In seconds for durations.
+    limit: f64,
+    /// The comparison as it was written: `p(95)<30s`.
+    expression: String,
+    /// If set, the run ends once the threshold is broken, but not before this much of the judged time.
+    pub abort_after: Option<Duration>,
+}
+
+impl Threshold {
+    /// Reads a threshold: `latency{hop:archive}` and `p(95)<500ms`.
+    ///
+    /// # Errors
+    ///
+    /// What would be right, for people.
+    pub fn parse(subject: &str, expression: &str) -> Parsed<Self> {
+        let (metric, part) = read_subject(subject)?;
+        let wrong = || {
+            format!(
+                "\"{expression}\" is not a valid threshold; write for example \"p(95)<30s\", \"rate<0.001\" or \"count==0\""
+            )
+        };
+        let text: String = expression.chars().filter(|c| !c.is_whitespace()).collect();
+        let (at, sign, comparison) = Comparison::ALL
+            .iter()
+            .find_map(|(sign, comparison)| Some((text.find(sign)?, *sign, *comparison)))
+            .ok_or_else(wrong)?;
+        let (aggregate, limit) = (&text[..at], &text[at + sign.len()..]);
+        let aggregate = read_aggregate(aggregate).ok_or_else(wrong)?;
+        if !metric.allows(aggregate) {
+            let (name, right) = (metric.as_str(), metric.aggregates());
+            return Err(format!("\"{expression}\" does not fit {name}; it has {right}"));
+        }
+        let limit = match metric {
+            Metric::Latency => duration(&Value::String(limit.to_owned()))?.as_secs_f64(),
+            _ => limit
+                .parse()
+                .ok()
+                .filter(|limit: &f64| limit.is_finite() && *limit >= 0.0)
+                .ok_or_else(wrong)?,
+        };
+        let expression = text;
+        Ok(Self { metric, part, aggregate, comparison, limit, expression, abort_after: None })
+    }
+
+    /// That a percentile of the latency is below a target.
+    #[must_use]
+    pub fn latency(part: Part, percent: f64, target: Duration) -> Self {
+        Self {
+            metric: Metric::Latency,
+            part,
+            aggregate: Aggregate::Percentile(percent),
+            comparison: Comparison::Below,
+            limit: target.as_secs_f64(),
+            expression: format!("p({percent})<{}", show_duration(target)),
+            abort_after: None,
+        }
+    }
+
+    /// Judges what was measured; `None` is nothing.
+    #[must_use]
+    pub fn judge(&self, measured: Option<Span>) -> Judged {
+        let Some(Span { low, high }) = measured else { return Judged::Undecided };
+        match [low, high].map(|value| self.comparison.holds(value, self.limit)) {
+            // Both ends of `== 0` may differ from 0 on different sides only if 0 lies between them.
+            [false, false]
+                if self.comparison == Comparison::Equal && low < self.limit && self.limit < high =>
+            {
+                Judged::Undecided
+            }
+            [true, true] => Judged::Kept,
+            [false, false] => Judged::Broken,
+            [true, false] | [false, true] => Judged::Undecided,
+        }
+    }
+
+    /// Of what: `latency{hop:archive}`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let name = self.metric.as_str();
+        match &self.part {
+            Part::All => name.to_owned(),
+            Part::Hop(hop) => format!("{name}{{hop:{hop}}}"),
+            Part::Size(bytes) => format!("{name}{{size:{bytes}B}}"),
+            Part::Tenant(tenant) => format!("{name}{{tenant:{tenant}}}"),
+        }
+    }
+
+    /// The comparison: `p(95)<500ms`.
+    #[must_use]
+    pub fn expression(&self) -> &str {
+        &self.expression
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject(), self.expression)
+    }
+}
+
+fn read_subject(text: &str) -> Parsed<(Metric, Part)> {
+    let (name, rest) = match text.split_once('{') {
+        Some((name, rest)) => (name.trim(), Some(rest)),
+        None => (text.trim(), None),
+    };
+    let metric = Metric::NAMES.iter().find(|(known, _)| *known == name).map(|(_, metric)| *metric);
+    let metric = metric.ok_or_else(|| {
+        let names: Vec<_> = Metric::NAMES.iter().map(|(name, _)| *name).collect();
+        format!("there is no metric \"{name}\"; there are {}", names.join(", "))
+    })?;
+    let Some(rest) = rest else { return Ok((metric, Part::All)) };
+    let wrong = || {
+        format!(
+            "\"{text}\" is not a valid part; write for example \"{name}{{hop:archive}}\", {{size:100B}} or {{tenant:acme}}"
+        )
+    };
+    let (of, value) = rest.strip_suffix('}').and_then(|part| part.split_once(':')).ok_or_else(wrong)?;
+    let part = match (metric, of.trim(), value.trim()) {
+        (_, _, "") => return Err(wrong()),
+        (Metric::Latency | Metric::Loss, "hop", hop) => Part::Hop(hop.into()),
+        (Metric::Latency, "size", bytes) => {
+            let bytes = size(&Value::String(bytes.to_owned()))?;
+            Part::Size(u32::try_from(bytes).map_err(|_| wrong())?)
+        }
+        (Metric::Latency | Metric::Loss, "tenant", tenant) => Part::Tenant(tenant.into()),
+        _ => {
+            return Err(format!(
+                "{name} has no part {of}; latency has hop, size and tenant, loss has hop and tenant"
+            ));
+        }
+    };
+    Ok((metric, part))
+}
+
+fn read_aggregate(text: &str) -> Option<Aggregate> {
+    Some(match text {
+        "med" => Aggregate::Percentile(50.0),
+        "max" => Aggregate::Max,
+        "rate" => Aggregate::Rate,
+        "count" => Aggregate::Count,
+        "value" => Aggregate::Value,
+        other => {
+            let percent: f64 = other.strip_prefix("p(")?.strip_suffix(')')?.parse().ok()?;
+            Aggregate::Percentile(Some(percent).filter(|percent| *percent > 0.0 && *percent <= 100.0)?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(subject: &str, expression: &str, low: f64, high: f64) -> Judged {
+        Threshold::parse(subject, expression).unwrap().judge(Some(Span { low, high }))
+    }
+
+    #[test]
+    fn a_threshold_is_kept_only_if_it_is_kept_whatever_is_not_known() {
+        assert_eq!(judged("latency", "p(95)<30s", 12.0, 29.9), Judged::Kept);
+        assert_eq!(judged("latency", "p(95)<30s", 12.0, 30.0), Judged::Undecided);
+        assert_eq!(judged("latency", "p(95) < 30s", 30.0, f64::INFINITY), Judged::Broken);
+        assert_eq!(judged("leaks", "count==0", 0.0, 0.0), Judged::Kept);
+        assert_eq!(judged("leaks", "count==0", 0.0, 1.0), Judged::Undecided);
+        assert_eq!(judged("leaks", "count==0", 1.0, 3.0), Judged::Broken);
+        assert_eq!(judged("reached", "rate>=0.99", 0.98, 0.985), Judged::Broken);
+    }
+
+    #[test]
+    fn without_a_measurement_nothing_is_kept() {
+        assert_eq!(Threshold::parse("loss", "rate<0.001").unwrap().judge(None), Judged::Undecided);
+    }
+
+    #[test]
+    fn several_are_kept_only_together() {
+        use Judged::{Broken, Kept, Undecided};
+        assert_eq!(Judged::of_all([Kept, Undecided, Broken]), Broken);
+        assert_eq!(Judged::of_all([Kept, Undecided]), Undecided);
+        assert_eq!(Judged::of_all([Kept, Kept]), Kept);
+    }
+
+    #[test]
+    fn a_threshold_prints_as_it_was_written() {
+        for (subject, expression) in [
+            ("latency{hop:archive}", "p(95)<500ms"),
+            ("latency{size:10240B}", "p(99.9)<=1m30s"),
+            ("loss{tenant:acme}", "rate<0.001"),
+            ("growth", "value<0.02"),
+        ] {
+            let read = Threshold::parse(subject, expression).unwrap();
+            assert_eq!(read.to_string(), format!("{subject}: {expression}"));
+        }
+    }
+
+    #[test]
+    fn a_faulty_threshold_is_told_what_would_be_right() {
+        let fault = |subject, expression| Threshold::parse(subject, expression).unwrap_err();
+        assert!(fault("latency", "p(95)<30").contains("no unit"), "{}", fault("latency", "p(95)<30"));
+        assert!(fault("latency", "rate<0.1").contains("it has p(95)"));
+        assert!(fault("speed", "p(95)<1s").contains("there is no metric \"speed\"; there are latency"));
+        assert!(fault("latency", "p(0)<1s").contains("is not a valid threshold"));
+        assert!(fault("loss{size:1KB}", "rate<1").contains("loss has no part size"));
+        assert!(fault("loss", "rate").contains("is not a valid threshold"));
+        assert!(fault("latency{hop:", "p(95)<1s").contains("is not a valid part"));
+    }
+}

@@ -448,13 +448,13 @@ mod tests {
         let tag = Tag::new(id, TenantCode::of("acme"), InstanceCode::of("me"), 500, Purpose::Load);
         let mut trace = Trace::new(tag, ACME, topology().stages().len(), Origin::Planned);
         for (stage, after) in seen {
-            trace.stages[usize::from(stage.0)].arrival = Some(Arrival {
+            trace.stages[usize::from(stage.0)].arrival = Some(Box::new(Arrival {
                 interval: Interval::exactly(t(*after)),
                 noticed_at: t(*after),
                 integrity: Integrity::Intact,
                 stamp: Stamp::None,
                 found_in: None,
-            });
+            }));
         }
         trace
     }

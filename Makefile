@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ sessions: ## revoke the session of a daemon after 25 s, twice, and print when ca
 
 api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
+
+cost: ## compare docs/cost.md with the counters of a probe before 50 tenants (takes 6 minutes); prints a table
+	TRACEPROBE_COST=long $(CARGO) test --locked --all-features --test daemon priced:: -- --nocapture
 
 statements: ## leave out each statement of config/iam in turn and print what `traceprobe check` says (takes a minute)
 	$(CARGO) test --locked --all-features --test emulators statements:: -- --nocapture

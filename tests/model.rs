@@ -1,6 +1,7 @@
 //! A model test of the tracker. A simulated pipeline with every kind of fault, observers with the limits of
-//! real ones, and a process that ends at random instants and restarts from the store feed the tracker. A
-//! judge that shares no code with it computes the right result of each canary, and both are compared.
+//! real ones, a process that ends at random instants and restarts from the store, and a configuration whose tenants
+//! come and go feed the tracker. A judge that shares no code with it computes the right result of each canary, and
+//! both are compared.
 //!
 //! `TRACEPROBE_MODEL_TRACES=1000000 cargo test --release --test model` runs a million canaries;
 //! `TRACEPROBE_MODEL_SEED` sets the first seed. A failure prints its seed and the smallest number of canaries
@@ -30,6 +31,8 @@ mod pipeline;
 mod readability;
 #[path = "model/recorded.rs"]
 mod recorded;
+#[path = "model/reloads.rs"]
+mod reloads;
 #[path = "model/restarts.rs"]
 mod restarts;
 #[path = "model/reviews.rs"]

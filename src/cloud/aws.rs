@@ -10,6 +10,7 @@
 
 mod assumed_role;
 mod home;
+mod named_hosts;
 mod own_credentials;
 mod request;
 mod server_date;
@@ -31,6 +32,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use self::assumed_role::AssumedRole;
 use self::home::Home;
+use self::named_hosts::NamedHosts;
 use self::own_credentials::OwnCredentials;
 pub use self::request::Request;
 use self::server_date::ServerDate;
@@ -38,6 +40,7 @@ pub(super) use self::session::Session;
 use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
 use super::failure::Failure;
+use super::failure::unreached::Directory;
 use super::proxy::Proxy;
 use crate::domain::time::Timestamp;
 
@@ -61,6 +64,20 @@ pub struct AwsSettings {
     pub timeouts: Timeouts,
     /// How calls leave.
     pub proxy: Proxy,
+}
+
+impl AwsSettings {
+    /// Which keys name which hosts.
+    fn directory(&self) -> Directory {
+        let of_service =
+            self.endpoints.iter().map(|(service, url)| (url, format!("aws.endpoints.{service}")));
+        let regional = self.regional_endpoints.iter().flat_map(|(region, of_region)| {
+            of_region.iter().map(move |(service, url)| (url, format!("aws.endpoints.{region}.{service}")))
+        });
+        let of_all = self.endpoint.iter().map(|url| (url, "aws.endpoint".to_owned()));
+        let all = regional.chain(of_service).chain(of_all).map(|(url, key)| (url.clone(), key));
+        Directory::new(all, self.proxy.is_set())
+    }
 }
 
 /// Time limits of a call. By itself, the SDK sets only the first of them.
@@ -92,6 +109,7 @@ impl Default for Timeouts {
 pub struct Aws {
     base: SdkConfig,
     settings: Arc<AwsSettings>,
+    directory: Arc<Directory>,
     calls: Calls,
     /// The probe's own credentials.
     own: Session,
@@ -149,13 +167,15 @@ impl Aws {
         http: SharedHttpClient,
     ) -> Self {
         let own = Session::new("the probe");
+        let directory = Arc::new(settings.directory());
+        let http = SharedHttpClient::new(NamedHosts { inner: http, directory: directory.clone() });
         let base = base_config(&settings, http.clone(), own.clone()).await;
         let credentials = OwnCredentials::new(base.credentials_provider());
         let base =
             base.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
         let settings = Arc::new(settings);
         let (home, roles) = Default::default();
-        Self { base: base.build(), settings, calls, own, credentials, http, home, roles }
+        Self { base: base.build(), settings, directory, calls, own, credentials, http, home, roles }
     }
 
     /// Has every identity's credentials read again before the next call. The SDK reads files such as
@@ -279,7 +299,8 @@ impl Aws {
     fn interceptor(&self, service: &'static str, region: Option<&str>, session: Session) -> CountCalls {
         let endpoint = self.endpoint(service, region, &self.base);
         let plain_http = endpoint.is_some_and(|url| url.to_ascii_lowercase().starts_with("http://"));
-        CountCalls { service, calls: self.calls.clone(), plain_http, session }
+        let (calls, directory) = (self.calls.clone(), self.directory.clone());
+        CountCalls { service, calls, plain_http, session, directory }
     }
 
     /// Returns the endpoint of a service in a region; `None` for the one that the SDK knows.

@@ -5,11 +5,14 @@
 //! whatever a budget says.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::calls::Calls;
+use crate::domain::count::counted;
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
+use crate::domain::tracker::HeldBack;
 
 const DAY_MILLIS: u64 = 86_400_000;
 /// Polls may be ahead of an even use by so much. Otherwise the first poll of a day, and of each burst, would wait.
@@ -37,7 +40,10 @@ pub struct Budget {
 ///
 /// Counts begin with the process, so a restart grants the day's share again.
 #[derive(Clone, Debug, Default)]
-pub struct Budgets(Arc<BTreeMap<&'static str, Account>>);
+pub struct Budgets {
+    // A lock, because a reload changes the limits while polls are checked; held for a lookup.
+    accounts: Arc<RwLock<BTreeMap<&'static str, Account>>>,
+}
 
 #[derive(Debug)]
 struct Account {
@@ -45,6 +51,19 @@ struct Account {
     calls: Calls,
     // A mutex, because all sources of a service take from it; held for an addition.
     today: Mutex<Today>,
+    /// The last polls that were held back.
+    held: Mutex<Option<Held>>,
+}
+
+/// Polls that were held back without a pause of [`PAUSE`].
+#[derive(Clone, Debug)]
+struct Held {
+    since: Timestamp,
+    /// Until when the last of them waits.
+    until: Timestamp,
+    /// Until when the last of them waits that was left out, and not only made late.
+    left_out_until: Option<Timestamp>,
+    text: ForeignText,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +74,11 @@ struct Today {
     calls_before: u64,
     bytes: u64,
 }
+
+/// Polls that are held back again within this are one episode.
+const PAUSE: Duration = Duration::from_secs(60);
+/// A poll that waits no longer is late; one that would is left out.
+pub const LATE: Duration = Duration::from_secs(15);
 
 /// A budget does not allow another poll yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,15 +100,40 @@ pub struct Used {
 }
 
 impl Budgets {
-    /// Keeps these budgets; services without a limit are left out.
+    /// Keeps these budgets, also of services without a limit: a reload may set one.
     #[must_use]
     pub fn new(budgets: Vec<Budget>, calls: &Calls) -> Self {
-        let limited = budgets.into_iter().filter(|budget| budget.limits != Limits::default());
         let account = |budget: Budget| {
-            let (calls, today) = (calls.clone(), Mutex::default());
-            (budget.service, Account { budget, calls, today })
+            let (calls, today, held) = (calls.clone(), Mutex::default(), Mutex::default());
+            (budget.service, Account { budget, calls, today, held })
         };
-        Self(Arc::new(limited.map(account).collect()))
+        Self { accounts: Arc::new(RwLock::new(budgets.into_iter().map(account).collect())) }
+    }
+
+    /// Puts other limits in force. What was taken today counts against them.
+    pub fn change(&self, budgets: &[Budget]) {
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        for budget in budgets {
+            if let Some(account) = accounts.get_mut(budget.service) {
+                account.budget = budget.clone();
+                *account.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+        }
+    }
+
+    /// The polls that are held back; `None` if there are none, or the last one was a minute ago.
+    #[must_use]
+    pub fn held_back(&self, now: Timestamp) -> Option<HeldBack> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let held = |account: &Account| account.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lasts = |held: &Held| now < held.until + PAUSE;
+        let all: Vec<Held> = accounts.values().filter_map(held).filter(lasts).collect();
+        let texts: Vec<_> = all.iter().map(|held| held.text.as_str()).collect();
+        Some(HeldBack {
+            since: all.iter().map(|held| held.since).min()?,
+            text: texts.join("; ").into(),
+            leaves_out: all.iter().any(|held| held.left_out_until.is_some_and(|until| now < until + PAUSE)),
+        })
     }
 
     /// What guards the polls of a service.
@@ -104,11 +153,25 @@ impl Budgets {
                 limit.map(|limit| Used { service, of, ratio: used as f64 / limit as f64 })
             })
         };
-        self.0.values().flat_map(of_account).flatten().collect()
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        accounts.values().flat_map(of_account).flatten().collect()
     }
 }
 
 impl Account {
+    fn hold_back(&self, now: Timestamp, spent: &Spent) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.take().filter(|held| now < held.until + PAUSE);
+        let until = now + spent.wait;
+        let left_out = (spent.wait > LATE).then_some(until);
+        *held = Some(Held {
+            since: before.as_ref().map_or(now, |before| before.since),
+            until,
+            left_out_until: left_out.or(before.and_then(|before| before.left_out_until)),
+            text: spent.text.as_str().into(),
+        });
+    }
+
     /// What was taken today of calls and bytes, with the limit.
     fn taken(&self, now: Timestamp) -> [(&'static str, u64, Option<u64>); 2] {
         let (day, _) = day_and_time(now);
@@ -141,7 +204,11 @@ impl Gate {
     ///
     /// [`Spent`] if the share of the day so far is used up. What polls in progress take is not foreseen.
     pub fn check(&self, now: Timestamp) -> Result<(), Spent> {
-        let Some(account) = self.budgets.0.get(self.service) else { return Ok(()) };
+        let accounts = self.budgets.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(account) = accounts.get(self.service) else { return Ok(()) };
+        if account.budget.limits == Limits::default() {
+            return Ok(());
+        }
         let (_, time) = day_and_time(now);
         for (of, used, limit) in account.taken(now) {
             let Some(limit) = limit else { continue };
@@ -149,10 +216,13 @@ impl Gate {
             if !wait.is_zero() {
                 let service = self.service;
                 let text = format!(
-                    "polls of {service} have taken {used} {of} today of the {limit} that budgets.{service}_{of} spreads over the day; the next is allowed in {} s",
+                    "polls of {service} have taken {} today of the {limit} that budgets.{service}_{of} spreads over the day; the next is allowed in {} s",
+                    counted(used, of.trim_end_matches('s')),
                     wait.as_secs_f64().ceil()
                 );
-                return Err(Spent { text, wait });
+                let spent = Spent { text, wait };
+                account.hold_back(now, &spent);
+                return Err(spent);
             }
         }
         Ok(())
@@ -160,7 +230,8 @@ impl Gate {
 
     /// Counts bytes that a poll has read, or was billed for.
     pub fn note_bytes(&self, bytes: u64, now: Timestamp) {
-        if let Some(account) = self.budgets.0.get(self.service) {
+        let accounts = self.budgets.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get(self.service) {
             // Begins the day.
             account.taken(now);
             let mut today = account.today.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +313,7 @@ mod tests {
         let spent = gate.check(at(20_000, 0.0)).unwrap_err();
         assert_eq!(spent.wait, Duration::from_secs(900));
         assert!(
-            spent.text.contains("budgets.kinesis_calls") && spent.text.contains("1 calls"),
+            spent.text.contains("budgets.kinesis_calls") && spent.text.contains("1 call today"),
             "{}",
             spent.text
         );
@@ -257,6 +328,47 @@ mod tests {
         let spent = budgets.of("kinesis").check(at(20_000, 12.0)).unwrap_err();
         assert_eq!(spent.wait, Duration::from_secs(12 * 3_600));
         assert_eq!(budgets.of("kinesis").check(at(20_001, 0.0)), Ok(()), "a new day has a new budget");
+    }
+
+    #[test]
+    fn polls_that_are_held_back_are_told_until_a_minute_after_the_last() {
+        let (budgets, calls) = budgets(Limits { calls: Some(96), bytes: None });
+        assert_eq!(budgets.held_back(at(20_000, 12.0)), None);
+        call(&calls, "GetRecords", 50);
+        let begin = at(20_000, 12.0);
+        let wait = budgets.of("kinesis").check(begin).unwrap_err().wait;
+        let held = budgets.held_back(begin).unwrap();
+        assert!(
+            held.leaves_out && held.since == begin && held.text.contains("budgets.kinesis_calls"),
+            "{held:?}"
+        );
+        let free = begin + wait;
+        assert_eq!(budgets.of("kinesis").check(free), Ok(()));
+        assert!(budgets.held_back(free + Duration::from_secs(59)).is_some());
+        assert_eq!(budgets.held_back(free + Duration::from_secs(61)), None);
+    }
+
+    #[test]
+    fn polls_that_are_late_for_seconds_are_no_problem() {
+        let (budgets, calls) = budgets(Limits { calls: Some(86_400), bytes: None });
+        call(&calls, "GetRecords", 900);
+        let spent = budgets.of("kinesis").check(at(20_000, 0.0)).unwrap_err();
+        assert!(spent.wait <= LATE, "{spent:?}");
+        assert!(!budgets.held_back(at(20_000, 0.0)).unwrap().leaves_out);
+    }
+
+    #[test]
+    fn other_limits_count_what_was_taken_before() {
+        let (budgets, calls) = budgets(Limits::default());
+        let gate = budgets.of("kinesis");
+        call(&calls, "GetRecords", 50);
+        gate.note_bytes(7, at(20_000, 12.0));
+        let limit = |limits| [Budget { service: "kinesis", operations: vec!["GetRecords"], limits }];
+        budgets.change(&limit(Limits { calls: Some(96), bytes: None }));
+        assert!(gate.check(at(20_000, 12.0)).unwrap_err().text.contains("50 calls today of the 96"));
+        budgets.change(&limit(Limits { calls: Some(960), bytes: None }));
+        assert_eq!(gate.check(at(20_000, 12.0)), Ok(()));
+        assert_eq!(budgets.held_back(at(20_000, 12.0)), None, "the limits that held polls back are gone");
     }
 
     #[test]

@@ -15,7 +15,9 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use super::aws::Session;
 use super::failure::aws::{Host, of_connector, of_response, refuses_credentials};
+use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Failure, find};
+use super::pending;
 use crate::domain::sighting::FailureKind;
 
 /// How a call ended.
@@ -99,6 +101,8 @@ pub struct CountCalls {
     pub(super) plain_http: bool,
     /// The credentials that sign the calls.
     pub(super) session: Session,
+    /// Which keys name which hosts.
+    pub(super) directory: Arc<Directory>,
 }
 
 /// A call would have left unencrypted. The SDK reads endpoints of single services from variables and profiles,
@@ -131,6 +135,10 @@ impl Intercept for CountCalls {
             let host = address.host_str().unwrap_or_default().to_owned();
             return Err(NotEncrypted { host, service: self.service }.into());
         }
+        let operation = config.load::<Metadata>().map_or("unknown", Metadata::name).to_owned();
+        if let Some(host) = authority(context.request().uri()) {
+            pending::sent(&operation, &host, || self.directory.advice(&host, Obstacle::Unanswered));
+        }
         if let Some(host) = address.as_ref().and_then(reqwest::Url::host_str) {
             config.interceptor_state().store_put(Host(host.to_owned()));
         }
@@ -156,6 +164,8 @@ impl Intercept for CountCalls {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
+        pending::ended(operation);
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
             None => CallResult::Failed(FailureKind::Error),
@@ -171,7 +181,6 @@ impl Intercept for CountCalls {
         if context.response().is_some_and(refuses_credentials) {
             self.session.refused();
         }
-        let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
         self.calls.count(self.service, operation, result);
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod calls;
 pub mod failure;
 pub mod google;
+pub mod pending;
 pub mod proxy;
 mod renewal;
 pub mod trust;

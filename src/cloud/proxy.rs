@@ -70,6 +70,11 @@ impl Proxy {
         Ok(Self { url: Some(Secret::new(url)), bypass: bypass.join(",") })
     }
 
+    /// Whether calls over https leave through one.
+    pub(super) const fn is_set(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The configuration of AWS clients.
     pub(super) fn of_aws(&self) -> ProxyConfig {
         let url = self.url.as_ref().map(|url| ProxyConfig::https(url.expose()));

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::Config;
+use crate::domain::count::counted;
 use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 pub use self::scenario::Scenario;
@@ -76,8 +77,8 @@ impl Demo {
             }
         };
         say!(
-            "sandbox pipeline with {} tenants; faults can be switched on and off at {}/faults",
-            self.tenants,
+            "sandbox pipeline with {}; faults can be switched on and off at {}/faults",
+            counted(u64::from(self.tenants), "tenant"),
             sandbox.endpoints().admin
         );
         say!("open http://{}/traces/recent", self.listen);

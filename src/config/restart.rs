@@ -6,7 +6,7 @@ use super::{Config, TAG_KEY};
 
 /// The tables of which every key can change while the process runs, apart from the template of canaries. The daemon does
 /// not use the last one.
-const FREE: [&str; 4] = ["tenant", "stage", "canary", "load"];
+const FREE: [&str; 5] = ["tenant", "stage", "canary", "budgets", "load"];
 /// Other keys that can. They are defaults of tenants.
 const FREE_KEYS: [&str; 1] = ["probe.interval"];
 

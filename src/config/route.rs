@@ -171,6 +171,12 @@ pub(super) fn topology(
         template: tenant.template.clone(),
         interval: tenant.interval,
     });
+    let mut stages = stages.to_vec();
+    for (number, stage) in (0..).zip(&mut stages) {
+        let mut of_stage = sources.iter().filter(|source| source.stage == StageId(number)).peekable();
+        stage.capabilities.reads_gaps =
+            of_stage.peek().is_some() && of_stage.all(|source| source.settings.reads_gaps());
+    }
     let sources = sources.iter().map(|source| topology::Source {
         stage: source.stage,
         name: source.name.clone(),
@@ -180,5 +186,5 @@ pub(super) fn topology(
         },
         tenants: source.tenants.clone(),
     });
-    Topology::new(tenants.collect(), stages.to_vec(), sources.collect())
+    Topology::new(tenants.collect(), stages, sources.collect())
 }

@@ -58,8 +58,13 @@ pub(super) fn read<'a>(
             .faults
             .report("stage", "no stage is defined, so no canary could be observed; add a [[stage]] table");
     }
-    let stages: Vec<_> =
+    let mut stages: Vec<_> =
         tables.into_iter().enumerate().map(|(index, table)| one(context, index, table)).collect();
+    for stage in &mut stages {
+        if let (Ok(blind), Ok(rhythm)) = (blind_after, &mut stage.rhythm) {
+            rhythm.proof_every = blind / 2;
+        }
+    }
     for stage in &stages {
         for (name, threshold) in [("target", stage.target), ("critical", stage.critical)] {
             if let (Ok(Some(threshold)), Ok(bounds)) = (threshold, buckets)
@@ -116,7 +121,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let interval = duration("interval", usual.interval, tick);
     let timeout = duration("timeout", usual.timeout, tick);
     let settle = duration("settle", usual.settle, Duration::ZERO);
-    let rhythm = || Ok(Rhythm { interval: interval?, timeout: timeout?, settle: settle? });
+    let rhythm = || Ok(Rhythm { interval: interval?, timeout: timeout?, settle: settle?, ..usual });
     let usual_missing =
         target.unwrap_or_default().map_or(MISSING_AFTER, |target| MISSING_AFTER.max(target * 4));
     let missing_after = read.get_or(

@@ -6,7 +6,7 @@
 
 mod fate;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::wire::{self, Common};
 use super::{build, injecting, random};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
+use crate::domain::canary::Integrity;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::{FailureKind, Wanted};
@@ -56,6 +57,10 @@ struct Follower {
     sent: Vec<Sent>,
     /// The last record of each source that could not be read.
     unreadable: HashMap<SourceId, ForeignText>,
+    /// How many records were read of each source.
+    records: HashMap<SourceId, u64>,
+    /// The canaries whose content could not be checked where they were found.
+    unchecked: HashSet<(TraceId, SourceId)>,
     began: Timestamp,
 }
 
@@ -63,6 +68,7 @@ struct Follower {
 #[derive(Debug)]
 struct Sent {
     trace: TraceId,
+    tag: Tag,
     tenant: TenantId,
     log_group: Arc<str>,
     remarks: Vec<String>,
@@ -208,7 +214,8 @@ impl Follower {
         for (id, source) in topology.source_ids().zip(&config.sources) {
             tracker.expect_schema(id, source.settings.expected_schema());
         }
-        Self { tracker, topology, sent: Vec::new(), unreadable: HashMap::new(), began: now }
+        let (unreadable, records, unchecked) = Default::default();
+        Self { tracker, topology, sent: Vec::new(), unreadable, records, unchecked, began: now }
     }
 
     /// Registers a canary of each log group, and returns what is to be put.
@@ -227,11 +234,12 @@ impl Follower {
                 let mut events = Vec::new();
                 let planned = self.tracker.plan_for(group, tag, now, &mut events);
                 let log_group = topology.log_group(*tenant, group).clone();
-                self.sent.push(Sent { trace, tenant: *tenant, log_group, remarks: Vec::new(), leaked: None });
+                let (tenant, remarks) = (*tenant, Vec::new());
+                self.sent.push(Sent { trace, tag, tenant, log_group, remarks, leaked: None });
                 self.take(events);
                 if planned.is_ok() {
                     let planned_at = trace.planned_at();
-                    lines.push((CanaryLine { trace, tenant: *tenant, planned_at, line }, group));
+                    lines.push((CanaryLine { trace, tenant, planned_at, line }, group));
                 }
             }
         }
@@ -239,6 +247,16 @@ impl Follower {
     }
 
     fn apply(&mut self, input: Input, now: Timestamp) {
+        if let Input::Polled { source, poll } = &input {
+            *self.records.entry(*source).or_default() += poll.stats.records;
+            for sighting in &poll.sightings {
+                let seen = (sighting.tag.trace, *source);
+                match sighting.integrity {
+                    Integrity::Unchecked => self.unchecked.insert(seen),
+                    Integrity::Intact | Integrity::Corrupted { .. } => self.unchecked.remove(&seen),
+                };
+            }
+        }
         let events = self.tracker.apply(input, now);
         self.take(events);
     }
@@ -285,7 +303,15 @@ impl Follower {
         let traces: BTreeMap<TraceId, _> = traces.map(|trace| (trace.id(), trace)).collect();
         let one = |sent: &Sent| {
             let trace = traces.get(&sent.trace).map(AsRef::as_ref);
-            fate::of(sent, trace, &snapshot, &self.unreadable, until)
+            let followed = fate::of(sent, trace, &snapshot, &self.unreadable, until);
+            let sources = self.topology.stage_ids().map(|stage| self.topology.source_of(sent.tenant, stage));
+            let (records, unchecked) = sources
+                .map(|source| {
+                    let records = self.records.get(&source).copied().unwrap_or_default();
+                    (records, self.unchecked.contains(&(sent.trace, source)))
+                })
+                .unzip();
+            Followed { records, unchecked, ..followed }
         };
         self.sent.iter().map(one).collect()
     }

@@ -25,6 +25,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::{self, EventLog};
 use super::reload::Reloads;
 use super::store_writer::{CommitOutcome, StoreWriter};
+use crate::cloud::budget::Budgets;
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::{Episode, Incidents, Step};
@@ -105,6 +106,8 @@ pub struct Engine {
     pub changes: mpsc::Receiver<Change>,
     /// What came of reading the configuration again.
     pub reloads: watch::Receiver<Reloads>,
+    /// What polls may take, to tell of those that are held back.
+    pub budgets: Budgets,
     /// Waits for the first snapshot of a new configuration.
     pub in_force: Option<oneshot::Sender<bool>>,
     /// When the last canary of a tenant that leaves was closed, or the tenant left.
@@ -227,11 +230,12 @@ impl Engine {
         End::Stopped
     }
 
-    /// How long to wait for traces in flight. Without a store, what is handed over at the end is counted by this
-    /// process or by none, so there must be time for one more scrape.
+    /// How long to wait for traces in flight. What ends meanwhile is counted by this process or by none, with a store
+    /// or without, so there must be time for one more scrape after it. If scrapes are too rare for that, it takes half
+    /// of the time.
     fn drain(&self) -> Duration {
-        let wait = self.scrapes.longest_wait().filter(|_| !self.store.is_configured());
-        self.stop_grace.saturating_sub(wait.unwrap_or_default()).max(self.stop_grace / 2)
+        let wait = self.scrapes.longest_wait().unwrap_or_default();
+        self.stop_grace.checked_sub(wait).unwrap_or(self.stop_grace / 2)
     }
 
     /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across
@@ -394,7 +398,13 @@ impl Engine {
     fn update_observers(&mut self, final_poll: Option<Timestamp>) {
         for source in self.tracker.take_changed() {
             if let Some(polled) = self.polled.get(&source) {
-                polled.wanted.send_replace(Wanted { final_poll, ..self.tracker.wanted(source) });
+                let wanted = Wanted { final_poll, ..self.tracker.wanted(source) };
+                // An observer takes the list when it polls, and is woken only if that is to be earlier.
+                polled.wanted.send_if_modified(|before| {
+                    let is_urgent = wanted.is_urgent_after(before);
+                    *before = wanted;
+                    is_urgent
+                });
             }
         }
     }
@@ -407,8 +417,9 @@ impl Engine {
         let shown = self.snapshots.borrow().drills.as_ref().and_then(|drills| drills.proof);
         self.unsaved.drill = self.unsaved.drill.or(proof.filter(|_| proof != shown));
         let reload_failed = self.reloads.borrow().failed.clone();
-        let mut snapshot =
-            Snapshot { not_stored, reload_failed, episodes, drills, ..self.tracker.snapshot(now) };
+        let over_budget = self.budgets.held_back(now);
+        let snapshot = self.tracker.snapshot(now);
+        let mut snapshot = Snapshot { not_stored, over_budget, reload_failed, episodes, drills, ..snapshot };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
         if !changes.is_empty() || self.incidents.has_open() {

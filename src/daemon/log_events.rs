@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{Level, debug, error, info, warn};
 
 use super::log_repeats::{Occurrence, Repeats};
+use crate::domain::count::{counted, counted_len};
 use crate::domain::foreign::ForeignText;
 use crate::domain::incidents::{Episode, Step};
 use crate::domain::outcome::Outcome;
@@ -152,7 +153,11 @@ fn failure(event: &Event, map: &Topology) -> Option<Occurrence> {
             stage: Some(at(stage)),
             found_in: None,
             trace: None,
-            text: format!("found {count} tags in {} that none of our keys signed", map.source(*source).name),
+            text: format!(
+                "found {} in {} that none of our keys signed",
+                counted(*count, "tag"),
+                map.source(*source).name
+            ),
         }),
         Event::ClockInversion { tenant, stage, trace } => warning(
             "clock inversion",
@@ -277,7 +282,8 @@ fn write_once(event: &Event, map: &Topology) {
             let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
             info!(
                 %stage, %source, columns, %fingerprint,
-                "learned the schema of {stage}: {source} has {columns} columns, fingerprint {fingerprint}"
+                "learned the schema of {stage}: {source} has {}, fingerprint {fingerprint}",
+                counted_len(columns, "column")
             );
         }
         Event::SchemaDrifted { source, changes, accept } => {
@@ -315,7 +321,8 @@ pub fn stopping(in_flight: usize, grace: Duration) {
     info!(
         in_flight,
         grace_seconds = grace.as_secs_f64(),
-        "stopping: injection has ended, {in_flight} traces are in flight"
+        "stopping: injection has ended, in flight: {}",
+        counted_len(in_flight, "trace")
     );
 }
 
@@ -346,14 +353,14 @@ pub fn stopped(tracker: &Tracker, map: &Topology, now: Timestamp) {
     }
     for ((tenant, stage), traces) in open {
         let (tenant, stage) = (&map.tenant(tenant).name, &map.stage(stage).name);
-        info!(%tenant, %stage, traces, "{traces} finished traces of {tenant} were not yet seen at {stage} at the end");
+        info!(%tenant, %stage, traces, "{} of {tenant} not yet seen at {stage} at the end", counted_len(traces, "finished trace"));
     }
     let count = tracker.in_flight();
     let each =
         in_flight.iter().map(|(tenant, traces)| format!("{} {}", map.tenant(*tenant).name, traces.len()));
     let each = each.collect::<Vec<_>>().join(", ");
     let of = if count == 0 { String::new() } else { format!(": {each}") };
-    info!(in_flight = count, "stopped with {count} traces in flight{of}");
+    info!(in_flight = count, "stopped with {} in flight{of}", counted_len(count, "trace"));
 }
 
 /// Logs that an episode of a condition began or ended.
@@ -390,11 +397,13 @@ pub fn incident(episode: &Episode, step: Step, map: &Topology) {
 /// Logs what a previous run left behind.
 pub fn store_loaded(loaded: &Loaded) {
     let traces = loaded.traces.len();
-    info!(traces, "loaded {traces} traces from the store");
+    info!(traces, "loaded {} from the store", counted_len(traces, "trace"));
     for (tenant, traces) in &loaded.unknown_tenants {
         warn!(
             tenant,
-            traces, "left {traces} traces of {tenant} in the store: the tenant is no longer configured"
+            traces,
+            "left {} of {tenant} in the store: the tenant is no longer configured",
+            counted_len(*traces, "trace")
         );
     }
     for stage in &loaded.dropped_stages {
@@ -412,7 +421,8 @@ pub fn clock_stepped(by: Offset, in_flight: usize) {
     error!(
         step_seconds = seconds,
         in_flight,
-        "the system clock was set by {seconds:+.3} s: nothing can be measured across such a step, so {in_flight} traces in flight are unobserved and the process ends to be restarted"
+        "the system clock was set by {seconds:+.3} s: nothing can be measured across such a step, so what is in flight ({}) is unobserved and the process ends to be restarted",
+        counted_len(in_flight, "trace")
     );
 }
 

@@ -189,6 +189,7 @@ impl Reloading {
         build::renew(&mut common.clients, &config.google).await.map_err(Refusal::Failed)?;
         for _ in 0..ATTEMPTS {
             if self.put_in_force(&config, &mut common).await.map_err(Refusal::Failed)? {
+                common.clients.budgets.change(&config.budgets);
                 self.config = config;
                 self.common = common;
                 return Ok(what);
@@ -249,7 +250,8 @@ fn difference(before: &Config, next: &Config) -> String {
         [line("added", added), line("removed", removed)]
     };
     let all = [of("tenants", tenants(before), tenants(next)), of("stages", stages(before), stages(next))];
-    let all: Vec<_> = all.into_iter().flatten().flatten().collect();
+    let budgets = (before.budgets != next.budgets).then(|| "budgets changed".to_owned());
+    let all: Vec<_> = all.into_iter().flatten().flatten().chain(budgets).collect();
     if all.is_empty() {
         return "in force, with the same tenants and stages".to_owned();
     }

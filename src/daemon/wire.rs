@@ -155,7 +155,7 @@ pub(super) fn wire_engine(
     exporter: Option<Exporter>,
 ) -> Engine {
     let OpenedStore { writer, instance, mut loaded } = store;
-    let Common { topology, recognizer, clock, .. } = common;
+    let Common { topology, clients, recognizer, clock, .. } = common;
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
     let settings = tracker::Settings { instance, ..config.tracker_settings() };
@@ -203,6 +203,7 @@ pub(super) fn wire_engine(
         puts: channels.puts,
         changes: channels.changes,
         reloads: channels.reloads,
+        budgets: clients.budgets.clone(),
         in_force: None,
         quiet_since: BTreeMap::new(),
         clock: clock.clone(),

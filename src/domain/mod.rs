@@ -7,9 +7,11 @@
 
 pub mod aggregates;
 pub mod canary;
+pub mod checkpoints;
 pub mod conditions;
 pub mod copies;
 pub mod cost;
+pub mod count;
 pub mod drill;
 pub mod evidence;
 pub mod flaw;
@@ -24,6 +26,7 @@ pub mod proof;
 pub mod quantile;
 pub mod schedule;
 pub mod schema;
+pub mod shared_list;
 pub mod shell;
 pub mod sighting;
 pub mod steady;

@@ -47,6 +47,33 @@ pub struct Refusal {
     pub key: Option<&'static str>,
 }
 
+/// Why the settings of a source are looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doubt {
+    /// A canary was not found by polls that read so many records.
+    Missing { records: u64 },
+    /// It was found cut or changed.
+    Changed,
+    /// It was found, but its content could not be checked.
+    Unchecked,
+}
+
+/// What to look at, where something was not found and no call says why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Advice {
+    pub text: String,
+    /// The key of the stage to compare, if one may be wrong.
+    pub key: Option<&'static str>,
+}
+
+impl Advice {
+    /// What to look at, and the key.
+    #[must_use]
+    pub fn new(text: impl Into<String>, key: Option<&'static str>) -> Self {
+        Self { text: text.into(), key }
+    }
+}
+
 impl Proof {
     /// It works.
     #[must_use]

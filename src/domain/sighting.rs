@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Integrity;
+use super::checkpoints::Checkpoints;
 use super::foreign::ForeignText;
 use super::format::{FoundIn, Unreadable};
-use super::tag::Tag;
+use super::shared_list::{Keyed, SharedList};
+use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::SourceId;
 
@@ -384,22 +386,33 @@ pub struct WantedTrace {
     pub planned_at: Timestamp,
 }
 
-/// What an observer should find at its source.
+impl Keyed for WantedTrace {
+    type Key = TraceId;
+
+    fn key(&self) -> TraceId {
+        self.tag.trace
+    }
+}
+
+/// What an observer should find at its source. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Grows whenever the lists change; a poll names the revision that it served.
     pub revision: u64,
     /// The traces that wait here. If there are none, no call is made.
-    pub waiting: Arc<[WantedTrace]>,
+    pub waiting: SharedList<WantedTrace>,
     /// Traces that were seen or given up recently. They are not worth a call of their own, but a query by id
     /// includes them, to notice second copies and late arrivals. They must not make that query more
     /// expensive, for instance by reaching further back.
-    pub recently_seen: Arc<[WantedTrace]>,
-    /// Thresholds and deadlines of waiting traces, in order: a poll soon after one of them proves something.
-    pub checkpoints: Arc<[Timestamp]>,
+    pub recently_seen: SharedList<WantedTrace>,
+    /// Thresholds and deadlines of waiting traces: a poll soon after one of them proves something.
+    pub checkpoints: Checkpoints,
     /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist.
     /// Empty unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
     pub checks: Arc<[Arc<str>]>,
+    /// Set if none of those that wait was seen at the stage before, and that stage is read. Then none is likely
+    /// to have arrived here, and the first poll may wait for that a little.
+    pub all_far: bool,
     /// When the probe is stopping: by then a last poll has to begin, so that it is answered before the end.
     pub final_poll: Option<Timestamp>,
 }
@@ -409,5 +422,18 @@ impl Wanted {
     #[must_use]
     pub fn oldest(&self) -> Option<Timestamp> {
         self.waiting.iter().map(|trace| trace.planned_at).min()
+    }
+
+    /// Whether an observer that knows `before` must hear of this at once: it would begin to poll, end, poll or
+    /// check earlier. Whatever else changed is soon enough when it polls.
+    #[must_use]
+    pub fn is_urgent_after(&self, before: &Self) -> bool {
+        let proven = self.checkpoints.proven;
+        let is_earlier = |next: Timestamp| before.checkpoints.next(proven).is_none_or(|then| next < then);
+        self.waiting.is_empty() != before.waiting.is_empty()
+            || (before.all_far && !self.all_far)
+            || self.checks != before.checks
+            || self.final_poll != before.final_poll
+            || self.checkpoints.next(proven).is_some_and(is_earlier)
     }
 }

@@ -85,6 +85,8 @@ pub struct Capabilities {
     pub billed_bytes: bool,
     /// Whether stored copies may be moved, and the observer can tell whether one still exists.
     pub moves: bool,
+    /// Whether what arrives while nothing waits is read, too, as the settings of the stage say.
+    pub reads_gaps: bool,
 }
 
 impl Capabilities {
@@ -98,6 +100,7 @@ impl Capabilities {
         schema: false,
         billed_bytes: false,
         moves: false,
+        reads_gaps: false,
     };
     /// Proof of absence, of objects that may be moved.
     pub const OBJECTS: Self = Self { moves: true, ..Self::ABSENCE };

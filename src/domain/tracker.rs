@@ -27,7 +27,7 @@ mod succession;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{
+    Drifted, HeldBack, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation,
+};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::canary::Integrity;
@@ -61,9 +63,6 @@ use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{LogGroupId, Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
 use crate::domain::foreign::ForeignText;
-
-/// Most instants at which a source is polled early.
-const MAX_CHECKPOINTS: usize = 256;
 
 /// How the tracker judges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -408,6 +407,11 @@ pub struct Tracker {
     clock_offset: Duration,
     /// Another process that sends canaries under this instance's name.
     namesake: Option<Namesake>,
+    /// Other runs of this name, by when the first canary of each was planned that was found. At most 256, because
+    /// that many have different codes.
+    other_runs: BTreeMap<InstanceCode, Timestamp>,
+    /// Open traces whose outcome is not reported yet, because it may be another process' to count.
+    uncounted: BTreeSet<TraceId>,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
     keys: Option<Arc<Keyring>>,
     /// When this process began to track.
@@ -435,6 +439,8 @@ impl Tracker {
             clock: None,
             clock_offset: Duration::ZERO,
             namesake: None,
+            other_runs: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
             keys: None,
             began: now,
             latest_now: Timestamp::MIN,
@@ -553,19 +559,15 @@ impl Tracker {
     /// What an observer should find at a source.
     #[must_use]
     pub fn wanted(&self, source: SourceId) -> Wanted {
-        let stage = self.topology.source(source).stage;
         let state = &self.sources[source];
-        let waiting: Vec<_> = state.waiting.iter().filter_map(|id| self.open.get(id)).collect();
-        let mut checkpoints: Vec<_> =
-            waiting.iter().flat_map(|trace| self.checkpoints(trace, stage)).flatten().collect();
-        checkpoints.sort_unstable();
-        checkpoints.dedup();
-        checkpoints.truncate(MAX_CHECKPOINTS);
+        let spec = self.topology.stage(self.topology.source(source).stage);
+        let slo = (spec.role == Role::End).then_some(self.settings.slo);
         Wanted {
+            all_far: self.all_are_far(source),
             revision: self.sources.revision(),
-            waiting: waiting.into_iter().map(|trace| trace.wanted()).collect(),
-            recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),
-            checkpoints: checkpoints.into(),
+            waiting: state.waiting.clone(),
+            recently_seen: state.recently_seen.clone(),
+            checkpoints: state.checkpoints([slo, Some(self.settings.give_up)]),
             checks: self.checks(source),
             final_poll: None,
         }
@@ -631,7 +633,8 @@ impl Tracker {
         self.in_flight += usize::from(trace.ended.is_none());
         self.expiries.insert(id, self.expiry(&trace, now));
         for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
-            self.sources.wait(self.topology.source_of(trace.tenant, stage), id, now);
+            let due = self.hop_due(&trace, stage);
+            self.sources.wait(self.topology.source_of(trace.tenant, stage), trace.wanted(), due, now);
         }
         self.outbox.note_changed(id);
         self.open.insert(id, Arc::new(trace));
@@ -672,6 +675,7 @@ impl Tracker {
                     if trace.ended.is_none() {
                         self.end(id, Outcome::Refused(reason), now, events);
                     }
+                    self.count(id, events);
                     self.finish(id);
                     return;
                 }
@@ -727,8 +731,9 @@ impl Tracker {
     /// Everything that arrived at a source before `watermark` was read, and what was wanted was not found: it
     /// had not arrived, unless it may be in a record that could not be read.
     fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
+        let wanted = self.sources[source].take_wanted_in(revision);
         let state = &self.sources[source];
-        for id in state.wanted_in(revision) {
+        for id in wanted {
             // One of an earlier process may have come by before this one began to read.
             let Some(trace) = self.open.get_mut(&id).filter(|trace| trace.origin != Origin::Adopted) else {
                 continue;
@@ -797,7 +802,7 @@ impl Tracker {
             Some((Outcome::Delivered | Outcome::Late, _)) => spec.role != Role::DeadLetter,
             Some(_) => false,
         };
-        let waiting = state.waiting.iter().filter_map(|id| self.open.get(id));
+        let waiting = state.waiting.iter().filter_map(|trace| self.open.get(&trace.tag.trace));
         for trace in waiting.filter(|trace| trace.visit(stage).withheld && is_expected(trace)) {
             let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
             let since = begun.latest + missing_after;
@@ -840,8 +845,8 @@ impl Tracker {
     /// Notes for every trace that waits at a source that it may arrive there unobserved from now on.
     fn mark_unobserved(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
-        for id in self.sources[source].waiting.iter() {
-            if let Some(trace) = self.open.get_mut(id)
+        for wanted in self.sources[source].waiting.iter() {
+            if let Some(trace) = self.open.get_mut(&wanted.tag.trace)
                 && !trace.visit(stage).gap_since_poll
             {
                 Arc::make_mut(trace).stages[usize::from(stage.0)].gap_since_poll = true;
@@ -853,9 +858,9 @@ impl Tracker {
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
         // Whether the next poll is worth waiting for depends on whether the source is visible now.
         self.update_visibility(now, events);
-        let waiting: Vec<_> = self.sources[source].waiting.iter().copied().collect();
-        for id in waiting {
-            self.consider(id, now, events);
+        let waiting = self.sources[source].waiting.clone();
+        for trace in waiting.iter() {
+            self.consider(trace.tag.trace, now, events);
         }
     }
 

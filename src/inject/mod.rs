@@ -21,6 +21,7 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use backoff::backoff::Backoff;
 use tokio_util::sync::CancellationToken;
 
+use crate::cloud::pending::{Unanswered, within};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
@@ -228,10 +229,10 @@ impl Injector {
             .log_group_name(&self.settings.log_group)
             .log_stream_name(&self.settings.log_stream)
             .set_log_events(Some(events));
-        match tokio::time::timeout(self.settings.attempt_timeout, request.send()).await {
+        match within(self.settings.attempt_timeout, request.send()).await {
             Ok(Ok(output)) => PutOutcome::Accepted(output.rejected_log_events_info.into()),
             Ok(Err(error)) => answer::classify_error("PutLogEvents", &error),
-            Err(_) => PutOutcome::Inconclusive { reason: self.no_answer() },
+            Err(unanswered) => PutOutcome::Inconclusive { reason: no_answer(&unanswered) },
         }
     }
 
@@ -243,9 +244,9 @@ impl Injector {
             .create_log_stream()
             .log_group_name(&self.settings.log_group)
             .log_stream_name(&self.settings.log_stream);
-        let answer = tokio::time::timeout(self.settings.attempt_timeout, request.send()).await;
-        let Ok(answer) = answer else {
-            return PutOutcome::Inconclusive { reason: self.no_answer() };
+        let answer = match within(self.settings.attempt_timeout, request.send()).await {
+            Ok(answer) => answer,
+            Err(unanswered) => return PutOutcome::Inconclusive { reason: no_answer(&unanswered) },
         };
         let Err(error) = answer else {
             return PutOutcome::Accepted(answer::Rejected::default());
@@ -269,10 +270,10 @@ impl Injector {
             },
         }
     }
+}
 
-    fn no_answer(&self) -> ForeignText {
-        format!("no answer from CloudWatch Logs within {:?}", self.settings.attempt_timeout).into()
-    }
+fn no_answer(unanswered: &Unanswered) -> ForeignText {
+    format!("CloudWatch Logs: {unanswered}").into()
 }
 
 fn bytes_by_tenant(batch: &[CanaryLine]) -> BTreeMap<TenantId, u64> {

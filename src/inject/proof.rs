@@ -11,6 +11,7 @@ use aws_sdk_cloudwatchlogs::types::{InputLogEvent, PolicyType, SubscriptionFilte
 
 use super::{Injector, answer};
 use crate::cloud::failure::{Effect, Failure};
+use crate::cloud::pending::within;
 use crate::domain::foreign::ForeignText;
 use crate::domain::proof::{Proof, Refusal, Verdict};
 use crate::domain::sighting::FailureKind;
@@ -195,11 +196,13 @@ impl Injector {
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        match tokio::time::timeout(self.settings.attempt_timeout, call).await {
+        match within(self.settings.attempt_timeout, call).await {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => Err(Failure::of_aws(&error).calling(&self.call(operation))),
-            Err(_) => Err(Failure::new(FailureKind::Timeout, Effect::Unknown, self.no_answer())
-                .calling(&self.call(operation))),
+            Err(unanswered) => {
+                Err(Failure::new(FailureKind::Timeout, Effect::Unknown, unanswered.to_string())
+                    .calling(&self.call(operation)))
+            }
         }
     }
 

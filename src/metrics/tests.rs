@@ -183,6 +183,7 @@ fn capable_topology() -> Arc<Topology> {
             schema: is("table"),
             billed_bytes: is("table"),
             moves: false,
+            reads_gaps: false,
         };
         Stage { capabilities, ..stage }
     });

@@ -8,10 +8,10 @@ use crate::cloud::account::Account;
 use crate::cloud::{Clients, NoClient, Provider};
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
-use crate::domain::proof::Proof;
+use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::ExpectedSchema;
 use crate::domain::sighting::Wanted;
-use crate::domain::tag::TenantCode;
+use crate::domain::tag::{Tag, TenantCode};
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Capabilities, SourceId, Topology};
 use crate::keys::fault::Checked;
@@ -131,6 +131,11 @@ pub(crate) trait KindSettings: Evidence + Sized {
         ExpectedSchema::default()
     }
 
+    /// Returns whether what arrives while nothing waits is read with the next poll.
+    fn reads_gaps(&self) -> bool {
+        false
+    }
+
     /// Returns the AWS account in which it is; `None` for kinds in another cloud.
     fn account(&self) -> Option<&Account> {
         None
@@ -169,6 +174,33 @@ pub(crate) trait KindSettings: Evidence + Sized {
         let mut observer = self.observer(site, shared)?;
         let polled = proving::polled(&mut observer, site, Self::spec(), &self.resource(), wanted).await;
         Ok(vec![polled.0])
+    }
+
+    /// Says what may be wrong if a canary was not found as it was sent. Called once for a canary that `check --canary` has
+    /// sent, after the last poll.
+    async fn advise(
+        &self,
+        _site: &Site<'_>,
+        _shared: &Self::Shared,
+        _tag: &Tag,
+        doubt: Doubt,
+    ) -> Vec<Advice> {
+        let Doubt::Missing { records } = doubt else { return Vec::new() };
+        let places = Self::spec().keys.iter().filter(|key| matches!(key.fallback, Fallback::Required));
+        let places: Vec<_> = places.map(|key| key.name).collect();
+        vec![match records {
+            0 => Advice::new(
+                format!(
+                    "the polls read no record at all: {} may be wrong, or nothing is written there",
+                    places.join(" or ")
+                ),
+                places.last().copied(),
+            ),
+            1 => Advice::new("the polls read 1 record, which was not the canary".to_owned(), None),
+            records => {
+                Advice::new(format!("the polls read {records} records, and none was the canary"), None)
+            }
+        }]
     }
 
     /// Returns who the service takes us for; `None` if the kind cannot ask.
@@ -259,6 +291,14 @@ macro_rules! kinds {
                 }
             }
 
+            /// Returns whether what arrives while nothing waits is read with the next poll.
+            #[must_use]
+            pub fn reads_gaps(&self) -> bool {
+                match self {
+                    $(Self::$kind(settings) => settings.reads_gaps(),)*
+                }
+            }
+
             /// Returns the AWS account in which it is; `None` for kinds in another cloud.
             #[must_use]
             pub fn account(&self) -> Option<&Account> {
@@ -317,6 +357,19 @@ macro_rules! kinds {
             ) -> Result<Vec<Proof>, NoClient> {
                 match self {
                     $(Self::$kind(settings) => settings.prove(site, &shared.$folder, wanted).await,)*
+                }
+            }
+
+            /// Says what may be wrong if a canary was not found as it was sent.
+            pub async fn advise(
+                &self,
+                site: &Site<'_>,
+                shared: &Shared,
+                tag: &Tag,
+                doubt: Doubt,
+            ) -> Vec<Advice> {
+                match self {
+                    $(Self::$kind(settings) => settings.advise(site, &shared.$folder, tag, doubt).await,)*
                 }
             }
 

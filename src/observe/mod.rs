@@ -44,7 +44,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
-use crate::domain::proof::Proof;
+use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{
     FailureKind, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
@@ -101,6 +101,12 @@ pub trait Observe: Send + 'static {
     /// and reports what is being decoded.
     fn decoder(&mut self) -> Option<&mut Decoder> {
         None
+    }
+
+    /// Whether the source says when a canary arrived. If it does not, only polls without it bound its arrival
+    /// from below, so none may be left out.
+    fn stamps_arrivals(&self) -> bool {
+        true
     }
 
     /// Called when no trace waits any more. Open cursors may be dropped; the next poll may be far off.

@@ -1,7 +1,8 @@
 //! The loop that paces every observer, whatever its kind.
 //!
 //! It polls only while traces wait, at the source's interval, and early if a poll would prove something: at
-//! the instant at which a waiting trace crosses a threshold or a deadline. It limits the time of each poll,
+//! the instant at which a waiting trace crosses a threshold or a deadline. The first poll for young traces waits
+//! a little until the stage before has shown one of them. It limits the time of each poll,
 //! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
 //! never decide what a poll means: the tracker does.
 
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::Activity;
 use super::{Observe, ObserveError};
-use crate::cloud::budget::{Gate, Spent};
+use crate::cloud::budget::{Gate, LATE, Spent};
+use crate::cloud::pending::{Pending, Unanswered};
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::{Decoding, FailureKind, Poll, ReadStats, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -34,9 +36,23 @@ pub struct Rhythm {
     pub timeout: Duration,
     /// How long after an instant a poll must start to prove what had arrived by that instant.
     pub settle: Duration,
+    /// How old a proof of absence may become. Between two of them, a poll may look only where new canaries are
+    /// likely. Half of what makes a stage blind, or a healthy stage would be called so.
+    pub proof_every: Duration,
 }
 
 impl Rhythm {
+    /// For what the default of each kind does not say.
+    pub(super) const USUAL: Self = Self {
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(20),
+        settle: Duration::ZERO,
+        proof_every: Duration::from_secs(15),
+    };
+
+    /// One early poll for this many regular ones.
+    const REGULAR_PER_EARLY: u32 = 20;
+
     /// The longest pause after failed polls. Short enough to notice soon that a source can be read again.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -44,37 +60,38 @@ impl Rhythm {
     /// meant in milliseconds, must not make the stage blind for a day.
     const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-    /// The shortest average time between polls: early polls may at most double the calls.
+    /// The shortest average time between polls. Many traces in a stall cross a threshold every moment, and
+    /// must not cost more calls than one.
     fn min_gap(&self) -> Duration {
-        self.interval / 2
+        self.interval - self.interval / Self::REGULAR_PER_EARLY
     }
 
-    /// Returns when to poll next, if the last poll began at `last` and proved everything before `covered`.
+    /// Returns when to poll next, if the last poll began at `last`. A poll soon after `checkpoint` would prove
+    /// something. Regular polls are `held` back until then.
     fn next_poll(
         &self,
         last: Option<Timestamp>,
         burst: Duration,
-        covered: Option<Timestamp>,
-        checkpoints: &[Timestamp],
+        checkpoint: Option<Timestamp>,
+        held: Option<Timestamp>,
     ) -> Timestamp {
-        let Some(last) = last else {
-            return Timestamp::MIN;
-        };
-        let unproven = checkpoints.iter().find(|at| covered.is_none_or(|covered| covered <= **at));
         // One microsecond later, since a poll proves what arrived *before* its watermark.
-        let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
-        let regular = last + self.interval;
-        let soonest = last + self.min_gap().saturating_sub(burst);
+        let early = checkpoint.map(|at| at + self.settle + Duration::from_micros(1));
+        let after_last = |gap| last.map_or(Timestamp::MIN, |last| last + gap);
+        let regular = after_last(self.interval).max(held.unwrap_or(Timestamp::MIN));
+        let soonest = after_last(self.min_gap().saturating_sub(burst));
         early.map_or(regular, |early| early.max(soonest).min(regular))
     }
 
-    /// Returns the allowance for early polls after a poll that began `gap` after the previous one.
+    /// Returns the allowance for early polls after a poll that began `gap` after the previous one, or after the
+    /// first.
     ///
-    /// Each poll costs half an interval. Time that earlier polls left over lets an early poll start at its
-    /// exact instant, so that a proof is not delayed by a poll that happened to start just before. The
-    /// allowance is capped at two polls; otherwise many traces in a stall would cause a burst of calls.
-    fn burst(&self, burst: Duration, gap: Duration) -> Duration {
-        (burst + gap).saturating_sub(self.min_gap()).min(self.min_gap() * 2)
+    /// Each poll costs a little less than an interval. Time that earlier polls left over lets an early poll
+    /// start at its exact instant, so that a proof is not delayed by a poll that happened to start just before.
+    /// The allowance is capped at one poll; otherwise many traces in a stall would cause a burst of calls.
+    fn burst(&self, burst: Duration, gap: Option<Duration>) -> Duration {
+        let gap = gap.unwrap_or(self.min_gap() * 2);
+        (burst + gap).saturating_sub(self.min_gap()).min(self.min_gap())
     }
 
     fn backoff(&self) -> ExponentialBackoff {
@@ -145,22 +162,22 @@ async fn poll_forever<O: Observe>(
             }
         }
         // An early poll proves nothing while there is more to read than one poll can.
-        let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
-        let due = rhythm.next_poll(last, burst, covered, checkpoints);
+        let checkpoint = if incomplete { None } else { wanted.checkpoints.next(covered) };
+        let held = held_until(&wanted, observer, rhythm);
+        let due = rhythm.next_poll(last, burst, checkpoint, held);
         let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
         if !pause.is_zero() {
-            // A new list may have an earlier checkpoint.
+            // Lists change without a notification while nothing gets urgent, so the list is taken again.
             match tokio::time::timeout(pause, channels.wanted.changed()).await {
-                Err(_) => {}
-                Ok(Ok(())) => continue,
+                Err(_) | Ok(Ok(())) => continue,
                 Ok(Err(_)) => return,
             }
         }
         let started = clock.now();
         let spent = gate.check(started).err();
         if let Some(wait) = spent.as_ref().map(|spent| spent.wait)
-            && wait <= Rhythm::MAX_BACKOFF
+            && wait <= LATE
         {
             // A poll that is late for a moment makes arrivals less certain, and is no failure.
             match tokio::time::timeout(wait, channels.wanted.changed()).await {
@@ -168,7 +185,7 @@ async fn poll_forever<O: Observe>(
                 Ok(Err(_)) => return,
             }
         }
-        burst = last.map_or(Duration::ZERO, |last| rhythm.burst(burst, started.since(last)));
+        burst = rhythm.burst(burst, last.map(|last| started.since(last)));
         last = Some(started);
         let polled = match spent {
             Some(spent) => Err(over_budget(spent)),
@@ -234,6 +251,14 @@ fn over_budget(spent: Spent) -> ObserveError {
     ObserveError { retry_after: Some(spent.wait), ..error }
 }
 
+/// Until when regular polls are not worth a call: until the stage before has shown a canary. What is asked for
+/// then is soon enough, because the source says itself when a canary arrived. But not for long: a canary that
+/// took another way is to be noticed, too, and a source that is not polled would be called blind.
+fn held_until(wanted: &Wanted, observer: &impl Observe, rhythm: Rhythm) -> Option<Timestamp> {
+    let is_held = wanted.all_far && observer.stamps_arrivals();
+    wanted.oldest().filter(|_| is_held).map(|oldest| oldest + rhythm.proof_every)
+}
+
 /// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
 fn final_poll(wanted: &Wanted, last: Option<Timestamp>) -> Option<Timestamp> {
     wanted.final_poll.filter(|at| last.is_none_or(|last| last < *at))
@@ -276,7 +301,8 @@ async fn poll_once<O: Observe>(
         decoder.activity().clone()
     });
     let longest = || activity.as_ref().and_then(Activity::longest);
-    let mut poll = pin!(observer.poll(wanted));
+    let pending = Pending::default();
+    let mut poll = pin!(pending.clone().noting(observer.poll(wanted)));
     let timeout = tokio::time::Instant::now() + rhythm.timeout;
     let mut reported: Option<ForeignText> = None;
     loop {
@@ -285,7 +311,7 @@ async fn poll_once<O: Observe>(
             return Ok(polled);
         }
         if next == timeout {
-            return Ok(Err(timed_out(rhythm.timeout, longest())));
+            return Ok(Err(timed_out(&pending.unanswered(rhythm.timeout), rhythm.timeout, longest())));
         }
         let long = longest().filter(|(_, took)| *took >= DECODING_SHOWN_AFTER);
         let name = long.as_ref().map(|(name, _)| name.clone());
@@ -315,13 +341,17 @@ async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, ch
 }
 
 /// `decoding` is what was being decoded when the time was up, and for how long.
-fn timed_out(limit: Duration, decoding: Option<(ForeignText, Duration)>) -> ObserveError {
+fn timed_out(
+    unanswered: &Unanswered,
+    limit: Duration,
+    decoding: Option<(ForeignText, Duration)>,
+) -> ObserveError {
     let limit = limit.as_secs_f64();
     let text = match decoding {
         Some((name, took)) => {
             format!("not read within {limit} s: decoding {name} for {} s", took.as_secs())
         }
-        None => format!("no answer within {limit} s"),
+        None => unanswered.to_string(),
     };
     ObserveError::new(FailureKind::Timeout, text)
 }
@@ -340,7 +370,7 @@ mod tests {
     use crate::observe::{Decoder, Findings};
 
     const RHYTHM: Rhythm =
-        Rhythm { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), settle: Duration::ZERO };
+        Rhythm { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), ..Rhythm::USUAL };
 
     fn t(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -390,6 +420,12 @@ mod tests {
 
     fn incomplete(wanted: &Wanted, at: Timestamp) -> Poll {
         Findings::default().into_poll(wanted, at, at, None)
+    }
+
+    impl Scripted {
+        fn new(clock: WallClock, polls: Arc<Mutex<Vec<Timestamp>>>, answer: fn(usize) -> Answer) -> Self {
+            Self { clock, polls, answer, found: Findings::default(), checks: 0, decoder: Decoder::default() }
+        }
     }
 
     impl Observe for Scripted {
@@ -460,14 +496,7 @@ mod tests {
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
-        let observer = Scripted {
-            clock: clock.clone(),
-            polls: polls.clone(),
-            answer,
-            found: Findings::default(),
-            checks: 0,
-            decoder: Decoder::default(),
-        };
+        let observer = Scripted::new(clock.clone(), polls.clone(), answer);
         let polling = watch(observer, RHYTHM, clock, gate.clone(), channels);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
@@ -546,18 +575,100 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_checkpoints_at_most_double_the_polls() {
-        let checkpoints: Vec<_> = (1_000..1_100).map(t).collect();
+    async fn the_first_poll_waits_for_the_stage_before_but_not_for_long() {
+        let wanted = Wanted { all_far: true, ..wanted(1, 1) };
+        assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [15, 25, 35]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_proves_something_does_not_wait_for_the_stage_before() {
+        let wanted = Wanted { all_far: true, checkpoints: vec![t(1_004)].into(), ..wanted(1, 1) };
+        assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [4, 15, 25, 35]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stage_before_makes_the_first_poll_begin() {
+        let clock = clock();
+        let polls = Arc::new(Mutex::new(Vec::new()));
+        let (sender, receiver) = watch::channel(Wanted { all_far: true, ..wanted(1, 1) });
+        let (reports, _received) = mpsc::channel(1_000);
+        let stop = CancellationToken::new();
+        let channels = Channels { source: SourceId(0), wanted: receiver, reports, stop: stop.clone() };
+        let observer = Scripted::new(clock.clone(), polls.clone(), |_| Answer::Fine);
+        let gate = Budgets::default().of("kinesis");
+        let polling = watch(observer, RHYTHM, clock, gate, channels);
+        let seen = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            sender.send_replace(wanted(2, 1));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stop.cancel();
+        };
+        tokio::join!(polling, seen);
+        assert_eq!(polls.lock().unwrap()[..], [t(1_003)]);
+    }
+
+    /// How often a source is polled in ten minutes of a stall with so many traces in flight, a canary after the
+    /// other. Each crosses three thresholds; the list holds the next ones, as the tracker's does.
+    async fn polls_in_a_stall(traces: u32) -> usize {
+        const IN_FLIGHT: Duration = Duration::from_mins(15);
+        let spacing = IN_FLIGHT / traces;
+        let listed = move |at: Timestamp| {
+            let next = |threshold: u64| {
+                let first = t(1_000) + Duration::from_secs(threshold) - IN_FLIGHT;
+                let nth = u32::try_from(at.since(first).as_nanos() / spacing.as_nanos()).unwrap();
+                (0..256).map(move |more| first + spacing * (nth + more))
+            };
+            let mut checkpoints: Vec<_> = [30, 120, 900].into_iter().flat_map(next).collect();
+            checkpoints.sort_unstable();
+            checkpoints.truncate(256);
+            Wanted { checkpoints: checkpoints.into(), ..wanted(1, 1) }
+        };
+        let clock = clock();
+        let polls = Arc::new(Mutex::new(Vec::new()));
+        let (sender, receiver) = watch::channel(listed(t(1_000)));
+        let (reports, _received) = mpsc::channel(1_000);
+        let stop = CancellationToken::new();
+        let channels = Channels { source: SourceId(0), wanted: receiver, reports, stop: stop.clone() };
+        let observer = Scripted::new(clock.clone(), polls.clone(), |_| Answer::Fine);
+        let gate = Budgets::default().of("kinesis");
+        let polling = watch(observer, RHYTHM, clock.clone(), gate, channels);
+        let stalled = async {
+            for _ in 0..1_200 {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                sender.send_replace(listed(clock.now()));
+            }
+            stop.cancel();
+        };
+        tokio::join!(polling, stalled);
+        let polls = polls.lock().unwrap();
+        polls.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn polls_in_a_stall_do_not_grow_with_the_traces_in_flight() {
+        let one = polls_in_a_stall(1).await;
+        for traces in [100, 10_000, 100_000] {
+            let many = polls_in_a_stall(traces).await;
+            assert!(
+                one <= many && many * 10 <= one * 11,
+                "{traces} in flight: {many} polls instead of {one}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_checkpoints_cost_at_most_a_tenth_more_polls() {
+        let checkpoints: Vec<_> = (1_000..1_600).map(t).collect();
         let wanted = Wanted { checkpoints: checkpoints.into(), ..wanted(1, 100) };
-        let polls = polls_during(99, wanted, |_| Answer::Fine).await.0;
-        assert!(polls.len() <= 20, "{polls:?}");
+        let polls = polls_during(599, wanted, |_| Answer::Fine).await.0;
+        assert!((60..=66).contains(&polls.len()), "{polls:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_proof_is_not_delayed_by_a_poll_that_began_just_before() {
         let wanted = Wanted { checkpoints: vec![t(1_021), t(1_023), t(1_024)].into(), ..wanted(1, 1) };
-        // The allowance covers two early polls; the third waits until the time since has paid for it.
-        assert_eq!(polls_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 23, 25, 35, 45]);
+        // The allowance covers one early poll; the second waits until the time since has paid for it.
+        assert_eq!(polls_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 29, 39, 49]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Observe, ObserveError, Site, Spec};
+use crate::cloud::pending::{Unanswered, within};
+use crate::domain::count::counted;
 use crate::domain::proof::{Proof, Refusal};
 use crate::domain::sighting::{FailureKind, Poll, Wanted};
 
@@ -15,12 +17,12 @@ pub(super) async fn in_time<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, ObserveError>>,
 ) -> Result<T, ObserveError> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(no_answer(limit)))
+    within(limit, step).await.unwrap_or_else(|unanswered| Err(no_answer(&unanswered)))
 }
 
 /// The failure of a step that was not answered in time.
-pub(super) fn no_answer(limit: Duration) -> ObserveError {
-    ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
+pub(super) fn no_answer(unanswered: &Unanswered) -> ObserveError {
+    ObserveError::new(FailureKind::Timeout, unanswered.to_string())
 }
 
 /// Polls once, as the daemon does.
@@ -96,15 +98,15 @@ fn unreadable(poll: &Poll) -> String {
 fn describe(poll: &Poll) -> String {
     let end = match (poll.watermark, poll.stats.queued) {
         (Some(_), _) => "read to its end".to_owned(),
-        (None, Some(messages)) => format!("readable, {messages} messages in the queue"),
+        (None, Some(messages)) => format!("readable, {} in the queue", counted(messages, "message")),
         (None, None) => "readable, end not reached yet".to_owned(),
     };
     let took = poll.finished.since(poll.started).as_millis();
-    let mut text = format!("{end}, {} bytes in {took} ms", poll.stats.bytes);
+    let mut text = format!("{end}, {} in {took} ms", counted(poll.stats.bytes, "byte"));
     if !poll.unreadable.is_empty() {
         // Writing to a String cannot fail.
-        let _ =
-            write!(text, "; {} records could not be read: {}", poll.stats.decode_errors, unreadable(poll));
+        let records = counted(poll.stats.decode_errors, "record");
+        let _ = write!(text, "; {records} could not be read: {}", unreadable(poll));
     }
     text
 }

@@ -117,6 +117,14 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..of_probe("TraceprobeReloadFailed", "reload-failed", "reload_failed")
     };
+    let over_budget = Alert {
+        summary: "a budget of the probe {{ $labels.instance }} leaves out polls".to_owned(),
+        description: "Arrivals are less certain, and stages turn blind if they are not read for probe.blind_after. The page \
+                      says which budget, what was taken and what is allowed. Raise it under [budgets] and reload, or find \
+                      out what takes more than before (docs/cost.md)."
+            .to_owned(),
+        ..of_probe("TraceprobeOverBudget", "budget-exceeded", "over_budget")
+    };
     let clock = Alert {
         comment: "For five minutes, because a host that has just started needs some time to find its reference.".to_owned(),
         hold: Some(scale.time(10)),
@@ -148,7 +156,7 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             format!("{inversions} > 2.5"),
         )
     };
-    vec![store.into(), reload.into(), clock.into(), same_name.into(), inversions.into()]
+    vec![store.into(), reload.into(), over_budget.into(), clock.into(), same_name.into(), inversions.into()]
 }
 
 fn watchdog(probe: &Probe<'_>) -> Rule {

@@ -270,6 +270,7 @@ const fn counted(condition: ConditionName) -> &'static [&'static str] {
         | ConditionName::SchemaDrift
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::OverBudget
         | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => &[],
     }

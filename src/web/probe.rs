@@ -1,5 +1,7 @@
 //! The probe itself on the page: its sources, its injection, its clock and its drills.
 
+use std::sync::Arc;
+
 use super::page::{Age, Moment};
 use super::view::{Injection, Recent, Source, State, Tenant};
 use super::words;
@@ -20,6 +22,8 @@ pub(crate) struct Probe {
     pub(crate) healthy_open: bool,
     /// Number of healthy sources, shown or not.
     pub(crate) all_healthy: usize,
+    /// What is not looked for while nothing waits.
+    pub(crate) gaps: String,
     /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform
     /// does not report it.
     pub(crate) clock: Option<String>,
@@ -69,6 +73,7 @@ impl Probe {
             failing: failing.into_iter().take(HEALTHY_SHOWN).map(|it| SourceLine::new(it, now)).collect(),
             healthy_open: healthy.len() <= HEALTHY_OPEN,
             all_healthy: healthy.len(),
+            gaps: gaps_line(&view.gapless_stages),
             healthy: healthy.into_iter().take(HEALTHY_SHOWN).map(|it| SourceLine::new(it, now)).collect(),
             clock: view.clock.filter(|clock| clock.synchronized).map(|clock| clock_line(clock, now)),
             forgotten: view.forgotten.map(|span| forgotten_line(span, now)),
@@ -77,6 +82,15 @@ impl Probe {
             more_injections: accepted.len() - shown,
         }
     }
+}
+
+/// `Second copies and leaks are looked for only while a canary waits, except at archive (gaps = "read").`
+fn gaps_line(gapless: &[Arc<str>]) -> String {
+    let except = match gapless {
+        [] => String::new(),
+        names => format!(", except at {} (gaps = \"read\")", names.join(", ")),
+    };
+    format!("Second copies and leaks are looked for only while a canary waits{except}.")
 }
 
 const fn is_refused(tenant: &Tenant) -> bool {
@@ -175,5 +189,20 @@ impl InjectionLine {
             more,
             missed: tenant.missed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_says_when_copies_and_leaks_go_unnoticed() {
+        assert_eq!(gaps_line(&[]), "Second copies and leaks are looked for only while a canary waits.");
+        assert_eq!(
+            gaps_line(&["archive".into(), "transit".into()]),
+            "Second copies and leaks are looked for only while a canary waits, except at archive, transit \
+             (gaps = \"read\")."
+        );
     }
 }

@@ -114,6 +114,42 @@ stop_grace = "1s""#
         let text = sandbox.probe_configuration(Access::TenantRoles, &probe, &watched);
         format!("{text}{conditions}")
     }
+
+    /// The configuration of a task that is deployed: with the real times, every key has its default.
+    pub fn deployed(self, sandbox: &Sandbox) -> String {
+        if self == Self::Tenth {
+            return self.configuration(sandbox, "3s", "90s");
+        }
+        let target = |name| (name, "target = \"10s\"");
+        let stages = [
+            target(Stage::TenantStream),
+            target(Stage::Archive),
+            target(Stage::Transit),
+            target(Stage::Bigquery),
+        ];
+        sandbox.probe_configuration(Access::TenantRoles, "listen = \"127.0.0.1:0\"", &stages)
+    }
+
+    /// How long after the start of its successor a task gets SIGTERM. ECS looks at the health of the new one every
+    /// 30 s and acts some time later. With `probe.stop_grace`, it is nearly as long as `store.lock_timeout` allows.
+    pub fn side_by_side(self) -> Duration {
+        match self {
+            // Prometheus takes up to 5 s to see another target.
+            Self::Tenth => Duration::from_secs(20),
+            Self::Real => Duration::from_secs(150),
+        }
+    }
+
+    /// Keys of it that are a tenth of their defaults, but for `stop_grace`, in which a scrape and its jitter must
+    /// have their place.
+    pub fn deployment_keys(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Tenth => {
+                &[("PROBE_STOP_GRACE", "3s"), ("PROBE_HANDOVER", "60s"), ("STORE_LOCK_TIMEOUT", "30s")]
+            }
+            Self::Real => &[],
+        }
+    }
 }
 
 /// The n-th canary of a tenant has the same fate in each run with it.

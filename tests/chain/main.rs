@@ -3,14 +3,16 @@
 //!
 //! Every scenario of the demo runs beside the others, each under a job of its own, so that no notification mixes two.
 //! Of each, the right notification must arrive and no other; it must be resolved after the end of the fault; and page,
-//! JSON, metrics and alerts must say the same throughout. All times are a tenth of the real ones, unless
-//! `TRACEPROBE_CHAIN=real` selects those (`make chain`). A table is printed at the end.
+//! JSON, metrics and alerts must say the same throughout. Beside them, two services are deployed, of which nobody is
+//! told unless a task is late. All times are a tenth of the real ones, unless `TRACEPROBE_CHAIN=real` selects those
+//! (`make chain`). `TRACEPROBE_CHAIN_ONLY=rolling` plays what has this in its name. A table is printed at the end.
 
 mod alertmanager;
 mod expected;
 mod form;
 mod play;
 mod pulse;
+mod rolling;
 #[path = "../prometheus/server.rs"]
 #[expect(dead_code, reason = "the test of the metrics uses the rest")]
 mod server;
@@ -23,7 +25,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use serde_json::json;
 use traceprobe::daemon::clock;
 
@@ -32,6 +34,7 @@ use self::expected::{Break, CASES};
 use self::form::Form;
 use self::play::{Chain, Row, Scene};
 use self::pulse::Pulse;
+use self::rolling::{Disk, Service};
 use self::server::Prometheus;
 use self::sink::Sink;
 
@@ -46,7 +49,12 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("cannot create the folder of the test");
     let (sink, pulse) = (Sink::start().await, Pulse::start());
-    let scenes = join_all(CASES.iter().map(|case| Scene::set(case, form, &folder))).await;
+    let only = std::env::var("TRACEPROBE_CHAIN_ONLY").unwrap_or_default();
+    // Alertmanager's configuration is that of the drill.
+    let cases = CASES.iter().filter(|case| case.name.contains(&only) || case.breaks == Break::Drill);
+    let scenes = join_all(cases.map(|case| Scene::set(case, form, &folder))).await;
+    let disks = [Disk::Kept, Disk::Ephemeral].into_iter().filter(|disk| disk.job().contains(&only));
+    let services = join_all(disks.map(|disk| Service::set(disk, form, &folder))).await;
     let drill = scenes.iter().find(|scene| scene.case.breaks == Break::Drill).expect("there is a drill");
     let example = drill.alertmanager_example();
     let configuration = alertmanager::configuration(&example, &sink.address, drill.address());
@@ -55,20 +63,26 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
     let jobs = scenes
         .iter()
         .map(|scene| json!({"job_name": scene.case.name, "static_configs": [{"targets": scene.targets()}]}));
+    let discovered = services
+        .iter()
+        .map(|service| json!({"job_name": service.job, "file_sd_configs": [{"files": [service.targets]}]}));
+    let rules = scenes.iter().map(|scene| &scene.rules).chain(services.iter().map(|service| &service.rules));
     let config = json!({
         "global": {
             "scrape_interval": every,
             "scrape_timeout": every,
             "evaluation_interval": every,
         },
-        "rule_files": scenes.iter().map(|scene| scene.rules.clone()).collect::<Vec<_>>(),
-        "scrape_configs": jobs.collect::<Vec<_>>(),
+        "rule_files": rules.collect::<Vec<_>>(),
+        "scrape_configs": jobs.chain(discovered).collect::<Vec<_>>(),
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
     });
     let prometheus = Prometheus::start(&folder, &config).await;
     let chain = Chain { form, sink: &sink, prometheus: &prometheus, pulse: &pulse, began: now() };
-    let rows = join_all(scenes.into_iter().map(|scene| chain.play(scene))).await;
-    let rows: Vec<Row> = rows.into_iter().flatten().collect();
+    let scenes = join_all(scenes.into_iter().map(|scene| chain.play(scene)));
+    let services = join_all(services.into_iter().map(|service| chain.deploy(service)));
+    let (played, deployed) = join(scenes, services).await;
+    let rows: Vec<Row> = played.into_iter().chain(deployed).flatten().collect();
     println!("{}", Row::HEADING);
     for row in &rows {
         println!("{row}");

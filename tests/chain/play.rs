@@ -118,9 +118,9 @@ pub struct Chain<'a> {
 #[derive(Debug, Default)]
 pub struct Row {
     name: String,
-    notification: String,
-    to_fire: Option<f64>,
-    to_resolve: Option<f64>,
+    pub notification: String,
+    pub to_fire: Option<f64>,
+    pub to_resolve: Option<f64>,
     /// Everything else that a person saw.
     extra: Vec<String>,
     pub faults: Vec<String>,
@@ -129,6 +129,10 @@ pub struct Row {
 impl Row {
     pub const HEADING: &str =
         "| scenario | notification | s to fire | s to resolve | extra ones |\n|---|---|---|---|---|";
+
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
 }
 
 impl fmt::Display for Row {
@@ -196,7 +200,7 @@ impl Chain<'_> {
     async fn play_fault(&self, scene: &Scene) -> Row {
         let (case, patience) = (scene.case, self.form.patience());
         let job = case.name;
-        let mut row = Row { name: job.to_owned(), ..Row::default() };
+        let mut row = Row::of(job);
         self.is_quiet_before(&mut row, job);
         scene.begin(self.form).await;
         let begun = now();
@@ -293,13 +297,13 @@ impl Chain<'_> {
     /// Nobody is told of anything while all is well. Then one of two instances is killed, and then the other.
     async fn play_healthy(&self, scene: &Scene) -> Vec<Row> {
         let job = scene.case.name;
-        let mut healthy = Row { name: job.to_owned(), ..Row::default() };
+        let mut healthy = Row::of(job);
         tokio::time::sleep(self.form.time(450.0)).await;
         self.is_quiet_before(&mut healthy, job);
         let mut rows = vec![healthy];
         let instances = scene.targets();
         for (killed, alert) in [(1, "TraceprobeInstanceDown"), (0, "TraceprobeDown")] {
-            let mut row = Row { name: format!("probe {} of 2 killed", 2 - killed), ..Row::default() };
+            let mut row = Row::of(&format!("probe {} of 2 killed", 2 - killed));
             scene.daemons[killed].signal("KILL").await;
             let at = now();
             let found = until(self.form.patience(), async || {

@@ -1,10 +1,16 @@
 //! `traceprobe check` in front of the sandbox: marks, causes, mends, exit codes.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::TcpListener;
+use traceprobe::domain::time::Timestamp;
+use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
 
 use crate::SOON;
 use crate::commands::program;
@@ -126,7 +132,9 @@ async fn credentials_of_google_that_cannot_be_used_stop_nothing_else() {
     let findings = findings(&stand, &keys).await;
     let failed = with_mark(&findings, "fail");
     assert_eq!(failed.len(), 1, "{failed:#?}");
-    assert_eq!(failed[0]["mend"]["key"], "gcp.auth");
+    // The variable is named, because the file has another value, or none.
+    assert_eq!(failed[0]["mend"]["key"], "TRACEPROBE_GCP_CREDENTIALS_FILE, which sets gcp.credentials_file");
+    assert!(failed[0]["detail"].as_str().unwrap().contains("/no/such/file.json"), "{:#}", failed[0]);
     let at_bigquery = |finding: &&&Value| finding["stage"] == "bigquery";
     assert_eq!(with_mark(&findings, "not_tried").iter().filter(at_bigquery).count(), 1);
     let put = |finding: &&&Value| finding["what"] == "right to put";
@@ -143,6 +151,142 @@ async fn many_tenants_on_a_silent_service_take_no_longer_than_one() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     // Each log group is tried for writing and for reading.
     assert_eq!(said.lines().filter(|line| line.starts_with("FAIL")).count(), 8 * 2 + 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_another_form_of_date_fails_and_is_told_with_the_right_one() {
+    let stand = Stand::brisk(1).await;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap());
+    let key = now.strftime("transit/%Y/%m/%d/%H/1.gz");
+    stand.sandbox.put_object(TRANSIT_BUCKET, &key, b"{}\n".to_vec());
+    let findings = findings(&stand, &[("STAGE_TRANSIT_KEY", "transit/%d-%m-%Y/%H/")]).await;
+    let failed = with_mark(&findings, "fail");
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    let detail = failed[0]["detail"].as_str().unwrap();
+    assert!(detail.contains(&key) && detail.contains("key = \"transit/%Y/%m/%d/%H/\""), "{detail}");
+    assert_eq!(failed[0]["mend"]["key"], "stage.transit.key");
+}
+
+/// Accepts connections and never answers.
+struct Silent {
+    address: SocketAddr,
+    /// Connections now, at most at once, and in all.
+    counts: Arc<[AtomicUsize; 3]>,
+}
+
+impl Silent {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, counts) = (listener.local_addr().unwrap(), Arc::<[AtomicUsize; 3]>::default());
+        let shared = counts.clone();
+        #[expect(clippy::disallowed_methods, reason = "servers that live as long as the test")]
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let [now, most, all] = &*shared;
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                all.fetch_add(1, Ordering::SeqCst);
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    let mut ignored = vec![0; 4_096];
+                    while matches!(connection.read(&mut ignored).await, Ok(1..)) {}
+                    shared[0].fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, counts }
+    }
+
+    fn at_once(&self) -> usize {
+        self.counts[1].load(Ordering::SeqCst)
+    }
+
+    fn all(&self) -> usize {
+        self.counts[2].load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_tenants_on_silent_services_take_two_timeouts_and_not_fifty() {
+    const TENANTS: usize = 50;
+    let stand = Stand::brisk(TENANTS).await;
+    let services = ["AWS_ENDPOINTS_STS", "AWS_ENDPOINTS_LOGS", "AWS_ENDPOINTS_KINESIS", "AWS_ENDPOINTS_S3"];
+    let mut silent = BTreeMap::new();
+    for key in services.into_iter().chain(["GCP_ENDPOINTS_BIGQUERY"]) {
+        silent.insert(key, Silent::start().await);
+    }
+    let urls: Vec<_> = silent.iter().map(|(key, it)| (*key, format!("http://{}", it.address))).collect();
+    let keys: Vec<_> = urls.iter().map(|(key, url)| (*key, url.as_str())).collect();
+    let findings = findings(&stand, &keys).await;
+    let at_once = |key: &str| silent[key].at_once();
+    // All wait side by side: for the tenants' roles, their streams, and their prefixes of two stages.
+    assert!(at_once("AWS_ENDPOINTS_STS") >= TENANTS, "{}", at_once("AWS_ENDPOINTS_STS"));
+    assert!(at_once("AWS_ENDPOINTS_KINESIS") >= TENANTS, "{}", at_once("AWS_ENDPOINTS_KINESIS"));
+    assert!(at_once("AWS_ENDPOINTS_S3") > 2 * TENANTS, "{}", at_once("AWS_ENDPOINTS_S3"));
+    // And none waits more than twice: 50 log groups for writing and reading, 50 streams, 101 prefixes, one table.
+    let subjects = 4 * TENANTS + 2 + TENANTS;
+    let calls: usize = silent.values().map(Silent::all).sum();
+    assert!(calls <= 2 * subjects, "{calls} calls for {subjects} subjects");
+    let tried = |finding: &&Value| finding["failure"]["kind"] == "timeout" && finding["subject"] != "probe";
+    let timed_out: Vec<_> = findings.iter().filter(tried).collect();
+    assert_eq!(timed_out.len(), subjects, "{findings:#?}");
+    for finding in timed_out {
+        let key = finding["mend"]["key"].as_str().unwrap_or_default();
+        assert!(key.contains(".endpoints."), "no address is named: {finding:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_cannot_be_reached_is_named_with_host_operation_reason_and_key() {
+    let stand = Stand::brisk(1).await;
+    let closed = {
+        // Closed again at once.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let url = format!("http://{closed}");
+    let unknown = "http://no-such-host.invalid:1";
+    for (key, url, operation, reason, named) in [
+        ("AWS_ENDPOINTS_KINESIS", &*url, "ListShards", "the connection was refused", "aws.endpoints.kinesis"),
+        ("AWS_ENDPOINTS_S3", &url, "ListObjectsV2", "the connection was refused", "aws.endpoints.s3"),
+        ("AWS_ENDPOINTS_STS", &url, "AssumeRole", "the connection was refused", "aws.endpoints.sts"),
+        ("AWS_ENDPOINTS_LOGS", &url, "CreateLogStream", "the connection was refused", "aws.endpoints.logs"),
+        (
+            "AWS_ENDPOINTS_LOGS",
+            unknown,
+            "CreateLogStream",
+            "DNS does not resolve the name",
+            "aws.endpoints.logs",
+        ),
+        (
+            "GCP_ENDPOINTS_BIGQUERY",
+            &url,
+            "tables.get",
+            "the connection was refused",
+            "gcp.endpoints.bigquery",
+        ),
+        (
+            "GCP_ENDPOINTS_BIGQUERY",
+            unknown,
+            "tables.get",
+            "DNS does not resolve the name",
+            "gcp.endpoints.bigquery",
+        ),
+    ] {
+        let findings = findings(&stand, &[(key, url)]).await;
+        let host = url.trim_start_matches("http://");
+        let says_all = |finding: &&Value| {
+            let detail = finding["detail"].as_str().unwrap_or_default();
+            [operation, host, reason, named].iter().all(|part| detail.contains(part))
+        };
+        let failed = with_mark(&findings, "fail");
+        let told: Vec<_> = failed.iter().copied().filter(says_all).collect();
+        assert!(!told.is_empty(), "{key}={url}: {failed:#?}");
+        for finding in told {
+            assert_eq!(finding["failure"]["kind"], "unreachable", "{finding:#}");
+            assert_eq!(finding["mend"]["key"], named, "{finding:#}");
+        }
+    }
 }
 
 /// Runs `check --canary --json`. Returns the exit code and the canaries.

@@ -117,7 +117,7 @@ async fn a_configuration_may_be_a_text_in_the_environment() {
     let environment = [variables(&[]), vec![as_text(&stand.config())]].concat();
     let output = program(&["check", "--offline"], &environment).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(stdout(&output).contains("configuration: 1 tenants"), "{output:?}");
+    assert!(stdout(&output).contains("configuration: 1 tenant,"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -205,3 +205,27 @@ async fn what_needs_a_restart_is_refused_by_key_and_a_signal_reloads() {
     let (status, printed) = daemon.terminate(Duration::from_secs(30)).await;
     assert!(status.success(), "{printed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_that_holds_polls_back_is_on_the_page_until_a_reload_raises_it() {
+    let stand = Stand::brisk(1).await;
+    let (all, path) = (names(&stand), file(&stand));
+    let budget = |calls: i64| {
+        move |config: &mut toml::Table| {
+            let table = toml::Table::from_iter([("kinesis_calls".to_owned(), toml::Value::Integer(calls))]);
+            config.insert("budgets".to_owned(), table.into());
+        }
+    };
+    write(&stand, &path, &all, budget(2));
+    let daemon = start(&path, &[("WEB_RELOAD", "true"), ("PROBE_BLIND_AFTER", "60s")]).await;
+    let held = |recent: &Recent| {
+        recent.conditions.iter().any(|it| it.condition == "over_budget" && it.severity == "warning")
+    };
+    daemon.until("the page says that polls are held back", SOON, held).await;
+    let page = daemon.html().await;
+    assert!(page.contains("budgets.kinesis_calls"), "{page}");
+    write(&stand, &path, &all, budget(100_000_000));
+    let (status, text) = reload(&daemon).await;
+    assert_eq!((status, text.contains("budgets changed")), (200, true), "{text}");
+    daemon.until("polls go on", SOON, |recent| !held(recent)).await;
+}

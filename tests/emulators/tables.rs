@@ -98,8 +98,39 @@ impl Tables {
     async fn poll(&self, settings: Settings) -> Result<Poll, ObserveError> {
         let recognizer = Recognizer { keys: self.keys.clone(), templates: Arc::default() };
         let mut observer = BigQuery::new(settings, self.google.clone(), recognizer, self.clock.clone());
-        let waiting = [WantedTrace { tag: self.tag, planned_at: self.tag.trace.planned_at() }];
-        observer.poll(&Wanted { waiting: waiting.into(), ..Wanted::default() }).await
+        observer.poll(&self.wanted(1)).await
+    }
+
+    /// So many waiting traces, of which that of the canary is the newest.
+    fn wanted(&self, waiting: u64) -> Wanted {
+        let own = WantedTrace { tag: self.tag, planned_at: self.tag.trace.planned_at() };
+        let other = |nth: u64| {
+            let planned_at = own.planned_at - Duration::from_millis(nth);
+            let mut random = [3; 10];
+            random[2..].copy_from_slice(&nth.to_be_bytes());
+            let trace = TraceId::new(planned_at, random);
+            let code = TenantCode::of("acme");
+            let tag = Tag::new(trace, code, InstanceCode::of("p"), 300, Purpose::Probe);
+            WantedTrace { tag, planned_at }
+        };
+        let waiting: Vec<_> = (1..waiting).rev().map(other).chain([own]).collect();
+        Wanted { waiting: waiting.into(), ..Wanted::default() }
+    }
+
+    /// Polls once for a hundred thousand waiting traces. Returns the calls of jobs.query, without dry runs.
+    async fn poll_for_many(&self, settings: Settings) -> (Poll, u64) {
+        let recognizer = Recognizer { keys: self.keys.clone(), templates: Arc::default() };
+        let mut observer = BigQuery::new(settings, self.google.clone(), recognizer, self.clock.clone());
+        let queries = || {
+            let calls = self.google.calls().snapshot();
+            let queries = calls.iter().filter(|(_, operation, ..)| *operation == "jobs.query");
+            queries.map(|call| call.3).sum::<u64>()
+        };
+        // The first poll asks for the price as well.
+        observer.poll(&self.wanted(1)).await.unwrap();
+        let before = queries();
+        let poll = observer.poll(&self.wanted(100_000)).await.unwrap();
+        (poll, queries() - before)
     }
 
     async fn refusal(&self, settings: Settings) -> String {
@@ -144,10 +175,13 @@ async fn a_canary_is_found_in_every_form_of_table_and_what_cannot_serve_is_refus
     ];
     for (form, settings) in forms {
         let inserted = settings.time_is == Some(TimeIs::Inserted);
-        let poll = tables.poll(settings).await.unwrap_or_else(|error| panic!("{form}: {error}"));
+        let poll = tables.poll(settings.clone()).await.unwrap_or_else(|error| panic!("{form}: {error}"));
         let [sighting] = poll.sightings.as_slice() else { panic!("{form}: {poll:?}") };
         assert_eq!((sighting.tag, poll.watermark), (tables.tag, Some(poll.started)), "{form}");
         assert_eq!(poll.stats.foreign_tags, 0, "{form}");
+        let (among_many, queries) = tables.poll_for_many(settings).await;
+        let found: Vec<_> = among_many.sightings.iter().map(|sighting| sighting.tag).collect();
+        assert_eq!((found.as_slice(), queries), (&[tables.tag][..], 1), "{form} among 100,000 traces");
         match sighting.stamp {
             Stamp::Millis(_) => assert!(inserted, "{form}: no schema says that this time is an arrival"),
             Stamp::NotBefore(at) => {

@@ -18,6 +18,7 @@ use super::incidents;
 use super::judge::{Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
 use super::readability::Readability;
 use super::recorded::{Entered, Entries, Recorded, why};
+use super::reloads;
 use super::run::{self, RECHECK_FOR};
 use super::sources;
 use super::truth::{self, is_honest};
@@ -148,6 +149,7 @@ pub struct Tally {
     pub awaited_over_restarts: usize,
     pub corrupted: usize,
     pub violations: usize,
+    pub reloads: reloads::Counts,
     pub incidents: incidents::Tally,
 }
 
@@ -248,6 +250,7 @@ impl Tally {
     }
 
     fn add_sources(&mut self, run: &run::Outcome) {
+        self.reloads.add(run.reloads);
         for change in &run.history.visibility {
             self.visibility[usize::from(!change.blind)] += 1;
         }
@@ -302,6 +305,7 @@ impl Tally {
             .chain(&self.unknown)
             .chain(&rest)
             .all(|count| *count > 0)
+            && self.reloads.everything_happened()
             && self.incidents.everything_happened()
     }
 }
@@ -407,8 +411,10 @@ impl Comparison<'_> {
     fn check_counts(&self, faults: &mut Vec<String>) {
         let recorded = &self.run.recorded[self.which];
         compare(faults, "times planned", recorded.planned, 1);
-        let ended = usize::from(!(self.is_cut && self.verdict.outcome == Ending::NotYet));
-        compare(faults, "times ended", recorded.ended.len(), ended);
+        compare(faults, "times ended", recorded.ended.len(), usize::from(self.verdict.is_counted));
+        if !self.is_cut && !self.verdict.is_counted {
+            faults.push("its outcome was not counted".into());
+        }
         let (answer, arrivals) = (self.verdict.answer, &self.verdict.arrivals);
         let accepted = matches!(answer, Some(Answer::Accepted | Answer::AcceptedDoubled));
         compare(faults, "times accepted", recorded.accepted, usize::from(accepted));
@@ -481,9 +487,14 @@ impl Comparison<'_> {
                 | What::TimePassed
                 | What::ClockStepped
                 | What::Stopped
+                | What::Reloaded(_)
                 | What::Restarted => None,
             };
-            if let Some(place) = history.log.iter().enumerate().find_map(first_showing) {
+            // What is not read any more is not looked for either.
+            let until =
+                history.closed_at[unseen.source].iter().find(|at| Some(**at) >= self.canary().registered);
+            let until = until.copied().unwrap_or(history.log.len());
+            if let Some(place) = history.log[..until].iter().enumerate().find_map(first_showing) {
                 faults.push(format!(
                     "poll {place} should have been looking for copy {copy}, and did not show it"
                 ));
@@ -665,6 +676,7 @@ fn report(
                 ));
             }
             What::Restarted => line(format!("  {place} {at} RESTARTED")),
+            What::Reloaded(reloaded) => line(format!("  {place} {at} {reloaded:?}")),
             What::ClockStepped => line(format!("  {place} {at} the clock stepped")),
             What::Stopped => line(format!("  {place} {at} STOPPED")),
             What::CopiesChecked(checked) => {

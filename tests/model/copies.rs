@@ -102,7 +102,11 @@ impl Copies {
                 What::Answered(_) => judge.answered(place),
                 What::CopiesChecked(checked) => judge.checked(place, checked),
                 What::Restarted => judge.restarted(place),
-                What::Planned(_) | What::TimePassed | What::ClockStepped | What::Stopped => {}
+                What::Planned(_)
+                | What::TimePassed
+                | What::ClockStepped
+                | What::Stopped
+                | What::Reloaded(_) => {}
             }
             judge.expire(Some(place));
         }

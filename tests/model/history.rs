@@ -254,6 +254,17 @@ pub enum What {
     Stopped,
     /// The probe restarted with what it had committed.
     Restarted,
+    /// Other tenants are configured.
+    Reloaded(Reloaded),
+}
+
+/// What another configuration means.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// All tenants that are not configured, and of which nothing is awaited.
+    pub gone: Vec<usize>,
+    /// The sources that are not read any more.
+    pub closed: Vec<usize>,
 }
 
 /// One poll of one source, logged when it ended.
@@ -338,6 +349,8 @@ pub struct History {
     pub checked_at: Vec<Vec<usize>>,
     /// For each source, the places at which it was checked whether objects exist.
     pub objects_checked_at: Vec<Vec<usize>>,
+    /// For each source, the places from which on it was not read any more.
+    pub closed_at: Vec<Vec<usize>>,
 }
 
 /// A source turned blind for a tenant, or visible again.
@@ -365,6 +378,7 @@ impl History {
             | What::TimePassed
             | What::ClockStepped
             | What::Stopped
+            | What::Reloaded(_)
             | What::Restarted => {
                 unreachable!("entry {at} is not a poll")
             }

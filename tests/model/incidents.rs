@@ -386,6 +386,10 @@ impl<'a> Judge<'a> {
         if own.is_none_or(|own| own.subject.place != subject.place) || name == ConditionName::Losing {
             return;
         }
+        // What is wrong now may have begun later than the episode, which was one of something else at first.
+        if own.is_some_and(|own| own.since.is_some_and(|since| since.micros() > beginning)) {
+            return;
+        }
         let window = review.at - self.run.reviews.criteria.window.map_or(0, |it| it.as_micros() as Micros);
         let earlier = self.of_tenant[tenant].iter().rev().copied();
         let mut earlier = earlier.filter(|which| self.planned(*which) < beginning);
@@ -558,7 +562,9 @@ impl<'a> Judge<'a> {
             }),
             ConditionName::HopOverTarget => self.facts(which, at).is_some_and(|facts| {
                 let stage = place.map_or(TABLE, |place| usize::from(place.last.0));
-                facts.arrived[stage].is_some() && self.affected(name, place, which, facts)
+                // One that came after it was given up stays missing.
+                let has_come = facts.arrived[stage].is_some() && facts.hops[stage] != HopState::Missing;
+                has_come && self.affected(name, place, which, facts)
             }),
             _ => self.facts(which, at).is_some_and(|facts| self.affected(name, place, which, facts)),
         }

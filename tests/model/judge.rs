@@ -17,13 +17,18 @@ use super::hops::{self, HopState};
 use super::readability::Readability;
 use super::recorded::Runs;
 
+/// Three intervals of each tenant in the topology. A process that sent none within them had not begun.
+const MISSED_INTERVALS: Micros = 90 * SECOND;
+
 /// The right result for one canary.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub outcome: Ending,
     /// When the outcome was known.
     pub ended_at: Option<Micros>,
-    /// Another process counts the outcome: it was known by then that it had sent the slot, too.
+    /// The outcome was counted, here or by another process.
+    pub is_counted: bool,
+    /// Another process counts the outcome: it was known by then that it had sent the slot, too, and began earlier.
     pub is_left_to_another: bool,
     pub judged: Judged,
     /// For each stage: the arrival interval, if a poll showed it there.
@@ -143,7 +148,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     let copies = Copies::of(history, which);
     let mut case = Case::new(history, readability, which, &copies);
     let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
-    let (mut ended_at, mut is_left_to_another) = (None, false);
+    let (mut ended_at, mut is_counted, mut is_left_to_another) = (None, false, false);
     let mut checks = history.checked_at[which].iter().peekable();
     let mut missing = Vec::new();
     let mut facts: Vec<(usize, Facts)> = Vec::new();
@@ -173,10 +178,12 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             if outcome.is_none() {
                 outcome = Some(Ending::Unobserved(reason));
                 ended_at = Some(entry.at);
-                is_left_to_another = case.is_left_to_another();
                 case.enter(judged, judged, outcome);
             }
             case.closed = true;
+            if !is_counted {
+                (is_counted, is_left_to_another) = (true, case.is_left_to_another());
+            }
         }
         if !case.learn(entry, outcome) {
             continue;
@@ -189,7 +196,6 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             judged = case.judged(before);
             outcome = case.ending(entry.at);
             ended_at = outcome.map(|_| entry.at);
-            is_left_to_another = outcome.is_some() && case.is_left_to_another();
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
@@ -204,6 +210,9 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             case.closed = true;
             hops::close(&mut case);
         }
+        if outcome.is_some() && !is_counted && case.is_to_be_counted() {
+            (is_counted, is_left_to_another) = (true, case.is_left_to_another());
+        }
         let now = case.facts(judged, outcome, found_afterwards);
         if facts.last().is_none_or(|(_, before)| *before != now) {
             facts.push((place, now));
@@ -213,6 +222,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
         ended_at,
+        is_counted,
         is_left_to_another,
         judged,
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
@@ -348,10 +358,28 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// Whether another process is known to have sent the slot, and is to count its outcome.
+    /// Whether another process may have sent the slot, too, and count its outcome.
+    fn may_be_shared(&self) -> bool {
+        let rules = &self.history.rules;
+        !rules.is_kept && self.canary().planned < self.history.began + rules.handover
+    }
+
+    /// Whether it is known who counts the outcome: every stage that shows who sent the slot was read.
+    fn is_to_be_counted(&self) -> bool {
+        let is_read = |stage: &usize| {
+            let known = self.known[*stage];
+            known.arrived.is_some() || known.absent_before > self.deadline()
+        };
+        !self.may_be_shared() || self.closed || self.history.rules.main_path.iter().all(is_read)
+    }
+
+    /// Whether another process is known to have sent the slot, and is to count its outcome, because it sent the first
+    /// ones of this process, too.
     fn is_left_to_another(&self) -> bool {
-        let (rules, canary) = (&self.history.rules, self.canary());
-        if rules.is_kept || canary.planned >= self.history.began + rules.handover {
+        let canary = self.canary();
+        let first = self.readability.first_of_other(self.place);
+        let began_before = first.is_some_and(|first| first < self.history.began + MISSED_INTERVALS);
+        if !self.may_be_shared() || !began_before {
             return false;
         }
         let shown_at = self.history.shown_at[self.which].iter().filter(|at| **at <= self.place);
@@ -428,6 +456,8 @@ impl<'a> Case<'a> {
             | What::Restarted
             | What::ClockStepped
             | What::Stopped => false,
+            // Every canary is considered again.
+            What::Reloaded(_) => true,
             // Time alone decides only that it has expired.
             What::TimePassed => entry.at >= self.expiry,
             What::Answered(which) => {

@@ -180,7 +180,7 @@ impl Observer {
         self.not_yet_read.remove(&(stored, Item::Copy(canary, copy)));
     }
 
-    /// Forgets everything, with the poll in progress, as the end of the process does.
+    /// Forgets everything, with the poll in progress, as the end of the process does, or of what it reads for.
     pub fn restart(&mut self) {
         self.wanted = Wanted::default();
         self.last = None;
@@ -194,6 +194,14 @@ impl Observer {
         self.has_position = false;
         self.not_yet_read.clear();
         self.read.clear();
+    }
+
+    pub fn poll_is_over(&self, now: Micros) -> bool {
+        self.polling.as_ref().is_some_and(|poll| poll.ends <= now)
+    }
+
+    pub fn check_is_over(&self, now: Micros) -> bool {
+        self.checking.as_ref().is_some_and(|check| check.ends <= now)
     }
 
     /// What it does next, and when; `None` while there is nothing to do or it is busy.

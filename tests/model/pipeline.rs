@@ -269,7 +269,7 @@ impl Pipeline {
             }
             let tenant = rules.read_for[source][rng.usize(0..rules.read_for[source].len())];
             // After a restart, one that was planned before it would be taken for this probe's own.
-            if !restarts && self.formats[source][tenant] == Format::Text && rng.u8(0..3) == 0 {
+            if !restarts && self.formats[source][tenant] == Format::Text && rng.bool() {
                 let planned = rng.i64(begin / MILLI..end / MILLI) * MILLI;
                 let (stored, label) =
                     (planned + rng.i64(0..20 * SECOND), self.labelled[stage].then_some(tenant));

@@ -17,6 +17,8 @@ pub struct Readability {
     first_shown: Vec<[Option<usize>; STAGES]>,
     /// For each source and tenant: the places at which it turned blind or visible.
     visibility: BTreeMap<(usize, usize), Vec<(usize, bool)>>,
+    /// When the first canary was planned that another process is known to have sent, from which place on.
+    first_of_other: Vec<(usize, Micros)>,
 }
 
 /// What is known about one tenant at one source, in one run of the probe.
@@ -62,6 +64,12 @@ impl Readability {
                     met.clear();
                     visibility.values_mut().for_each(|changes: &mut Vec<_>| changes.push((place, false)));
                 }
+                What::Reloaded(reloaded) => {
+                    met.retain(|source, _| !reloaded.closed.contains(source));
+                    let closed =
+                        visibility.iter_mut().filter(|((source, _), _)| reloaded.closed.contains(source));
+                    closed.for_each(|(_, changes)| changes.push((place, false)));
+                }
                 What::PollAnswered(poll) if poll.result != PollResult::Failed => {
                     let met = met.entry(poll.source).or_default();
                     for (tenant, planned, written) in readable(history, poll) {
@@ -92,7 +100,7 @@ impl Readability {
                 changes.push((place, change.blind));
             }
         }
-        Self { after, first_shown, visibility }
+        Self { after, first_shown, visibility, first_of_other: first_of_other(history) }
     }
 
     /// Whether a poll proved nothing about a canary that it did not show, because it may be in what was not read.
@@ -112,12 +120,40 @@ impl Readability {
             || self.first_shown[tenant][stage].is_some_and(|first| first <= place)
     }
 
+    /// When the first canary was planned that another process is known to have sent by this place of the log.
+    pub fn first_of_other(&self, place: usize) -> Option<Micros> {
+        let known = self.first_of_other.partition_point(|(at, _)| *at <= place);
+        known.checked_sub(1).map(|last| self.first_of_other[last].1)
+    }
+
     /// Whether the tracker took a source to be blind for a tenant.
     pub fn is_blind(&self, source: usize, tenant: usize, place: usize) -> bool {
         let Some(changes) = self.visibility.get(&(source, tenant)) else { return false };
         let later = changes.partition_point(|(at, _)| *at <= place);
         later.checked_sub(1).is_some_and(|last| changes[last].1)
     }
+}
+
+fn first_of_other(history: &History) -> Vec<(usize, Micros)> {
+    let mut first: Vec<(usize, Micros)> = Vec::new();
+    for (place, entry) in history.log.iter().enumerate() {
+        let What::PollAnswered(poll) = &entry.what else { continue };
+        let shared = poll.shown.iter().filter(|shown| {
+            let copy = history.canaries[shown.canary].copies[shown.copy];
+            copy.by_other && super::judge::is_in_own_source(history, shown.canary, shown.copy)
+        });
+        let shared = shared.map(|shown| history.canaries[shown.canary].planned);
+        let others = poll.others.iter().filter_map(|(other, _)| match history.others[*other].kind {
+            OtherKind::SameName { planned, .. } => Some(planned),
+            OtherKind::Record(_) | OtherKind::UnknownTenant => None,
+        });
+        let earliest = shared.chain(others).min();
+        let is_news = |planned: &Micros| first.last().is_none_or(|(_, before)| planned < before);
+        if let Some(planned) = earliest.filter(is_news) {
+            first.push((place, planned));
+        }
+    }
+    first
 }
 
 /// The canaries that a poll showed where they belong and in records that can be read: whose, when each was planned,

@@ -83,8 +83,8 @@ pub fn tenant_id(number: usize) -> TenantId {
     TenantId(u16::try_from(number).unwrap())
 }
 
-/// The same for the tracker.
-pub fn topology(rules: &Rules) -> Topology {
+/// The same for the tracker, with the tenants that are configured.
+pub fn topology(rules: &Rules, configured: &[bool]) -> Topology {
     let tenant = |number| Tenant {
         name: name(number).into(),
         code: TenantCode::of(&name(number)),
@@ -111,6 +111,8 @@ pub fn topology(rules: &Rules) -> Topology {
         missing_after: micros(stage.missing_after),
         clock_allowance: micros(stage.allowance),
     };
+    // The number of a tenant among those that are configured.
+    let tenant_id = |number: usize| tenant_id(configured[..number].iter().filter(|is| **is).count());
     let source = |(number, tenants): (usize, &Vec<usize>)| {
         let reads = |row: &Vec<usize>| row.iter().position(|source| *source == number);
         let stage = rules.source_of.iter().find_map(reads).unwrap();
@@ -121,15 +123,21 @@ pub fn topology(rules: &Rules) -> Topology {
                 [only] => Owner::One(tenant_id(only)),
                 _ => Owner::Shared,
             },
-            tenants: tenants.iter().copied().map(tenant_id).collect(),
+            tenants: tenants.iter().copied().filter(|tenant| configured[*tenant]).map(tenant_id).collect(),
         }
     };
     Topology::new(
-        (0..rules.source_of.len()).map(tenant).collect(),
+        (0..rules.source_of.len()).filter(|number| configured[*number]).map(tenant).collect(),
         rules.stages.iter().enumerate().map(stage).collect(),
-        rules.read_for.iter().enumerate().map(source).collect(),
+        sources_of(rules, configured).map(|number| source((number, &rules.read_for[number]))).collect(),
     )
     .unwrap()
+}
+
+/// The sources of the tenants that are configured.
+pub fn sources_of<'a>(rules: &'a Rules, configured: &'a [bool]) -> impl Iterator<Item = usize> + 'a {
+    let is_read = |tenants: &[usize]| tenants.iter().any(|tenant| configured[*tenant]);
+    (0..rules.read_for.len()).filter(move |source| is_read(&rules.read_for[*source]))
 }
 
 /// The sources that had shown a tenant's canaries before the first run.

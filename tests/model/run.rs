@@ -22,7 +22,7 @@ use traceprobe::domain::sighting::{
 };
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::{SourceId, StageId, Topology};
+use traceprobe::domain::topology::{SourceId, StageId, TenantId, Topology};
 use traceprobe::domain::trace::{Put, Trace};
 use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
 use traceprobe::store::{LoadLimits, Store};
@@ -31,6 +31,7 @@ use super::history::*;
 use super::observers::{Action, Fate, Observer};
 use super::pipeline::{Pipeline, Window};
 use super::recorded::Recorded;
+use super::reloads::{self, Reload};
 use super::restarts::{self, Cut, Restart};
 use super::reviews::Reviews;
 use super::rules::{self, name, tenant_id};
@@ -60,6 +61,7 @@ pub struct Outcome {
     pub reviews: Reviews,
     /// Sources with so many recently seen canaries that the tracker may have dropped some.
     pub crowded: HashSet<usize>,
+    pub reloads: reloads::Counts,
 }
 
 /// Draws and executes a run with this many canaries. Returns one result, or one for each process if no store outlives
@@ -73,6 +75,10 @@ pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
     rules.is_kept = rng.u8(0..4) > 0;
     pipeline.second_sender =
         (0..rng.usize(0..3)).map(|_| Window::draw(&mut rng, EPOCH, end, 120 * SECOND)).collect();
+    if !rules.is_kept && rng.bool() {
+        // The first process replaces another one.
+        pipeline.second_sender.push(Window::draw(&mut rng, EPOCH, EPOCH + SECOND, 300 * SECOND));
+    }
     rules.handover = match rules.is_kept {
         // The first canary of another process is noticed, or none is.
         true if pipeline.second_sender.is_empty() => 0,
@@ -88,7 +94,10 @@ pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
     pipeline.draw_formats(&mut rng, &rules, &observers, (EPOCH, end));
     let others = pipeline.draw_others(&mut rng, &rules, &observers, (EPOCH, end), !restarts.is_empty());
     let tenants = rules.source_of.len();
+    let reloads = reloads::draw(&mut rng, EPOCH, end, tenants);
+    let lingers = [0, rng.i64(0..60 * SECOND), 120 * SECOND][rng.usize(0..3)];
     let mut run = Run::new(seed, rules, observers, restarts, plans(&mut rng, tenants, gap));
+    run.add_reloads(reloads, lingers);
     run.add_others(others);
     for (number, (tenant, slot)) in slots(&run.plans).take(canaries).enumerate() {
         // Each canary has its own random numbers, so that a shorter run begins with the same canaries.
@@ -150,6 +159,9 @@ enum Next {
     Start,
     /// What is wrong is published.
     Review,
+    Reload(usize),
+    /// It is looked whether something is awaited of tenants that were removed.
+    LetGo,
 }
 
 /// What a round applies to the tracker.
@@ -158,6 +170,7 @@ enum Change {
     Input(Input),
     Abandon,
     Handover,
+    Succeed,
 }
 
 /// How far a round got.
@@ -173,6 +186,16 @@ struct Run {
     history: History,
     tracker: Tracker,
     topology: Arc<Topology>,
+    /// With all tenants.
+    complete: Arc<Topology>,
+    reloads: Vec<Reload>,
+    reload_counts: reloads::Counts,
+    /// For each tenant, since when it is configured.
+    configured: Vec<Option<Micros>>,
+    /// How long a tenant that was removed stays after its last canary.
+    lingers: Micros,
+    /// When the last canary of a tenant that leaves was closed.
+    quiet_since: BTreeMap<TenantId, Micros>,
     settings: Settings,
     recorded: Vec<Recorded>,
     observers: Vec<Observer>,
@@ -210,7 +233,8 @@ impl Run {
         restarts: Vec<Restart>,
         plans: Vec<Plan>,
     ) -> Self {
-        let topology = Arc::new(rules::topology(&rules));
+        let tenants = rules.source_of.len();
+        let topology = Arc::new(rules::topology(&rules, &vec![true; tenants]));
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
         let settings = Settings {
             slo: micros(rules.slo),
@@ -239,6 +263,7 @@ impl Run {
             visibility: Vec::new(),
             checked_at: Vec::new(),
             objects_checked_at: vec![Vec::new(); observers.len()],
+            closed_at: vec![Vec::new(); observers.len()],
         };
         let mut reviews = Reviews::new(seed, &history.rules, topology.clone());
         // Each process begins with none.
@@ -247,7 +272,13 @@ impl Run {
             rng: Rng::with_seed(!seed),
             tracker: restored(&mut store, &topology, settings, time(EPOCH)).0,
             store,
+            complete: topology.clone(),
             topology,
+            reloads: Vec::new(),
+            reload_counts: reloads::Counts::default(),
+            configured: vec![Some(EPOCH); tenants],
+            lingers: 0,
+            quiet_since: BTreeMap::new(),
             settings,
             history,
             recorded: Vec::new(),
@@ -294,6 +325,15 @@ impl Run {
         for (at, copy) in self.history.canaries[number].copies.iter().enumerate() {
             self.objects.insert(self.history.object(number, at), *copy);
         }
+    }
+
+    fn add_reloads(&mut self, reloads: Vec<Reload>, lingers: Micros) {
+        for (number, reload) in reloads.iter().enumerate() {
+            self.schedule(reload.at, Next::Reload(number));
+        }
+        // What is wrong with tenants that come and go is tested beside the incidents.
+        self.reviews.are_taken &= reloads.is_empty();
+        (self.reloads, self.lingers) = (reloads, lingers);
     }
 
     fn add_others(&mut self, others: Vec<Other>) {
@@ -351,7 +391,8 @@ impl Run {
                 }
             }
             Next::PollEnds { source, run } => {
-                if run == self.processes && !self.is_down {
+                let is_over = self.observers[source].poll_is_over(self.now);
+                if run == self.processes && !self.is_down && is_over {
                     self.poll_ends(source);
                 }
             }
@@ -362,7 +403,8 @@ impl Run {
                 }
             }
             Next::CheckEnds { source, run } => {
-                if run == self.processes && !self.is_down {
+                let is_over = self.observers[source].check_is_over(self.now);
+                if run == self.processes && !self.is_down && is_over {
                     self.check_ends(source);
                 }
             }
@@ -385,6 +427,8 @@ impl Run {
                 }
             }
             Next::Start => self.start_up(),
+            Next::Reload(number) => self.reload(number),
+            Next::LetGo => self.let_go(),
             Next::Review => {
                 if !self.is_down {
                     self.reviews.review(&self.tracker, time(self.now), self.history.log.len());
@@ -402,7 +446,10 @@ impl Run {
 
     fn plan(&mut self, which: usize) {
         // A new process does not send canaries that were due before it started.
-        let is_dropped = self.is_down || self.history.canaries[which].planned < self.began;
+        let Canary { tenant, planned, .. } = self.history.canaries[which];
+        let is_sent = self.configured[tenant].is_some_and(|since| planned >= since);
+        let is_dropped = self.is_down || planned < self.began || !is_sent;
+        self.reload_counts.not_sent += usize::from(!self.is_down && !is_sent);
         let place = self.history.log.len();
         self.senders[which] = self.settings.instance;
         let tag = self.tag(which);
@@ -535,6 +582,7 @@ impl Run {
             Change::Input(input) => self.tracker.apply(input, now),
             Change::Abandon => self.tracker.abandon(now),
             Change::Handover => self.tracker.handover(now),
+            Change::Succeed => self.tracker.succeed(self.topology.clone(), now),
         };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeCommit) {
             self.end(restart);
@@ -558,6 +606,85 @@ impl Run {
         self.update_observers();
         self.check_missing();
         Round::Done
+    }
+
+    /// Puts another configuration in force.
+    fn reload(&mut self, number: usize) {
+        let configured = self.reloads[number].configured.clone();
+        let is_same = self.configured.iter().zip(&configured).all(|(since, is)| since.is_some() == *is);
+        if self.is_down || is_same {
+            return;
+        }
+        for (tenant, is) in configured.iter().enumerate() {
+            let id = tenant_id(tenant);
+            match (self.configured[tenant], is) {
+                (None, true) => {
+                    let counts = &mut self.reload_counts;
+                    *if self.topology.is_gone(id) {
+                        &mut counts.back_again
+                    } else {
+                        &mut counts.back_in_time
+                    } += 1;
+                    self.configured[tenant] = Some(self.now);
+                }
+                (Some(_), false) => {
+                    self.reload_counts.removed += 1;
+                    let snapshot = self.tracker.snapshot(time(self.now));
+                    let is_in_flight = |trace: &&Arc<Trace>| trace.tenant == id && trace.ended.is_none();
+                    self.reload_counts.in_flight += snapshot.open.iter().filter(is_in_flight).count();
+                    self.configured[tenant] = None;
+                }
+                (Some(_), true) | (None, false) => {}
+            }
+        }
+        let rules = &self.history.rules;
+        let next = rules::topology(rules, &configured);
+        let place = |source| Some(SourceId(u32::try_from(source).unwrap()));
+        let same: Vec<_> = rules::sources_of(rules, &configured).map(place).collect();
+        let successor = self.topology.succeeded_by(&next, &same).unwrap();
+        let numbers: Vec<_> =
+            (0..configured.len()).filter(|tenant| configured[*tenant]).map(tenant_id).collect();
+        assert_eq!(successor.tenants, numbers, "a tenant has another number");
+        self.succeed(successor.topology);
+        self.quiet_since.clear();
+        self.schedule(self.now, Next::LetGo);
+    }
+
+    /// Removes the tenants that leave and of which nothing is awaited any more.
+    fn let_go(&mut self) {
+        let leaving: Vec<TenantId> = self.topology.leaving().collect();
+        for tenant in leaving {
+            if self.is_down {
+                return;
+            }
+            if self.tracker.awaits(tenant) {
+                self.quiet_since.remove(&tenant);
+                continue;
+            }
+            let since = *self.quiet_since.entry(tenant).or_insert(self.now);
+            if self.now - since >= self.lingers {
+                self.reload_counts.gone += 1;
+                self.succeed(self.topology.without(tenant));
+            }
+        }
+        if self.topology.leaving().next().is_some() {
+            self.schedule(self.now + 5 * SECOND, Next::LetGo);
+        }
+    }
+
+    fn succeed(&mut self, topology: Topology) {
+        let before = std::mem::replace(&mut self.topology, Arc::new(topology));
+        let number = |id: SourceId| id.0 as usize;
+        let closed: Vec<_> =
+            before.source_ids().filter(|id| !self.topology.has_source(*id)).map(number).collect();
+        let tenants = 0..self.configured.len();
+        let gone = tenants.filter(|tenant| self.topology.is_gone(tenant_id(*tenant))).collect();
+        let place = self.history.log.len();
+        closed.iter().for_each(|source| self.observers[*source].restart());
+        let reloaded = Reloaded { gone, closed: closed.clone() };
+        if self.round(What::Reloaded(reloaded), Change::Succeed) != Round::Lost {
+            closed.iter().for_each(|source| self.history.closed_at[*source].push(place));
+        }
     }
 
     /// Now and then, notes of some canaries at which stages they are missing.
@@ -597,6 +724,9 @@ impl Run {
     fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
+        self.topology = self.complete.clone();
+        self.configured = vec![Some(self.now); self.configured.len()];
+        self.quiet_since.clear();
         self.processes += 1;
         self.check_plan();
         if !self.history.rules.is_kept {
@@ -663,6 +793,7 @@ impl Run {
             visibility: Vec::new(),
             checked_at: empty(),
             objects_checked_at: vec![Vec::new(); self.observers.len()],
+            closed_at: vec![Vec::new(); self.observers.len()],
         };
         let tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
         let reviews = Reviews::new(0, &self.history.rules, self.topology.clone());
@@ -673,6 +804,7 @@ impl Run {
             met: std::mem::take(&mut self.met),
             reviews: std::mem::replace(&mut self.reviews, reviews),
             crowded,
+            reloads: std::mem::take(&mut self.reload_counts),
         });
     }
 
@@ -712,6 +844,9 @@ impl Run {
 
     fn update_observers(&mut self) {
         for source in self.tracker.take_changed() {
+            if !self.topology.has_source(source) {
+                continue;
+            }
             let at = source.0 as usize;
             self.observers[at].wanted = self.tracker.wanted(source);
             self.plan_next(at);

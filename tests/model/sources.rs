@@ -57,10 +57,23 @@ impl Met {
         let rules = &history.rules;
         let mut judged = Self::default();
         let mut adopted = BTreeSet::new();
-        let mut shapes = BTreeSet::new();
+        let mut shapes = BTreeSet::<(usize, usize, Option<usize>, Shape)>::new();
         let mut leaked = BTreeSet::new();
+        let mut gone: &[usize] = &[];
         for (place, entry) in history.log.iter().enumerate() {
-            let What::PollAnswered(poll) = &entry.what else { continue };
+            let poll = match &entry.what {
+                What::PollAnswered(poll) => poll,
+                What::Reloaded(reloaded) => {
+                    gone = &reloaded.gone;
+                    shapes.retain(|(_, source, ..)| !reloaded.closed.contains(source));
+                    continue;
+                }
+                What::Restarted => {
+                    gone = &[];
+                    continue;
+                }
+                _ => continue,
+            };
             let run = history.run_at(place);
             for record in &poll.unreadable {
                 let label = record.label.filter(|label| *label < rules.source_of.len());
@@ -75,8 +88,10 @@ impl Met {
                 if canary.registered.is_some() || !is_own || adopted.contains(&shown.canary) {
                     continue;
                 }
-                // A canary of a process before this one, which left no store. It is followed unless it is too old.
-                if canary.planned + rules.give_up + rules.grace > entry.at {
+                // A canary of a process before this one, which left no store. It is followed unless it is too old or of
+                // a tenant that is gone.
+                let is_gone = gone.contains(&canary.tenant);
+                if canary.planned + rules.give_up + rules.grace > entry.at && !is_gone {
                     adopted.insert(shown.canary);
                 } else {
                     let [.., ours] = judged.strangers.entry((run, stage)).or_default();
@@ -184,6 +199,7 @@ fn judged_visibility(history: &History, verdicts: &[(usize, Verdict)]) -> Vec<Vi
     for (place, entry) in history.log.iter().enumerate() {
         match &entry.what {
             What::Restarted => blind.clear(),
+            What::Reloaded(reloaded) => blind.retain(|(source, _)| !reloaded.closed.contains(source)),
             What::PollAnswered(poll) if poll.result != PollResult::Failed => {
                 let source = poll.source;
                 for tenant in 0..history.rules.source_of.len() {

@@ -51,9 +51,13 @@ async fn a_second_process_on_one_store_answers_health_checks_and_begins_when_the
     let mut new = Probe::spawn(&files.beside("store", ""));
     let printed = until_printed(&new, HELD).await;
     let healthy = printed.split_whitespace().find(|word| word.ends_with("/healthz")).unwrap();
-    let status = async |url: &str| http().get(url).send().await.unwrap().status().as_u16();
-    assert_eq!(status(healthy).await, 200);
-    assert_eq!(status(&healthy.replace("healthz", "metrics")).await, 503);
+    let get = async |path: &str| http().get(healthy.replace("healthz", path)).send().await.unwrap();
+    assert_eq!(get("healthz").await.status(), 200);
+    assert_eq!(get("traces/recent").await.status(), 503);
+    let scrape = get("metrics").await;
+    assert_eq!(scrape.status(), 200, "a target that waits is not down");
+    let text = scrape.text().await.unwrap();
+    assert!(text.lines().all(|line| line.starts_with("# ")), "it has no series: {text}");
     old.finish().await;
     new.listening().await;
     new.until("the successor delivers canaries", SOON, |recent| recent.ended("delivered") >= 6).await;

@@ -251,8 +251,8 @@ impl World {
             let unproven = wanted
                 .checkpoints
                 .iter()
-                .find(|at| polls.covered.is_none_or(|covered| covered <= **at))
-                .map(|at| *at + Duration::from_secs(hop.settle) + Duration::from_micros(1));
+                .find(|at| polls.covered.is_none_or(|covered| covered <= *at))
+                .map(|at| at + Duration::from_secs(hop.settle) + Duration::from_micros(1));
             let soonest = last + (every / 2).saturating_sub(polls.burst);
             unproven.map_or(last + every, |early| early.max(soonest).min(last + every))
         });

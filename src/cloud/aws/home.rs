@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Aws;
 use crate::cloud::account::Account;
+use crate::cloud::pending;
 
 /// How long a poll may wait for the answer; without it, it goes on with the name.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,6 +57,8 @@ impl Aws {
             }
             let sts = self.sts("home".to_owned());
             let answer = timeout(PATIENCE, sts.get_caller_identity().send()).await;
+            // It is not waited for any more.
+            pending::ended("GetCallerIdentity");
             let arn = answer.ok().and_then(Result::ok).and_then(|identity| identity.arn);
             arn.ok_or_else(|| self.home.pause())
         };

@@ -15,7 +15,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
+use super::unreached::Unreached;
 use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
+use crate::cloud::pending;
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
 
@@ -90,6 +92,9 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
         // However AssumeRole failed, the call that needed the role was never sent.
         return Failure { effect: Effect::NotSent, ..failure.calling("AssumeRole") };
     }
+    if let Some(text) = without_credentials_in_time(error) {
+        return Failure::new(FailureKind::Timeout, Effect::NotSent, text);
+    }
     let without_identity = find::<CredentialsError>(error).is_some();
     let kind = match connector {
         _ if without_identity => FailureKind::Denied,
@@ -100,7 +105,26 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
         || connector.is_some_and(ConnectorError::is_user)
         || sources(error).any(is_failed_connect);
     let effect = if never_sent { Effect::NotSent } else { Effect::Unknown };
-    Failure::new(kind, effect, causes(error))
+    // Without credentials, the host is one of several that were asked for some.
+    let text = match find::<Unreached>(error).filter(|_| !without_identity) {
+        Some(unreached) => unreached.to_string(),
+        None => causes(error),
+    };
+    Failure::new(kind, effect, text)
+}
+
+/// The SDK's cache of credentials waits for so long, and then says only "identity resolver timed out". The call for them
+/// is named if it is ours; another task may have made it.
+fn without_credentials_in_time(error: &(dyn Error + 'static)) -> Option<String> {
+    const TIMED_OUT: &str = "identity resolver timed out after ";
+    let said = sources(error).map(ToString::to_string).find(|text| text.contains(TIMED_OUT))?;
+    let after = said.split_once(TIMED_OUT).map_or("", |(_, after)| after);
+    Some(match pending::last() {
+        Some((call, from)) => format!("{call}: no answer within {after} {from}"),
+        None => format!(
+            "no credentials within {after}: what gives them does not answer; look at aws.endpoints.sts, and at the way to STS"
+        ),
+    })
 }
 
 /// Classifies a refused AssumeRole whose raw answer is not available.

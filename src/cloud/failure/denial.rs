@@ -14,6 +14,10 @@ pub struct Denial<'a> {
     pub resource: Option<&'a str>,
     /// Whether a policy of the caller is at fault: it allows nothing, and nobody else forbids it.
     pub no_identity_policy: bool,
+    /// The kind of policy at fault: `service control policy`, `permissions boundary`, `resource-based policy`.
+    pub policy: Option<&'a str>,
+    /// Whether that policy forbids it, so that no further permission helps.
+    pub is_explicit: bool,
 }
 
 impl<'a> Denial<'a> {
@@ -25,7 +29,14 @@ impl<'a> Denial<'a> {
             let word = rest.split([' ', ',', '"', ')']).next()?.trim_end_matches('.');
             (!word.is_empty() && word.contains(':')).then_some(word)
         };
+        let forbidding = text.split_once("explicit deny in a").map(|(_, rest)| {
+            let rest = rest.trim_start_matches('n').trim_start();
+            rest.split([':', '.', ',', '"', ')']).next().unwrap_or_default().trim()
+        });
+        let allowing = || text.split_once("because no ")?.1.split_once(" allows").map(|(policy, _)| policy);
         Self {
+            policy: forbidding.or_else(allowing).filter(|policy| !policy.is_empty()),
+            is_explicit: forbidding.is_some(),
             principal: after("User:"),
             action: after("not authorized to perform:"),
             resource: after("on resource:"),
@@ -48,8 +59,25 @@ mod tests {
             action: Some("kms:Decrypt"),
             resource: Some("arn:aws:kms:eu-central-1:9:key/1"),
             no_identity_policy: true,
+            policy: Some("identity-based policy"),
+            is_explicit: false,
         };
         assert_eq!(Denial::read(text), expected);
+    }
+
+    #[test]
+    fn the_policy_that_forbids_or_does_not_allow_it_is_told() {
+        let of = |text| {
+            let denial = Denial::read(text);
+            (denial.policy, denial.is_explicit)
+        };
+        let text = "AccessDenied: User: x:y is not authorized to perform: a:b with an explicit deny in a service control policy";
+        assert_eq!(of(text), (Some("service control policy"), true));
+        let text = "not authorized to perform: a:b with an explicit deny in an identity-based policy: arn:aws:iam::1:policy/p";
+        assert_eq!(of(text), (Some("identity-based policy"), true));
+        let text = "not authorized to perform: sts:AssumeRole because no resource-based policy allows the sts:AssumeRole action";
+        assert_eq!(of(text), (Some("resource-based policy"), false));
+        assert_eq!(of("AccessDenied: Access Denied"), (None, false));
     }
 
     #[test]

@@ -97,18 +97,42 @@ pub(super) async fn find(settings: &GoogleSettings) -> Result<Found, GoogleError
     Ok(Found { credentials, quota_project, universe })
 }
 
+/// What a text that is no JSON object looks like. It may be a secret, so nothing of it is quoted.
+fn likeness(text: &str) -> &'static str {
+    let text = text.trim();
+    let is_of_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=-_\r\n".contains(c);
+    if text.is_empty() {
+        "; it is empty"
+    } else if serde_json::from_str::<String>(text).is_ok_and(|inner| inner.trim_start().starts_with('{')) {
+        "; it is the object in quotes, with a backslash before each quote: quoted once too often"
+    } else if text.starts_with("{\\") {
+        "; it has a backslash before each quote: quoted once too often"
+    } else if text.starts_with('{') {
+        "; it begins as an object, so it was cut or changed on the way"
+    } else if !text.contains('\n') && (text.starts_with(['/', '.', '~']) || text.ends_with(".json")) {
+        "; it looks like a path, which belongs into gcp.credentials_file"
+    } else if text.chars().all(is_of_base64) {
+        "; it looks like base64, and the JSON itself is expected"
+    } else {
+        ""
+    }
+}
+
 type Read = (Option<Credentials>, Option<String>, Option<String>);
 
 async fn read(document: &Document, accepts: Accepts, settings: &GoogleSettings) -> Result<Read, GoogleError> {
+    let from = settings.credentials_from().unwrap_or_default();
     let (name, text) = match document {
-        Document::File(path) => (path.display().to_string(), tokio::fs::read_to_string(path).await),
-        Document::Text(text) => ("gcp.credentials".to_owned(), Ok(text.expose().to_owned())),
+        Document::File(path) => {
+            (format!("{} ({from})", path.display()), tokio::fs::read_to_string(path).await)
+        }
+        Document::Text(text) => (from, Ok(text.expose().to_owned())),
     };
     let unusable = |reason: String| GoogleError::Credentials(format!("{name}: {reason}"));
     let text = text.map_err(|error| unusable(error.to_string()))?;
     let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        unusable(format!("not a JSON object (line {line}, column {column})"))
+        unusable(format!("not a JSON object (line {line}, column {column}){}", likeness(&text)))
     })?;
     let fields = Fields::new(&map);
     let parsed = || {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::MAX_RESPONSE_BYTES;
+use crate::cloud::failure::unreached::{Directory, Obstacle, authority, describe_obstacle};
 use crate::cloud::failure::{Effect, Failure, causes};
 use crate::domain::sighting::FailureKind;
 
@@ -30,7 +31,7 @@ pub enum GoogleError {
         cause: String,
     },
     /// The request was sent, but no response arrived in time.
-    #[error("no response from {service} in time: {cause}")]
+    #[error("{service}: {cause}")]
     TimedOut {
         /// Title of the service.
         service: &'static str,
@@ -38,7 +39,7 @@ pub enum GoogleError {
         cause: String,
     },
     /// No connection could be made; nothing was sent.
-    #[error("cannot reach {service}: {cause}")]
+    #[error("{service}: {cause}")]
     Unreachable {
         /// Title of the service.
         service: &'static str,
@@ -46,7 +47,7 @@ pub enum GoogleError {
         cause: String,
     },
     /// The connection was lost after the request was sent.
-    #[error("lost the connection to {service}: {cause}")]
+    #[error("{service}: {cause}")]
     ConnectionLost {
         /// Title of the service.
         service: &'static str,
@@ -63,11 +64,16 @@ pub enum GoogleError {
 
 impl GoogleError {
     /// Classifies a failed request to `service`.
-    pub(super) fn from_request_error(service: &'static str, error: &reqwest::Error) -> Self {
-        let cause = causes(error);
+    pub(super) fn from_request_error(
+        service: &'static str,
+        directory: &Directory,
+        error: &reqwest::Error,
+    ) -> Self {
         if error.is_builder() {
-            Self::InvalidRequest { service, cause }
-        } else if error.is_connect() {
+            return Self::InvalidRequest { service, cause: causes(error) };
+        }
+        let cause = unreached(directory, error);
+        if error.is_connect() {
             Self::Unreachable { service, cause }
         } else if error.is_timeout() {
             Self::TimedOut { service, cause }
@@ -75,6 +81,17 @@ impl GoogleError {
             Self::ConnectionLost { service, cause }
         }
     }
+}
+
+/// Says which host could not be reached, why, and where to look.
+pub(super) fn unreached(directory: &Directory, error: &reqwest::Error) -> String {
+    let host = error.url().and_then(|url| authority(url.as_str())).unwrap_or_else(|| "the server".to_owned());
+    let obstacle = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => Obstacle::Silent,
+        (true, false) => Obstacle::Unanswered,
+        (false, _) => Obstacle::of(error),
+    };
+    describe_obstacle(&host, directory, obstacle, error)
 }
 
 impl From<GoogleError> for Failure {

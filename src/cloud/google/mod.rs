@@ -30,7 +30,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::calls::{CallResult, Calls};
+use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Effect, Failure, causes};
+use super::pending;
 use super::proxy::Proxy;
 use crate::domain::sighting::FailureKind;
 use credentials::{DEFAULT_UNIVERSE, Found};
@@ -81,6 +83,32 @@ pub struct GoogleSettings {
     pub aws: Option<SdkConfig>,
     /// How calls leave.
     pub proxy: Proxy,
+}
+
+impl GoogleSettings {
+    /// Where the credentials are written: the key of the configuration, with the variable that sets it, or the variable of
+    /// Google's own libraries. `None` if they are in no document.
+    #[must_use]
+    pub fn credentials_from(&self) -> Option<String> {
+        let variables = &self.variables;
+        let key = |key: &str, is_set: bool, variable: &str| {
+            if is_set { format!("{variable}, which sets {key}") } else { key.to_owned() }
+        };
+        match &self.auth {
+            Auth::None => None,
+            Auth::ServiceAccount(document) | Auth::WorkloadIdentity(document) => Some(match document {
+                Document::File(_) => key("gcp.credentials_file", variables.gives_file, variables::FILE),
+                Document::Text(_) => key("gcp.credentials", variables.gives_text, variables::TEXT),
+            }),
+            Auth::ApplicationDefault if variables.credentials_file.is_some() => {
+                Some("GOOGLE_APPLICATION_CREDENTIALS, since gcp.auth is \"adc\"".to_owned())
+            }
+            Auth::ApplicationDefault => {
+                let gcloud = variables.gcloud_file.as_ref().filter(|path| path.exists())?;
+                Some(format!("gcloud's file {}, since gcp.auth is \"adc\"", gcloud.display()))
+            }
+        }
+    }
 }
 
 /// Time limits of a call.
@@ -189,6 +217,7 @@ pub struct Stream {
     pub headers: HeaderMap,
     response: reqwest::Response,
     service: &'static str,
+    directory: Arc<Directory>,
     idle: Duration,
 }
 
@@ -201,7 +230,7 @@ impl Stream {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let error = match tokio::time::timeout(self.idle, self.response.chunk()).await {
             Ok(Ok(chunk)) => return Ok(chunk),
-            Ok(Err(error)) => GoogleError::from_request_error(self.service, &error),
+            Ok(Err(error)) => GoogleError::from_request_error(self.service, &self.directory, &error),
             Err(_) => {
                 GoogleError::TimedOut { service: self.service, cause: format!("no data for {:?}", self.idle) }
             }
@@ -219,6 +248,8 @@ pub struct Google {
     timeouts: GoogleTimeouts,
     tokens: TokenProvider,
     calls: Calls,
+    /// Which keys name which hosts.
+    directory: Arc<Directory>,
 }
 
 impl Google {
@@ -248,6 +279,9 @@ impl Google {
             .services
             .iter()
             .map(|service| (service.name, service.base_url.replace(DEFAULT_UNIVERSE, &universe)));
+        let keys =
+            settings.endpoints.iter().map(|(name, url)| (url.clone(), format!("gcp.endpoints.{name}")));
+        let directory = Arc::new(Directory::new(keys, settings.proxy.is_set()));
         let configured = settings.endpoints.iter();
         let configured = configured.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned()));
         Ok(Self {
@@ -256,6 +290,7 @@ impl Google {
             tokens: TokenProvider::new(settings, credentials, token_http),
             http,
             calls,
+            directory,
         })
     }
 
@@ -343,20 +378,24 @@ impl Google {
 
     async fn try_send(&self, request: Request<'_>) -> Result<Answer, Failure> {
         let service = request.service.title;
-        let response = self.prepare(request).await?.send().await;
-        let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
+        let operation = request.operation.to_owned();
+        let response = self.noted(&operation, self.prepare(request).await?).await;
+        let response =
+            response.map_err(|error| GoogleError::from_request_error(service, &self.directory, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         if !response.status().is_success() {
             return Err(self.refused(service, response).await?);
         }
-        let body = whole(service, response).await?;
+        let body = whole(service, response, &self.directory).await?;
         Ok(Answer { status, headers, body })
     }
 
     async fn try_open(&self, request: Request<'_>) -> Result<Stream, Failure> {
         let service = request.service.title;
-        let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
-        let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
+        let operation = request.operation.to_owned();
+        let response = self.noted(&operation, self.prepare(request).await?.timeout(MAX_STREAM)).await;
+        let response =
+            response.map_err(|error| GoogleError::from_request_error(service, &self.directory, &error))?;
         if !response.status().is_success() {
             return Err(self.refused(service, response).await?);
         }
@@ -365,8 +404,24 @@ impl Google {
             headers: response.headers().clone(),
             response,
             service,
+            directory: self.directory.clone(),
             idle: self.timeouts.idle,
         })
+    }
+
+    /// Sends a request, and notes it for whoever gives up waiting for its answer.
+    async fn noted(
+        &self,
+        operation: &str,
+        request: reqwest::RequestBuilder,
+    ) -> reqwest::Result<reqwest::Response> {
+        let (client, request) = request.build_split();
+        let request = request?;
+        let host = authority(request.url().as_str()).unwrap_or_default();
+        pending::sent(operation, &host, || self.directory.advice(&host, Obstacle::Unanswered));
+        let answer = client.execute(request).await;
+        pending::ended(operation);
+        answer
     }
 
     async fn prepare(&self, request: Request<'_>) -> Result<reqwest::RequestBuilder, GoogleError> {
@@ -404,7 +459,7 @@ impl Google {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body = whole(service, response).await?;
+        let body = whole(service, response, &self.directory).await?;
         Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
     }
 }
@@ -417,10 +472,14 @@ impl std::fmt::Debug for Google {
 }
 
 /// Reads the whole body of a response, up to [`MAX_RESPONSE_BYTES`].
-async fn whole(service: &'static str, mut response: reqwest::Response) -> Result<Vec<u8>, GoogleError> {
+async fn whole(
+    service: &'static str,
+    mut response: reqwest::Response,
+    directory: &Directory,
+) -> Result<Vec<u8>, GoogleError> {
     let mut body = Vec::new();
     while let Some(chunk) =
-        response.chunk().await.map_err(|error| GoogleError::from_request_error(service, &error))?
+        response.chunk().await.map_err(|error| GoogleError::from_request_error(service, directory, &error))?
     {
         if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
             return Err(GoogleError::TooLarge { service });

@@ -93,7 +93,7 @@ async fn a_silent_server_and_a_closed_port_are_different_failures() {
     let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (FailureKind::Unreachable, Effect::NotSent));
     let text = error.text;
-    assert!(text.contains("refused") && text.starts_with("cannot reach Cloud Storage"), "{text}");
+    assert!(text.contains("refused") && text.starts_with("Cloud Storage: cannot reach 127.0.0.1:"), "{text}");
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::error::GoogleError;
+use super::error::{GoogleError, unreached};
 use super::{is_https, whole};
-use crate::cloud::failure::causes;
+use crate::cloud::failure::unreached::Directory;
 use crate::domain::foreign::ForeignText;
 
 /// How long a token lasts if its server does not say.
@@ -70,12 +70,15 @@ pub(super) async fn answer<T: DeserializeOwned>(
 pub(super) async fn body(
     request: reqwest::RequestBuilder,
 ) -> Result<(Vec<u8>, String, Option<Timestamp>), GoogleError> {
-    let response = request.send().await.map_err(|error| GoogleError::TokenFetchFailed(causes(&error)))?;
+    // The credentials name these hosts, and no key does.
+    let directory = Directory::new([], true);
+    let response = request.send().await;
+    let response = response.map_err(|error| GoogleError::TokenFetchFailed(unreached(&directory, &error)))?;
     let status = response.status();
     let host = response.url().host_str().unwrap_or_default().to_owned();
     let at = response.headers().get(reqwest::header::DATE);
     let at = at.and_then(|date| DateTimeParser::new().parse_timestamp(date.as_bytes()).ok());
-    let body = whole("the token server", response).await?;
+    let body = whole("the token server", response, &directory).await?;
     if status.is_success() {
         return Ok((body, host, at));
     }

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The variables of `gcp.credentials` and `gcp.credentials_file`.
+pub(super) const TEXT: &str = "TRACEPROBE_GCP_CREDENTIALS";
+pub(super) const FILE: &str = "TRACEPROBE_GCP_CREDENTIALS_FILE";
+
 /// What the environment says about Google. The default is an environment without any of these variables.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct GoogleVariables {
@@ -14,6 +18,10 @@ pub struct GoogleVariables {
     pub quota_project: Option<String>,
     /// `GOOGLE_CLOUD_UNIVERSE_DOMAIN`: the domain of Google's services, if not `googleapis.com`.
     pub universe_domain: Option<String>,
+    /// Whether `TRACEPROBE_GCP_CREDENTIALS` is set, so that `gcp.credentials` is that variable.
+    pub gives_text: bool,
+    /// Whether `TRACEPROBE_GCP_CREDENTIALS_FILE` is set.
+    pub gives_file: bool,
     /// `GCE_METADATA_HOST`: the metadata server, as a host with an optional port.
     pub metadata_host: Option<String>,
 }
@@ -35,6 +43,8 @@ impl GoogleVariables {
             gcloud_file: gcloud.map(|folder| folder.join("application_default_credentials.json")),
             quota_project: text("GOOGLE_CLOUD_QUOTA_PROJECT"),
             universe_domain: text("GOOGLE_CLOUD_UNIVERSE_DOMAIN"),
+            gives_text: text(TEXT).is_some(),
+            gives_file: text(FILE).is_some(),
             metadata_host: text("GCE_METADATA_HOST"),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::advice::Adviser;
 use super::finding::Mark;
 use super::report::{Format, Progress, Report};
 use crate::cloud::Clients;
@@ -35,6 +36,8 @@ pub(super) struct CanaryReport {
     stages: Vec<StageReport>,
     /// Second copies and changes.
     remarks: Vec<String>,
+    /// What to look at, where it is missing or changed.
+    advice: Vec<String>,
     /// Where it was found with another tenant; `null` if it was not.
     leaked: Option<String>,
     #[serde(skip)]
@@ -63,11 +66,14 @@ pub(super) async fn send(
 ) -> anyhow::Result<u8> {
     let topology = config.topology();
     let mut live = Live::new(report.format(), errand.timeout, &topology);
-    let followed = canary::run(config, clients, clock, errand, stop, |now| live.show(now)).await?;
+    let run = canary::run(config, clients.clone(), clock.clone(), errand, stop, |now| live.show(now));
+    let followed = run.await?;
     live.progress.clear();
+    let mut adviser = Adviser::new(config, &clients, clock.wall());
     let mut code = 0;
     for canary in &followed {
-        let canary = CanaryReport::of(canary, &topology);
+        let advice = if stop.is_cancelled() { Vec::new() } else { adviser.advise(canary).await };
+        let canary = CanaryReport { advice, ..CanaryReport::of(canary, &topology) };
         code = code.max(canary.exit_code);
         report.add_canary(canary);
     }
@@ -219,6 +225,7 @@ impl CanaryReport {
             detail,
             stages,
             remarks: canary.remarks.clone(),
+            advice: Vec::new(),
             leaked,
             exit_code,
         }
@@ -236,6 +243,7 @@ impl CanaryReport {
             lines.extend(stages.map(|stage| format!("          {:<16} {}", stage.stage, stage.detail)));
         }
         lines.extend(remarks.iter().map(|remark| format!("          note     {remark}")));
+        lines.extend(self.advice.iter().map(|text| format!("          look     {text}")));
         lines
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::subject::{Place, Subject};
 use super::who::Identity;
 use crate::cloud::failure::denial::Denial;
+use crate::cloud::failure::unreached::named_keys;
 use crate::domain::shell::{filled, quoted};
 use crate::domain::sighting::FailureKind;
 
@@ -167,7 +168,15 @@ pub(super) struct Symptom<'a> {
 pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Identity) -> Mend {
     let denial = Denial::read(symptom.text);
     let is_denied = matches!(symptom.kind, None | Some(FailureKind::Denied));
-    let key = symptom.key.map(|key| format!("{}.{key}", subject.keys));
+    let mut key = symptom.key.map(|key| format!("{}.{key}", subject.keys));
+    if matches!(symptom.kind, Some(FailureKind::Unreachable | FailureKind::Timeout)) {
+        // The text itself says which key names the host, or what of the network to look at.
+        let named: Vec<_> = named_keys(symptom.text).collect();
+        key = Some(named.join(", ")).filter(|named| !named.is_empty());
+    }
+    if let Some(other) = other_policy(&denial).filter(|_| symptom.kind == Some(FailureKind::Denied)) {
+        return Mend { possibilities: vec![other], key, ..Mend::default() };
+    }
     if symptom.permission == Some("sts:AssumeRole") && symptom.kind == Some(FailureKind::Denied) {
         return of_role(subject, &denial, identity);
     }
@@ -186,9 +195,24 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
             (Some(FailureKind::Denied), Some(statement), Some(resource)) => {
                 denied(subject, &statement, resource)
             }
+            (Some(FailureKind::NotFound), _, _) if symptom.permission.is_some() => not_found(subject),
+            (Some(FailureKind::Denied), None, _) => other_region(subject, symptom.text),
             _ => Vec::new(),
         };
     Mend { statement, key, command, possibilities }
+}
+
+/// What to say if AWS names a policy that is not in `config/iam/`: of the organization, a boundary, an endpoint.
+fn other_policy(denial: &Denial<'_>) -> Option<String> {
+    let policy = denial.policy?;
+    if denial.is_explicit {
+        return Some(format!(
+            "no {policy} forbids it: AWS names an explicit deny there, so no further permission helps"
+        ));
+    }
+    // The files are identity-based policies, and trust policies, which are based on a resource.
+    let is_shipped = ["identity-based policy", "resource-based policy"].contains(&policy);
+    (!is_shipped).then(|| format!("the {policy} allows it, too: AWS says that none does"))
 }
 
 /// Where rights are few, a name that is wrong is denied like a right that is missing.
@@ -198,19 +222,51 @@ fn denied(subject: &Subject<'_>, statement: &str, resource: &str) -> Vec<String>
     if matches!(*service, "s3" | "gcs") {
         named.push(format!("{keys}.key"));
     }
-    if subject.account.is_some() {
-        named.push(format!("{keys}.region, or aws.region"));
-    }
     let mut possibilities = vec![
         format!("{statement} is granted, for {resource}"),
         format!("what was meant is in {}", named.join(", ")),
     ];
+    possibilities.extend(in_region(subject));
     // A log group, which is in the account of a tenant.
     let has_role = subject.account.is_none_or(|account| account.role.is_some());
     if subject.stage.is_none() && !has_role {
         possibilities.push(format!("the probe is to put with its own role: {keys}.role_arn is not set"));
     }
     possibilities
+}
+
+/// Where a place is searched that does not exist: by its name, in one region of one account.
+fn not_found(subject: &Subject<'_>) -> Vec<String> {
+    let Some(account) = subject.account else { return Vec::new() };
+    let mut possibilities = vec![format!("{}.{} is the right name", subject.keys, subject.place_key)];
+    possibilities.extend(in_region(subject));
+    let holder = account.holder();
+    possibilities.push(match &account.role {
+        Some(_) => format!("it is in account {holder}, that of {}.role_arn", subject.keys),
+        None => format!("it is in the probe's own account: {}.role_arn is not set", subject.keys),
+    });
+    possibilities
+}
+
+/// That a place is in the region in which it is searched; `None` in another cloud.
+fn in_region(subject: &Subject<'_>) -> Option<String> {
+    let region = &subject.account?.region;
+    Some(format!(
+        "it is in region \"{region}\", which is that of {}.region, or else of aws.region",
+        subject.keys
+    ))
+}
+
+/// What a refused signature may be: credentials are not valid in a region that the account has not enabled (AWS account
+/// management, enable or disable regions).
+fn other_region(subject: &Subject<'_>, text: &str) -> Vec<String> {
+    let refused = ["UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId"];
+    let Some(in_region) = in_region(subject).filter(|_| refused.iter().any(|code| text.contains(code)))
+    else {
+        return Vec::new();
+    };
+    let enabled = "that region is enabled in the account; elsewhere its credentials are unknown".to_owned();
+    vec![in_region, enabled]
 }
 
 /// The statement that allows a call to this subject.
@@ -249,16 +305,20 @@ fn of_role(subject: &Subject<'_>, denial: &Denial<'_>, identity: &Identity) -> M
     let key = Some(format!("{keys}.role_arn, {keys}.external_id", keys = subject.keys));
     let name = role.arn.rsplit('/').next().unwrap_or_default();
     let holder = subject.account.map(|account| account.holder()).unwrap_or_default();
+    let trusts_us = denial.policy == Some("resource-based policy");
     let external_id = match &role.external_id {
         Some(_) => format!("its trust policy requires the external id that {}.external_id has", subject.keys),
         None => format!("its trust policy requires no external id: {}.external_id is not set", subject.keys),
     };
-    let possibilities = vec![
+    let mut possibilities = vec![
         format!("the role {name} exists in account {holder}"),
         format!("its trust policy names {}", role_of(us)),
         external_id,
-        format!("{own}: {}", describe(assume).unwrap_or_default()),
     ];
+    // Where AWS names the trust policy, our own allows it.
+    if !trusts_us {
+        possibilities.push(format!("{own}: {}", describe(assume).unwrap_or_default()));
+    }
     Mend { statement: Some(trust), key, command, possibilities }
 }
 
@@ -453,7 +513,8 @@ mod tests {
             mend.possibilities,
             [
                 "statement ReadTheObjects in config/iam/task-role.json is granted, for arn:aws:s3:::b/k",
-                "what was meant is in stage.archive.bucket, stage.archive.key, stage.archive.region, or aws.region",
+                "what was meant is in stage.archive.bucket, stage.archive.key",
+                "it is in region \"eu-central-1\", which is that of stage.archive.region, or else of aws.region",
             ]
         );
         assert_eq!(
@@ -484,6 +545,44 @@ mod tests {
             &Identity::default(),
         );
         assert_eq!((mend.statement, mend.command.as_deref()), (None, Some("aws s3 ls --region r s3://b/p/")));
+    }
+
+    #[test]
+    fn what_does_not_exist_may_be_in_another_region_or_account() {
+        let account = Account::in_region("eu-west-9");
+        let mend = mend(
+            &subject("s3", Place::Shared, &account),
+            symptom(FailureKind::NotFound, "s3:ListBucket", "ListObjectsV2 on s3://b/p/: NoSuchBucket: no"),
+            &Identity::default(),
+        );
+        let said = mend.possibilities.join("\n");
+        for part in
+            ["stage.archive.bucket", "\"eu-west-9\"", "aws.region", "stage.archive.role_arn is not set"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_a_region_does_not_know_lead_to_the_region() {
+        let account = Account::in_region("af-south-1");
+        let text = "ListShards on stream s: UnrecognizedClientException: The security token included in the request is invalid.";
+        let symptom = Symptom { permission: None, ..symptom(FailureKind::Denied, "", text) };
+        let mend = mend(&subject("kinesis", Place::Shared, &account), symptom, &Identity::default());
+        assert!(mend.possibilities.iter().any(|it| it.contains("\"af-south-1\"")), "{mend:?}");
+    }
+
+    #[test]
+    fn a_host_that_is_not_reached_names_the_key_of_its_address() {
+        let account = Account::in_region("eu-central-1");
+        let text = "GetRecords on stream s: cannot reach 127.0.0.1:1: the connection was refused; look at aws.endpoints.kinesis";
+        let mend = mend(
+            &subject("kinesis", Place::Shared, &account),
+            symptom(FailureKind::Unreachable, "kinesis:GetRecords", text),
+            &Identity::default(),
+        );
+        assert_eq!(mend.key.as_deref(), Some("aws.endpoints.kinesis"));
+        assert_eq!(mend.command, None);
     }
 
     #[test]

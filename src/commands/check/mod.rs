@@ -4,6 +4,7 @@
 //! log group that anybody could find, except with `--canary`. The proofs of a kind of stage are in its folder
 //! (`src/observe/`), those of a log group in `src/inject/`; here they are arranged and printed, with what mends them.
 
+mod advice;
 mod canary;
 mod finding;
 mod mend;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::daemon::canary::Errand;
 use crate::daemon::clock::{self, ProbeClock};
 use crate::daemon::run::gate;
+use crate::domain::count::counted_len;
 use crate::domain::topology::TenantId;
 
 /// Exit code for wrong arguments, as clap has it.
@@ -40,10 +42,12 @@ Marks:
   ok         it works, as far as the line says
   FAIL       it does not; the line has the service's own sentence, and those below it what mends it
   not tried  unknown, for the reason in the line
+  note       a remark about what works; it is not counted, and does not change the exit code
 
 Exit codes:
    0  nothing failed, and with --canary, every canary arrived everywhere
    1  something failed; its line says why
+   2  wrong arguments, such as a tenant that is not in the file
    3  a canary was not accepted, is missing at a stage, is among the dead letters or was found with another tenant
    4  a stage could not be read in time, so whether a canary arrived there is unknown
   78  the configuration is faulty; every fault is on stderr
@@ -197,7 +201,9 @@ fn web_file(config: &Config) -> Option<Finding> {
 
 fn counts(config: &Config) -> String {
     let (tenants, stages, sources) = (config.tenants.len(), config.stages.len(), config.sources.len());
-    format!("{tenants} tenants, {stages} stages, {sources} sources")
+    let [tenants, stages, sources] = [(tenants, "tenant"), (stages, "stage"), (sources, "source")]
+        .map(|(count, noun)| counted_len(count, noun));
+    format!("{tenants}, {stages}, {sources}")
 }
 
 /// Reads a duration, such as `90s` or `5m`.

@@ -50,7 +50,8 @@ pub(super) async fn clients(config: &Config, report: &mut Report) -> Clients {
     let calls = Calls::default();
     let aws = Aws::new(config.aws.clone(), calls.clone()).await;
     let google = build::google(&aws, &config.google, calls).await.unwrap_or_else(|error| {
-        let mend = Mend { key: Some("gcp.auth".to_owned()), ..Mend::default() };
+        let from = config.google.credentials_from().unwrap_or_else(|| "gcp.auth".to_owned());
+        let mend = Mend { key: Some(from), ..Mend::default() };
         report
             .add(Finding::general(Mark::Fail, "Google's credentials", format!("{error:#}")).with_mend(mend));
         None
@@ -78,7 +79,7 @@ impl<'a> Stand<'a> {
         let topology = config.topology();
         let recognizer = build::recognizer(&config.keyring, &topology);
         let sample = phantom_canary(config, clock);
-        let wanted = Wanted { waiting: Arc::new([sample]), ..Wanted::default() };
+        let wanted = Wanted { waiting: [sample].into(), ..Wanted::default() };
         let shared = observe::Shared::default();
         Self { config, clients, clock, tenants, topology, recognizer, wanted, sample, shared }
     }

@@ -11,6 +11,7 @@ use crate::cloud::Clients;
 use crate::cloud::aws::Caller;
 use crate::cloud::failure::{Effect, Failure};
 use crate::cloud::google::Auth;
+use crate::cloud::pending::within;
 use crate::config::Config;
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::{FailureKind, WantedTrace};
@@ -40,9 +41,9 @@ impl Identity {
         clock: &WallClock,
     ) -> Self {
         let aws = async {
-            let answer = tokio::time::timeout(TIMEOUT, clients.aws.caller()).await;
-            answer.unwrap_or_else(|_| {
-                let text = format!("GetCallerIdentity: no answer within {} s", TIMEOUT.as_secs());
+            let answer = within(TIMEOUT, clients.aws.caller()).await;
+            answer.unwrap_or_else(|unanswered| {
+                let text = format!("GetCallerIdentity: {unanswered}");
                 Err(Failure::new(FailureKind::Timeout, Effect::Unknown, text))
             })
         };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Sent, Until};
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
+use crate::domain::tag::Tag;
 use crate::domain::topology::{Role, SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::{Put, Standing, Trace};
 use crate::domain::tracker::{Snapshot, SourceView};
@@ -22,9 +23,14 @@ pub struct Followed {
     pub log_group: Arc<str>,
     /// The id of its trace, as the page shows it.
     pub trace: String,
+    pub tag: Tag,
     pub fate: Fate,
     /// By [`StageId`].
     pub stages: Vec<State>,
+    /// How many records the polls of each stage read, by [`StageId`].
+    pub records: Vec<u64>,
+    /// Whether its content could not be checked where it was found, by [`StageId`].
+    pub unchecked: Vec<bool>,
     /// What else was noticed: copies, changes.
     pub remarks: Vec<String>,
     /// Where it was found with another tenant; `None` if it was not.
@@ -98,6 +104,9 @@ pub(super) fn of(
     let unregistered = || State::Blind("the canary was not sent".into());
     let stages: Vec<State> = map.stage_ids().map(|stage| state(stage).unwrap_or_else(unregistered)).collect();
     Followed {
+        tag: sent.tag,
+        records: Vec::new(),
+        unchecked: Vec::new(),
         tenant: sent.tenant,
         log_group: sent.log_group.clone(),
         trace: sent.trace.to_string(),

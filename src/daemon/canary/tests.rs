@@ -42,9 +42,12 @@ impl World {
         let tracker = Tracker::new(topology.clone(), settings, t(0));
         let trace = TraceId::new(t(0), [1; 10]);
         let tag = Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("me/check"), 100, Purpose::Check);
-        let sent = Sent { trace, tenant: ACME, log_group: "/acme".into(), remarks: Vec::new(), leaked: None };
-        let mut follower =
-            Follower { tracker, topology, sent: vec![sent], unreadable: HashMap::new(), began: t(0) };
+        let (log_group, remarks) = ("/acme".into(), Vec::new());
+        let sent = Sent { trace, tag, tenant: ACME, log_group, remarks, leaked: None };
+        let mut follower = {
+            let (unreadable, records, unchecked) = Default::default();
+            Follower { tracker, topology, sent: vec![sent], unreadable, records, unchecked, began: t(0) }
+        };
         follower.tracker.plan(tag, t(0), &mut Vec::new()).unwrap();
         follower.apply(Input::Put { trace, result }, t(0));
         Self { follower, tag }

@@ -87,6 +87,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         polled: topology.source_ids().map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect(),
         changes,
         reloads: watch::Sender::new(Reloads::default()).subscribe(),
+        budgets: crate::cloud::budget::Budgets::default(),
         in_force: None,
         quiet_since: BTreeMap::new(),
         snapshots: watch::Sender::new(Arc::new(
@@ -114,6 +115,19 @@ fn as_if_killed_now(folder: &Folder) -> Folder {
         fs::copy(folder.0.join(name), image.0.join(name)).unwrap();
     }
     image
+}
+
+#[tokio::test]
+async fn a_stop_leaves_time_for_a_scrape_of_the_last_outcome() {
+    let folder = Folder::new();
+    let mut engine = engine(&folder, 16).await.engine;
+    engine.stop_grace = secs(25);
+    assert_eq!(engine.drain(), secs(25), "nobody scrapes");
+    (0..3).for_each(|_| engine.scrapes.note());
+    let wait = engine.scrapes.longest_wait().unwrap();
+    assert_eq!(engine.drain() + wait, secs(25));
+    engine.stop_grace = wait / 2;
+    assert_eq!(engine.drain(), wait / 4, "scrapes are too rare");
 }
 
 #[tokio::test]

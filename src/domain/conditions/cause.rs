@@ -9,8 +9,8 @@ impl ConditionName {
     const fn consequences(self) -> &'static [Self] {
         use ConditionName::{
             CannotSee, ClockUnsynchronized, Corruption, DeadLettersWaiting, Duplicates, HopOverTarget,
-            LateInjection, Leaking, Losing, Missing, NeverSeen, NotInjecting, ReloadFailed, SameName,
-            SchemaDrift, Skipped, Slow, StoreDegraded, Stuck, TotalStall,
+            LateInjection, Leaking, Losing, Missing, NeverSeen, NotInjecting, OverBudget, ReloadFailed,
+            SameName, SchemaDrift, Skipped, Slow, StoreDegraded, Stuck, TotalStall,
         };
         match self {
             TotalStall => &[Stuck, Losing, Missing, Slow, HopOverTarget],
@@ -24,7 +24,7 @@ impl ConditionName {
             // With its first canary the source is no longer unseen, but it has not shown the earlier ones.
             NeverSeen => &[Losing, Missing, Skipped, Slow, HopOverTarget],
             HopOverTarget | DeadLettersWaiting | SchemaDrift | NotInjecting | CannotSee | LateInjection
-            | Skipped | SameName | StoreDegraded | ReloadFailed | ClockUnsynchronized => &[],
+            | Skipped | SameName | StoreDegraded | OverBudget | ReloadFailed | ClockUnsynchronized => &[],
         }
     }
 

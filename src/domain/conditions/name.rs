@@ -43,6 +43,8 @@ pub enum ConditionName {
     SameName,
     /// Traces are kept in memory only although a store is configured.
     StoreDegraded,
+    /// A budget of the configuration holds polls back.
+    OverBudget,
     /// The configuration that was read last is not in force.
     ReloadFailed,
     /// The probe's own clock is not synchronized.
@@ -95,7 +97,7 @@ pub struct Profile {
 
 impl ConditionName {
     /// All names, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Leaking,
         Self::TotalStall,
         Self::Stuck,
@@ -114,6 +116,7 @@ impl ConditionName {
         Self::Skipped,
         Self::SameName,
         Self::StoreDegraded,
+        Self::OverBudget,
         Self::ReloadFailed,
         Self::ClockUnsynchronized,
     ];
@@ -170,6 +173,7 @@ impl ConditionName {
             Self::Skipped => row("skipped", "SKIPPED", Warning, Probe, "skipped"),
             Self::SameName => row("same_name", "SAME NAME", Warning, Probe, "same-name"),
             Self::StoreDegraded => row("store_degraded", "STORE DEGRADED", Warning, Probe, "store-degraded"),
+            Self::OverBudget => row("over_budget", "OVER BUDGET", Warning, Probe, "budget-exceeded"),
             Self::ReloadFailed => row("reload_failed", "RELOAD FAILED", Warning, Probe, "reload-failed"),
             Self::ClockUnsynchronized => row(
                 "clock_unsynchronized",
@@ -231,9 +235,11 @@ impl ConditionName {
             Self::NotInjecting | Self::LateInjection => vec![None],
             Self::SchemaDrift => return subjects_of_sources(map, |kind| kind.schema),
             Self::DeadLettersWaiting => return subjects_of_sources(map, |kind| kind.queue),
-            Self::SameName | Self::StoreDegraded | Self::ReloadFailed | Self::ClockUnsynchronized => {
-                return vec![Subject::PROBE];
-            }
+            Self::SameName
+            | Self::StoreDegraded
+            | Self::OverBudget
+            | Self::ReloadFailed
+            | Self::ClockUnsynchronized => return vec![Subject::PROBE],
         };
         let of = |tenant| places.iter().map(move |place| Subject { tenant: Some(tenant), place: *place });
         map.tenant_ids().flat_map(of).collect()

@@ -3,6 +3,7 @@
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::name::{ConditionName, Subject};
+use super::severity::Severity;
 use crate::domain::topology::HopRange;
 use crate::domain::tracker::Snapshot;
 
@@ -11,6 +12,7 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
     schema_drift(snapshot, found);
     dead_letters(snapshot, found);
     let map = &*snapshot.topology;
+    let mut held_back = None;
     let mut probe = |name: ConditionName, since, last, detail| {
         let fault = Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail);
         found.push(Condition { last, ..fault });
@@ -24,12 +26,21 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
     if let Some((since, reason)) = &snapshot.not_stored {
         probe(ConditionName::StoreDegraded, Some(*since), None, Detail::Reason(reason.clone()));
     }
+    if let Some(held) = &snapshot.over_budget {
+        // What is only late makes arrivals less certain; what is left out makes a stage blind.
+        let severity =
+            if held.leaves_out { ConditionName::OverBudget.profile().severity } else { Severity::Note };
+        let detail = Detail::Reason(held.text.clone());
+        let (name, since) = (ConditionName::OverBudget, Some(held.since));
+        held_back = Some(Condition::fault(name, Subject::PROBE, severity, since, detail));
+    }
     if let Some((since, reason)) = &snapshot.reload_failed {
         probe(ConditionName::ReloadFailed, Some(*since), None, Detail::Reason(reason.clone()));
     }
     if let Some(clock) = snapshot.clock.filter(|clock| !clock.synchronized) {
         probe(ConditionName::ClockUnsynchronized, None, None, Detail::ErrorBound(clock.error_bound));
     }
+    found.extend(held_back);
 }
 
 fn schema_drift(snapshot: &Snapshot, found: &mut Vec<Condition>) {

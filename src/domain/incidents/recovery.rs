@@ -78,7 +78,9 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
             snapshot.read_sources().filter(of_it).all(is_empty).then_some(snapshot.at)
         }
         ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
-        ConditionName::StoreDegraded | ConditionName::ReloadFailed => Some(snapshot.at),
+        ConditionName::StoreDegraded | ConditionName::OverBudget | ConditionName::ReloadFailed => {
+            Some(snapshot.at)
+        }
     }
 }
 
@@ -120,6 +122,7 @@ fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -
         | ConditionName::CannotSee
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::OverBudget
         | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => visit.arrival.is_some(),
     }

@@ -51,6 +51,12 @@ impl PendingCopies {
         self.scheduled.len() + self.due.values().map(BTreeSet::len).sum::<usize>()
     }
 
+    /// The traces whose copies await a check.
+    pub(super) fn traces(&self) -> impl Iterator<Item = TraceId> {
+        let due = self.due.values().flatten();
+        self.scheduled.iter().chain(due).map(|(_, copy)| copy.trace)
+    }
+
     /// When the next check becomes due, or the next answer is too late.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         let scheduled = self.scheduled.first().map(|(at, _)| *at);

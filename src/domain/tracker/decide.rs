@@ -1,13 +1,18 @@
 //! Decides what follows for one trace: its hops, its judgement, its outcome.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::{Outcome, UnobservedReason};
+use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
+use crate::domain::topology::{HopRange, Role, SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
+
+/// For how long after its planned injection a trace may be called far from a stage.
+const FAR_FOR: Duration = Duration::from_mins(1);
 
 impl Tracker {
     /// Draws every conclusion that the knowledge about a trace allows.
@@ -28,24 +33,43 @@ impl Tracker {
         {
             self.end(id, outcome, now, events);
         }
+        if self.open.get(&id).is_some_and(|trace| self.shows_all_senders(trace)) {
+            self.count(id, events);
+        }
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
             self.close(id, events);
         }
     }
 
-    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the
-    /// target, when the trace passes the SLO, and when it passes its deadline. Instants that are proven
-    /// already are left out.
-    pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
-        let visit = trace.visit(stage);
-        let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
-        let spec = self.topology.stage(stage);
-        let hop = spec.target.filter(|_| visit.hop == Hop::Open);
-        let hop = hop.and_then(|target| Some(trace.hop_start(&self.topology, stage)?.latest + target));
-        let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
-        let deadline = Some(trace.planned_at + self.settings.give_up);
-        [hop.filter(open), slo.filter(open), deadline.filter(open)]
+    /// When a trace passes the target of the hop to a stage, if a poll then would prove something.
+    pub(super) fn hop_due(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        self.hop_target_at(trace, stage).filter(|_| trace.visit(stage).hop == Hop::Open)
+    }
+
+    /// When a trace passes the target of the hop to a stage, once it has begun.
+    pub(super) fn hop_target_at(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+        let target = self.topology.stage(stage).target?;
+        Some(trace.hop_start(&self.topology, stage)?.latest + target)
+    }
+
+    /// Whether none of the traces that wait at a source was seen at the stage before, although that one is read.
+    /// Told of young traces only; it matters for the first poll alone, and looking through all traces of a
+    /// stall would take long.
+    pub(super) fn all_are_far(&self, source: SourceId) -> bool {
+        let Some(before) = self.topology.stage(self.topology.source(source).stage).parent else {
+            return false;
+        };
+        let waiting = &self.sources[source].waiting;
+        let is_young = |oldest: &WantedTrace| self.latest_now.since(oldest.planned_at) < FAR_FOR;
+        let is_far = |wanted: &WantedTrace| {
+            let trace = self.open.get(&wanted.tag.trace);
+            trace.is_none_or(|trace| {
+                let source = self.topology.source_of(trace.tenant, before);
+                trace.arrival(before).is_none() && self.sources[source].may_prove(trace.tenant)
+            })
+        };
+        waiting.first().is_some_and(is_young) && waiting.iter().all(is_far)
     }
 
     /// The outcome, if it is known by now.
@@ -144,14 +168,38 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        // Of a slot that a predecessor sent too, the outcome is the predecessor's to count. A probe of another name
-        // counts for itself.
-        let ours = self.settings.instance;
-        let is_shared = !self.settings.is_kept
-            && trace.planned_at < self.began + self.settings.handover
-            && trace.other_senders().iter().any(|sender| sender.has_same_name_bits(ours));
-        let adopted = trace.origin == Origin::Adopted || is_shared;
-        events.push(Event::Ended { tenant, trace: id, outcome, adopted });
+        // A poll of the end stage may find it before one of an earlier stage has shown who else sent it.
+        let may_be_shared = trace.origin != Origin::Adopted && self.may_be_shared(id);
+        self.uncounted.insert(id);
+        if !may_be_shared {
+            self.count(id, events);
+        }
+    }
+
+    /// Reports the outcome of a trace, which is counted then, unless that was done.
+    pub(super) fn count(&mut self, id: TraceId, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get(&id).filter(|_| self.uncounted.contains(&id)) else { return };
+        let Some((outcome, _)) = trace.ended.clone() else { return };
+        let adopted = trace.origin == Origin::Adopted || self.is_left_to_predecessor(trace);
+        events.push(Event::Ended { tenant: trace.tenant, trace: id, outcome, adopted });
+        self.uncounted.remove(&id);
+    }
+
+    /// Whether the outcome is a predecessor's to count, because that sent the slot too. A probe of another name counts
+    /// for itself, and so does a successor.
+    fn is_left_to_predecessor(&self, trace: &Trace) -> bool {
+        self.may_be_shared(trace.id())
+            && trace.other_senders().iter().any(|sender| self.is_predecessor(*sender))
+    }
+
+    /// Whether a predecessor may send a slot too, and count it.
+    fn may_be_shared(&self, id: TraceId) -> bool {
+        !self.settings.is_kept && id.planned_at() < self.began + self.settings.handover
+    }
+
+    /// Whether every stage at which another sender's copy may be found was read for a trace.
+    fn shows_all_senders(&self, trace: &Trace) -> bool {
+        self.topology.main_path().iter().all(|stage| self.is_settled(trace, *stage))
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is
@@ -211,6 +259,7 @@ impl Tracker {
                 });
             }
         }
+        self.count(id, events);
         self.finish(id);
     }
 
@@ -231,8 +280,9 @@ impl Tracker {
         let recent = recheck_until.map(|until| (until, trace.wanted()));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            if self.sources[source].waiting.contains(&id) {
-                self.sources.stop_waiting(source, id, recent);
+            if self.sources[source].waiting.contains(id) {
+                let due = self.hop_target_at(&trace, stage);
+                self.sources.stop_waiting(source, id, due, recent);
             }
         }
         self.outbox.note_finished(id);

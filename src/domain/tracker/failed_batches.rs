@@ -14,7 +14,8 @@ impl Tracker {
         let stage = self.topology.source(batch.source).stage;
         let path = self.topology.main_path();
         let later = path.iter().position(|on_path| *on_path == stage).map_or(path.len(), |at| at + 1);
-        let waiting = self.sources[letters].waiting.iter().filter_map(|id| self.open.get(id));
+        let waiting = self.sources[letters].waiting.iter();
+        let waiting = waiting.filter_map(|trace| self.open.get(&trace.tag.trace));
         let got_through = |trace: &Trace| path[later..].iter().any(|stage| trace.arrival(*stage).is_some());
         let named = waiting.filter_map(|trace| {
             let is_read_there = self.topology.source_of(trace.tenant, stage) == batch.source;

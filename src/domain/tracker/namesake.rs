@@ -4,14 +4,16 @@
 //! stopped once the new one is healthy. Both send the same slots then, which is no fault. Two that stay are:
 //! each takes the other's canaries for its own.
 
+use std::time::Duration;
+
 use super::{Event, Tracker};
 use crate::domain::sighting::Sighting;
-use crate::domain::tag::Purpose;
+use crate::domain::tag::{InstanceCode, Purpose};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::StageId;
 
-/// How many intervals without a canary of the other process end its presence.
-const MISSED_INTERVALS: u32 = 3;
+/// How many intervals without a canary of the other process show that it is not there.
+pub(super) const MISSED_INTERVALS: u32 = 3;
 
 /// The presence of another process of this name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,11 +30,15 @@ impl Tracker {
         let (tag, ours) = (&sighting.tag, self.settings.instance);
         let planned_at = tag.trace.planned_at();
         let other_run = tag.instance != ours && tag.instance.has_same_name_bits(ours);
-        if tag.purpose() != Purpose::Probe || !other_run || planned_at < self.began {
+        if tag.purpose() != Purpose::Probe || !other_run {
             return;
         }
-        let longest = self.topology.tenants().iter().map(|tenant| tenant.interval).max().unwrap_or_default();
-        let gap = self.settings.handover.max(longest * MISSED_INTERVALS);
+        let first = self.other_runs.entry(tag.instance).or_insert(planned_at);
+        *first = planned_at.min(*first);
+        if planned_at < self.began {
+            return;
+        }
+        let gap = self.settings.handover.max(self.missed_intervals());
         let stayed = self.namesake().is_some();
         let before = self.namesake.filter(|known| planned_at.since(known.last) <= gap);
         let Namesake { since, last } = before.unwrap_or(Namesake { since: planned_at, last: planned_at });
@@ -40,6 +46,20 @@ impl Tracker {
         if !stayed && self.namesake().is_some() {
             events.push(Event::SameName { stage, trace: tag.trace });
         }
+    }
+
+    /// Whether a process of this name began before this one: it sent our first slots too. One that replaces this one
+    /// did not.
+    pub(super) fn is_predecessor(&self, sender: InstanceCode) -> bool {
+        let began_before = |first: &Timestamp| *first < self.began + self.missed_intervals();
+        sender.has_same_name_bits(self.settings.instance)
+            && self.other_runs.get(&sender).is_none_or(began_before)
+    }
+
+    /// So long without a canary of another process that it has stopped, or has not begun.
+    fn missed_intervals(&self) -> Duration {
+        let longest = self.topology.tenants().iter().map(|tenant| tenant.interval).max();
+        longest.unwrap_or_default() * MISSED_INTERVALS
     }
 
     /// Another process of this name, if it has stayed for longer than one that replaces another.

@@ -92,6 +92,7 @@ impl Tracker {
         let old: Vec<TraceId> = self.open.values().filter(is_old).map(|trace| trace.id()).collect();
         for id in old {
             self.end(id, Outcome::Unobserved(UnobservedReason::Blind), now, events);
+            self.count(id, events);
             self.finish(id);
         }
     }
@@ -159,6 +160,7 @@ impl Tracker {
             if trace.ended.is_none() {
                 self.end(id, Outcome::Unobserved(reason), now, &mut events);
             }
+            self.count(id, &mut events);
             self.finish(id);
         }
         events
@@ -214,7 +216,7 @@ impl Tracker {
             let until = arrival.noticed_at + self.settings.recheck_for;
             if until > now {
                 let source = self.topology.source_of(trace.tenant, stage);
-                self.sources.stop_waiting(source, trace.id(), Some((until, trace.wanted())));
+                self.sources.stop_waiting(source, trace.id(), None, Some((until, trace.wanted())));
             }
         }
     }

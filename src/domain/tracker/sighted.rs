@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::copies::{first_copy, is_known, other_sender};
 use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
+use crate::domain::checkpoints::HopDue;
 use crate::domain::copies::{CopyStanding, StoredCopy, UnchargedReason};
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
@@ -156,13 +157,19 @@ impl Tracker {
             None => {}
         }
         let source = self.topology.source_of(tenant, stage);
-        self.sources.stop_waiting(source, id, Some((now + self.settings.recheck_for, recent)));
+        let due = self.trace(id).and_then(|trace| self.hop_target_at(trace, stage));
+        self.sources.stop_waiting(source, id, due, Some((now + self.settings.recheck_for, recent)));
         self.consider(id, now, events);
-        // The hops and checkpoints of the stages that follow begin here.
-        for child in
-            self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
-        {
-            self.sources.touch(self.topology.source_of(tenant, child));
+        // The hops to the stages that follow begin here.
+        let Some(trace) = self.open.get(&id) else { return };
+        let begins = |child: &StageId| self.topology.stage(*child).parent == Some(stage);
+        for child in self.topology.stage_ids().filter(begins) {
+            let source = self.topology.source_of(tenant, child);
+            match self.hop_due(trace, child) {
+                Some(at) => self.sources.hop_begins(source, HopDue { at, trace: id }),
+                // Without a target, nothing else tells the source that its first poll need not wait any more.
+                None => self.sources.comes_near(source, id),
+            }
         }
     }
 

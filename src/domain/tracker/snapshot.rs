@@ -47,12 +47,25 @@ pub struct Snapshot {
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, ForeignText)>,
+    /// Polls that a budget holds back. The tracker does not know it either.
+    pub over_budget: Option<HeldBack>,
     /// Since when and why the configuration that was read last is not in force. The tracker does not know it either.
     pub reload_failed: Option<(Timestamp, ForeignText)>,
     /// What is known of drills; `None` if there are none. The tracker does not know it either.
     pub drills: Option<Drills>,
     /// The episodes of conditions, open and ended. The tracker does not know them either.
     pub episodes: Arc<[Arc<Episode>]>,
+}
+
+/// Polls that the budgets of the configuration hold back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// When the first of an unbroken series was.
+    pub since: Timestamp,
+    /// What was taken, and what is allowed.
+    pub text: ForeignText,
+    /// Whether polls are left out, and not only late for some seconds.
+    pub leaves_out: bool,
 }
 
 /// The state of a source.
@@ -292,6 +305,7 @@ impl Tracker {
                 .then(|| Interval { earliest: self.began - self.settings.give_up, latest: self.began }),
             namesake: self.namesake(),
             not_stored: None,
+            over_budget: None,
             reload_failed: None,
             drills: None,
             episodes: Arc::default(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::readability::Readability;
 use super::snapshot::{Queue, why_blind};
+use crate::domain::checkpoints::{Checkpoints, HopDue};
 use crate::domain::foreign::ForeignText;
+use crate::domain::shared_list::SharedList;
 use crate::domain::sighting::{Decoding, FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -68,11 +70,42 @@ impl Sources {
         self.revision
     }
 
-    /// A trace waits at a source from now on.
-    pub(super) fn wait(&mut self, source: SourceId, id: TraceId, now: Timestamp) {
+    /// A trace waits at a source from now on. `hop_due` is when it passes the target of the hop, if it is on it.
+    pub(super) fn wait(
+        &mut self,
+        source: SourceId,
+        trace: WantedTrace,
+        hop_due: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         self.touch(source);
         let revision = self.revision;
-        self[source].wait(id, revision, now);
+        self[source].wait(trace, revision, now);
+        if let Some(at) = hop_due {
+            self[source].hops_due.insert(HopDue { at, trace: trace.tag.trace });
+        }
+    }
+
+    /// A trace that waits at a source is on the hop there, and passes the target at this instant.
+    pub(super) fn hop_begins(&mut self, source: SourceId, due: HopDue) {
+        if self[source].waiting.contains(due.trace) && self[source].hops_due.insert(due) {
+            self.touch(source);
+        }
+    }
+
+    /// A trace that waits at a source was seen at the stage before.
+    pub(super) fn comes_near(&mut self, source: SourceId, trace: TraceId) {
+        if self[source].waiting.contains(trace) {
+            self.touch(source);
+        }
+    }
+
+    /// Forgets when hops pass their targets, because these are others now.
+    pub(super) fn forget_hops(&mut self) {
+        for source in (0..).map(SourceId).take(self.states.len()) {
+            self[source].hops_due = SharedList::default();
+            self.touch(source);
+        }
     }
 
     /// A trace no longer waits at a source. If `recent` says until when, polls by id still include it.
@@ -80,9 +113,13 @@ impl Sources {
         &mut self,
         source: SourceId,
         id: TraceId,
+        hop_due: Option<Timestamp>,
         recent: Option<(Timestamp, WantedTrace)>,
     ) {
         self.touch(source);
+        if let Some(at) = hop_due {
+            self[source].hops_due.remove((at, id));
+        }
         self[source].stop_waiting(id, recent);
     }
 
@@ -123,13 +160,19 @@ pub(super) struct SourceState {
     /// When the last such poll began.
     presence_read_at: Option<Timestamp>,
     /// The traces that wait here.
-    pub(super) waiting: BTreeSet<TraceId>,
-    /// Since which revision of the wanted list each waiting trace is in it.
-    since_revision: BTreeMap<TraceId, u64>,
+    pub(super) waiting: SharedList<WantedTrace>,
+    /// When those of them that are on the hop to here pass its target.
+    pub(super) hops_due: SharedList<HopDue>,
+    /// Those that no poll has proven absent whose revision of the list they were in: since which one they are.
+    new_since: BTreeMap<TraceId, u64>,
+    /// The newest revision by which a poll proved absence.
+    proven_revision: u64,
     /// Since when something has been waiting without a break.
     waiting_since: Option<Timestamp>,
-    /// Traces that were seen or given up a short while ago, and until when polls by id include them.
-    pub(super) recently_seen: VecDeque<(Timestamp, WantedTrace)>,
+    /// Traces that were seen or given up a short while ago.
+    pub(super) recently_seen: SharedList<WantedTrace>,
+    /// Until when polls by id include them, in the order in which they were seen.
+    seen_until: VecDeque<(Timestamp, TraceId)>,
     /// Everything that arrived before this has been read.
     pub(super) watermark: Option<Timestamp>,
     pub(super) last_answer: Option<Timestamp>,
@@ -172,35 +215,59 @@ impl SourceState {
         Self { presence_only: !capabilities.absence, ..Self::default() }
     }
 
-    fn wait(&mut self, id: TraceId, revision: u64, now: Timestamp) {
-        self.waiting.insert(id);
-        self.since_revision.insert(id, revision);
+    fn wait(&mut self, trace: WantedTrace, revision: u64, now: Timestamp) {
+        self.waiting.insert(trace);
+        self.new_since.insert(trace.tag.trace, revision);
         self.waiting_since.get_or_insert(now);
     }
 
     fn stop_waiting(&mut self, id: TraceId, recent: Option<(Timestamp, WantedTrace)>) {
-        self.waiting.remove(&id);
-        self.since_revision.remove(&id);
+        self.waiting.remove(id);
+        self.new_since.remove(&id);
         if self.waiting.is_empty() {
             self.waiting_since = None;
         }
         if let Some((until, recent)) = recent {
             // A trace that was given up may be listed already.
-            self.recently_seen.retain(|(_, known)| known.tag.trace != id);
-            self.recently_seen.push_back((until, recent));
-            if self.recently_seen.len() > MAX_RECENTLY_SEEN {
-                self.recently_seen.pop_front();
+            if !self.recently_seen.insert(recent) {
+                self.seen_until.retain(|(_, known)| *known != id);
+            }
+            self.seen_until.push_back((until, id));
+            if self.seen_until.len() > MAX_RECENTLY_SEEN
+                && let Some((_, id)) = self.seen_until.pop_front()
+            {
+                self.recently_seen.remove(id);
             }
         }
     }
 
     pub(super) fn expire_recently_seen(&mut self, now: Timestamp) {
-        self.recently_seen.retain(|(until, _)| *until > now);
+        let Self { recently_seen, seen_until, .. } = self;
+        seen_until.retain(|(until, id)| {
+            let stays = *until > now;
+            if !stays {
+                recently_seen.remove(*id);
+            }
+            stays
+        });
     }
 
-    /// The waiting traces that were in the wanted list of this revision.
-    pub(super) fn wanted_in(&self, revision: u64) -> Vec<TraceId> {
-        self.since_revision.iter().filter(|(_, since)| **since <= revision).map(|(id, _)| *id).collect()
+    /// The thresholds and deadlines of the waiting traces: each has one at these times after it was planned.
+    pub(super) fn checkpoints(&self, after_planned: [Option<Duration>; 2]) -> Checkpoints {
+        let (waiting, hops) = (self.waiting.clone(), self.hops_due.clone());
+        Checkpoints { proven: self.watermark, after_planned, waiting, hops }
+    }
+
+    /// The waiting traces that were in the wanted list of this revision, by which a poll proves absence.
+    pub(super) fn take_wanted_in(&mut self, revision: u64) -> Vec<TraceId> {
+        // Of those that a later one proved absent, it is not known any more since when they are listed.
+        if revision < self.proven_revision {
+            return Vec::new();
+        }
+        self.proven_revision = revision;
+        self.new_since.retain(|_, since| *since > revision);
+        let ids = self.waiting.iter().map(|trace| trace.tag.trace);
+        ids.filter(|id| !self.new_since.contains_key(id)).collect()
     }
 
     /// A poll that began at `started` was answered.
@@ -213,6 +280,9 @@ impl SourceState {
     ) {
         self.decoding = None;
         self.watermark = self.watermark.max(watermark);
+        if let Some(proven) = self.watermark {
+            self.hops_due.remove_before(|due| due.at < proven);
+        }
         self.last_answer = Some(now);
         self.behind = stats.behind;
         if let Some(messages) = stats.queued {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use super::injection::InjectionState;
 use super::{Event, Tracker};
+use crate::domain::checkpoints::HopDue;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
 use crate::domain::trace::{Trace, Visit};
@@ -40,10 +42,10 @@ impl Tracker {
                     continue;
                 }
                 if let Some(source) = was {
-                    self.sources.stop_waiting(source, *id, None);
+                    self.sources.stop_waiting(source, *id, None, None);
                 }
                 if let Some(source) = is.filter(|_| trace.visit(stage).arrival.is_none()) {
-                    self.sources.wait(source, *id, now);
+                    self.sources.wait(source, trace.wanted(), None, now);
                     moved.insert(stage);
                 }
             }
@@ -61,16 +63,31 @@ impl Tracker {
         for source in before.source_ids().filter(|source| !map.has_source(*source)) {
             self.sources.reset(source, map);
         }
+        self.find_hops_due();
         for id in open {
             self.consider(id, now, &mut events);
         }
         events
     }
 
-    /// Whether more may be learned of a tenant's canaries.
+    /// Finds out again when hops pass their targets, which may be others now.
+    fn find_hops_due(&mut self) {
+        self.sources.forget_hops();
+        for trace in self.open.values() {
+            for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
+                if let Some(at) = self.hop_due(trace, stage) {
+                    let source = self.topology.source_of(trace.tenant, stage);
+                    self.sources.hop_begins(source, HopDue { at, trace: trace.id() });
+                }
+            }
+        }
+    }
+
+    /// Whether more may be learned of a tenant's canaries: one is open, or a copy of one awaits a check.
     #[must_use]
     pub fn awaits(&self, tenant: TenantId) -> bool {
-        self.open.values().any(|trace| trace.tenant == tenant)
+        let of_tenant = |id: TraceId| self.trace(id).is_some_and(|trace| trace.tenant == tenant);
+        self.open.values().any(|trace| trace.tenant == tenant) || self.pending.traces().any(of_tenant)
     }
 
     fn make_room(&mut self, before: &Topology, map: &Topology) -> Regrouped {

@@ -1,11 +1,19 @@
 //! Which traces one query looks for.
 
+use super::id_range::IdRange;
 use crate::domain::sighting::{Wanted, WantedTrace};
 use crate::domain::time::Timestamp;
 
-/// Most traces that one query looks for. Each stands in it twice, in lower and upper case; BigQuery takes
-/// requests of up to 10 MB (BigQuery quotas), and this is less than half a megabyte.
-pub(super) const MAX_IDS: usize = 2_500;
+/// Most waiting traces whose ids stand in a query whole, in lower and upper case: 90 kB. More are looked for
+/// by range and end, which takes a tenth of that for each.
+pub(super) const MAX_WHOLE: usize = 500;
+
+/// Most recently seen traces of a query. Theirs stand in it whole, because they lie apart.
+const MAX_RECENT: usize = 500;
+
+/// Most waiting traces of one query. Of each, 13 characters stand in it; BigQuery takes requests of up to
+/// 10 MB (BigQuery quotas), and this is a third of it.
+pub(super) const MAX_WAITING: usize = 250_000;
 
 /// The traces of one query.
 #[derive(Debug)]
@@ -22,14 +30,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// As many batches as the waiting traces need. Recently seen traces fill up the last one. They do not
-    /// move its bounds on time: a lost trace stays in queries for days after a restart, and each poll would
-    /// pay for the partitions of those days. If one turns up in an old partition after all, that is not
-    /// noticed.
+    /// One batch, or as many as the waiting traces need beyond [`MAX_WAITING`]. Recently seen traces are in
+    /// the last one. They do not move its bounds on time: a lost trace stays in queries for days after a
+    /// restart, and each poll would pay for the partitions of those days. If one turns up in an old partition
+    /// after all, that is not noticed.
     pub(super) fn all(wanted: &Wanted, now: Timestamp) -> Vec<Self> {
-        let mut all: Vec<_> = wanted
-            .waiting
-            .chunks(MAX_IDS)
+        let waiting: Vec<_> = wanted.waiting.iter().copied().collect();
+        let mut all: Vec<_> = waiting
+            .chunks(MAX_WAITING)
             .enumerate()
             .map(|(nth, traces)| Self {
                 traces: traces.to_vec(),
@@ -39,9 +47,27 @@ impl Batch {
             })
             .collect();
         if let Some(last) = all.last_mut() {
-            let room = MAX_IDS - last.traces.len();
-            last.traces.extend(wanted.recently_seen.iter().rev().take(room));
+            last.traces.extend(wanted.recently_seen.iter().rev().take(MAX_RECENT));
         }
         all
+    }
+
+    /// The traces whose ids stand in the query whole.
+    pub(super) fn whole(&self) -> &[WantedTrace] {
+        match self.range() {
+            Some(_) => self.traces.get(self.waiting..).unwrap_or_default(),
+            None => &self.traces,
+        }
+    }
+
+    /// Where the ids of the others lie; `None` if there are no others.
+    pub(super) fn range(&self) -> Option<IdRange> {
+        let waiting = self.waiting_traces();
+        (waiting.len() > MAX_WHOLE).then(|| IdRange::of(waiting)).flatten()
+    }
+
+    /// The traces that wait.
+    pub(super) fn waiting_traces(&self) -> &[WantedTrace] {
+        self.traces.get(..self.waiting).unwrap_or_default()
     }
 }

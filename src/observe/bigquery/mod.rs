@@ -2,7 +2,7 @@
 //!
 //! A query, and not a list of the table's data: that is free, but does not show rows in the streaming buffer,
 //! which is where a fresh canary is. Each query costs at least 10 MB on paper, so there is one for all ids,
-//! never one for each.
+//! never one for each: calls and bytes do not grow with the traces that wait.
 //!
 //! A poll has three steps. `prepare` describes the table, checks the configured columns against it and asks
 //! what a query would read; what was learned holds for a while. `run` sends the query and reads its rows.
@@ -12,6 +12,7 @@
 //! never go on without a column that is configured, or over rows that are hidden: then it would say of what
 //! it cannot see that it is not there.
 
+mod advice;
 mod batch;
 mod bill;
 mod columns;
@@ -19,6 +20,7 @@ mod columns;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
+mod id_range;
 mod prepare;
 mod proof;
 mod query;
@@ -122,6 +124,9 @@ impl BigQuery {
             columns: &known.columns,
             predicate: &self.settings.predicate,
             oldest: batch.since,
+            id_is: self.settings.id_is,
+            has_whole: !batch.whole().is_empty(),
+            range: batch.range(),
             owners: self.owners().filter(|_| batch.finds_leaks),
         }
     }
@@ -129,22 +134,13 @@ impl BigQuery {
     fn request(&self, known: &Known, batch: &Batch) -> QueryRequest {
         let search = self.search(known, batch);
         let text = search.query(known.tables.iter().map(|(name, table)| (name.as_str(), table)));
-        let ids = batch.traces.iter().flat_map(|trace| search.ids(self.id(&trace.tag)));
-        let ids = ids.map(|id| value(Some(id), None)).collect();
+        QueryRequest { query_parameters: Some(self.parameters(&search, batch)), ..self.bounded(known, text) }
+    }
+
+    /// A query that costs no more than a poll may, without its parameters.
+    fn bounded(&self, known: &Known, text: String) -> QueryRequest {
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
-            query_parameters: Some(vec![QueryParameter {
-                name: Some("ids".to_owned()),
-                parameter_type: Some(QueryParameterType {
-                    r#type: "ARRAY".to_owned(),
-                    array_type: Some(Box::new(QueryParameterType {
-                        r#type: "STRING".to_owned(),
-                        ..QueryParameterType::default()
-                    })),
-                    struct_types: None,
-                }),
-                parameter_value: Some(value(None, Some(ids))),
-            }]),
             parameter_mode: Some("NAMED".to_owned()),
             location: self.settings.location.clone().or_else(|| known.location()),
             max_results: Some(PAGE_ROWS),
@@ -156,6 +152,32 @@ impl BigQuery {
             format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
             ..QueryRequest::new(text)
         }
+    }
+
+    /// The ids: an array of whole ones, and one text with the ends of the others. Of a hundred thousand ends, an
+    /// array would be twice as long.
+    fn parameters(&self, search: &Search<'_>, batch: &Batch) -> Vec<QueryParameter> {
+        let parameter = |name: &str, parameter_type, parameter_value| QueryParameter {
+            name: Some(name.to_owned()),
+            parameter_type: Some(parameter_type),
+            parameter_value: Some(parameter_value),
+        };
+        let text = || QueryParameterType { r#type: "STRING".to_owned(), ..QueryParameterType::default() };
+        let whole = search.has_whole.then(|| {
+            let ids = batch.whole().iter().flat_map(|trace| search.ids(self.id(&trace.tag)));
+            let ids = ids.map(|id| value(Some(id), None)).collect();
+            let array = QueryParameterType {
+                r#type: "ARRAY".to_owned(),
+                array_type: Some(Box::new(text())),
+                struct_types: None,
+            };
+            parameter("ids", array, value(None, Some(ids)))
+        });
+        let ends = search.range.is_some().then(|| {
+            let ends = id_range::ends(batch.waiting_traces());
+            parameter("ends", text(), value(Some(ends), None))
+        });
+        whole.into_iter().chain(ends).collect()
     }
 
     /// What stands in the table for a canary, in lower case. Its tag stands there in the version in which it
@@ -281,6 +303,11 @@ impl Observe for BigQuery {
 
     fn decoder(&mut self) -> Option<&mut Decoder> {
         Some(&mut self.decoder)
+    }
+
+    fn stamps_arrivals(&self) -> bool {
+        let time = self.known.as_ref().and_then(|known| known.columns.time.as_ref());
+        time.is_some_and(|time| time.is == TimeIs::Inserted)
     }
 
     /// What polls cost and found that failed or were dropped.

@@ -9,6 +9,7 @@ use super::columns::Use;
 use super::query::JobMode;
 use super::settings::{MIN_BYTES_BILLED, SPEC, Settings};
 use crate::cloud::NoClient;
+use crate::domain::count::counted_len;
 use crate::domain::proof::{Proof, Refusal};
 use crate::domain::sighting::{FailureKind, Wanted};
 use crate::observe::ObserveError;
@@ -98,8 +99,8 @@ impl BigQuery {
         });
         let listed = columns.collect::<Vec<_>>().join(", ");
         format!(
-            "{} columns; {}",
-            schema.columns.len(),
+            "{}; {}",
+            counted_len(schema.columns.len(), "column"),
             if listed.is_empty() { "id_expression" } else { &listed }
         )
     }

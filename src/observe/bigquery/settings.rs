@@ -11,14 +11,15 @@ use super::id::{check_sql, read_id};
 pub use super::table_name::TableName;
 use super::{BigQuery, proof};
 use crate::cloud::google::BIGQUERY;
+use crate::cloud::pending::within;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
-use crate::domain::proof::Proof;
+use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::shell::quoted;
 use crate::domain::sighting::Wanted;
-use crate::domain::tag::TenantCode;
+use crate::domain::tag::{Tag, TenantCode};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -60,7 +61,7 @@ static KEYS: [Key; 16] = [
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // A poll costs money; a row can be queried once it was acknowledged.
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Google(BIGQUERY),
     capabilities: Capabilities { schema: true, billed_bytes: true, ..Capabilities::ABSENCE },
     costs: Costs {
@@ -295,6 +296,18 @@ impl KindSettings for Settings {
     async fn principal(&self, site: &Site<'_>, shared: &()) -> Option<Result<String, ObserveError>> {
         let observer = self.observer(site, shared).ok()?;
         Some(in_time(site.rhythm.timeout, observer.principal()).await)
+    }
+
+    async fn advise(&self, site: &Site<'_>, shared: &(), tag: &Tag, doubt: Doubt) -> Vec<Advice> {
+        if doubt == Doubt::Unchecked && self.body_column.is_none() {
+            return Vec::new();
+        }
+        let Ok(mut observer) = self.observer(site, shared) else { return Vec::new() };
+        let found = within(site.rhythm.timeout, observer.advise(tag)).await;
+        found.unwrap_or_else(|unanswered| {
+            let text = format!("which column has the canary's tag is unknown: {unanswered}");
+            vec![Advice::new(text, None)]
+        })
     }
 
     fn resource(&self) -> String {

@@ -1,13 +1,14 @@
 //! The one query: which rows hold these ids.
 //!
 //! Bounds on time stand in it as literals, because only those are sure to keep BigQuery from reading old
-//! partitions. The ids are a parameter.
+//! partitions. The ids are parameters: `ids` are whole ones, `ends` those of an [`IdRange`].
 
 use std::time::Duration;
 
 use super::Predicate;
 use super::columns::{Columns, Use};
-use super::settings::{IdMatch, quoted_path};
+use super::id_range::IdRange;
+use super::settings::{IdIs, IdMatch, quoted_path};
 use super::table::{Partitioning, Table, Unit};
 use crate::domain::tag::{MARKER, TenantCode, Version};
 use crate::domain::time::Timestamp;
@@ -19,8 +20,14 @@ pub(super) const MARGIN: Duration = Duration::from_hours(1);
 /// may fill them in its own.
 const BEHIND_UTC: Duration = Duration::from_hours(12);
 
-/// What a query is for, besides the ids in its parameter.
+/// What a query is for, besides the ids in its parameters.
 pub(super) struct Search<'a> {
+    /// What the id of a row is.
+    pub(super) id_is: IdIs,
+    /// Whether there are whole ids.
+    pub(super) has_whole: bool,
+    /// Where those lie of which only the ends are given.
+    pub(super) range: Option<IdRange>,
     pub(super) columns: &'a Columns,
     pub(super) predicate: &'a Predicate,
     /// When the oldest canary was planned that must be found.
@@ -56,9 +63,24 @@ impl Search<'_> {
 
     fn condition(&self) -> String {
         let id = self.columns.id.sql();
-        match self.columns.id_match {
-            IdMatch::Exact => exact(&id, self.owners, self.from()),
-            IdMatch::Contains => contains(&id, self.owners),
+        let id_match = self.columns.id_match;
+        let whole = self.has_whole.then(|| match id_match {
+            IdMatch::Exact => format!("{id} IN UNNEST(@ids)"),
+            IdMatch::Contains => {
+                format!("EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS(LOWER({id}), id) > 0)")
+            }
+        });
+        let range = self.range.as_ref().map(|range| range.condition(&id, id_match, self.id_is));
+        let leaked = self.owners.map(|owners| match id_match {
+            IdMatch::Exact => leaked(&id, owners, self.from()),
+            IdMatch::Contains => leaked_within(&id, owners),
+        });
+        let ways: Vec<String> = [whole, range, leaked].into_iter().flatten().collect();
+        let found = if let [only] = &ways[..] { only.clone() } else { format!("({})", ways.join(" OR ")) };
+        match id_match {
+            IdMatch::Exact => found,
+            // The marker comes first, because looking for it is cheap and most rows do not have it.
+            IdMatch::Contains => format!("STRPOS(LOWER({id}), '{MARKER}') > 0 AND {found}"),
         }
     }
 
@@ -86,33 +108,25 @@ impl Search<'_> {
     }
 }
 
-fn exact(id: &str, owners: Option<&[TenantCode]>, from: Timestamp) -> String {
-    let condition = format!("{id} IN UNNEST(@ids)");
-    let Some(owners) = owners else { return condition };
+/// Tags of others than the owners, which are ranges.
+fn leaked(id: &str, owners: &[TenantCode], from: Timestamp) -> String {
     let cases = [str::to_ascii_lowercase, str::to_ascii_uppercase];
     let ranges: Vec<_> = cases
         .iter()
         .flat_map(|cased| Version::ALL.map(|version| of_other_tenants(id, owners, from, version, *cased)))
         .collect();
-    format!("({condition} OR {})", ranges.join(" OR "))
+    ranges.join(" OR ")
 }
 
-/// Texts with one of the ids in them, or with a tag of another tenant than the owners; only the first tag of
-/// a text counts for that. The marker comes first, because looking for it is cheap and most rows do not have
-/// it.
-fn contains(text: &str, owners: Option<&[TenantCode]>) -> String {
-    let lower = format!("LOWER({text})");
-    let mut found = format!("EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS({lower}, id) > 0)");
-    if let Some(owners) = owners {
-        let others = Version::ALL.map(|version| {
-            let code = "[0-9a-v]".repeat(version.tenant().len());
-            let codes: Vec<_> = owners.iter().map(|owner| format!("'{}'", digits(owner, version))).collect();
-            let extract = format!("REGEXP_EXTRACT({lower}, '{MARKER}{version}[0-9a-f]{{32}}({code})')");
-            format!("{extract} NOT IN ({})", codes.join(", "))
-        });
-        found = format!("({found} OR {})", others.join(" OR "));
-    }
-    format!("STRPOS({lower}, '{MARKER}') > 0 AND {found}")
+/// Texts with a tag of another tenant than the owners; only the first tag of a text counts.
+fn leaked_within(text: &str, owners: &[TenantCode]) -> String {
+    let others = Version::ALL.map(|version| {
+        let code = "[0-9a-v]".repeat(version.tenant().len());
+        let codes: Vec<_> = owners.iter().map(|owner| format!("'{}'", digits(owner, version))).collect();
+        let extract = format!("REGEXP_EXTRACT(LOWER({text}), '{MARKER}{version}[0-9a-f]{{32}}({code})')");
+        format!("{extract} NOT IN ({})", codes.join(", "))
+    });
+    others.join(" OR ")
 }
 
 /// The tenant's code as it stands in a tag of this version.
@@ -148,7 +162,7 @@ fn of_other_tenants(
     )
 }
 
-fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
+pub(super) fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
     match predicate {
         Predicate::None => None,
         Predicate::Custom(text) => Some(text.replace("{from}", &literal("TIMESTAMP", Unit::Hour, from)?)),
@@ -208,6 +222,15 @@ mod tests {
         }
     }
 
+    fn search<'a>(
+        columns: &'a Columns,
+        predicate: &'a Predicate,
+        owners: Option<&'a [TenantCode]>,
+    ) -> Search<'a> {
+        let id_is = IdIs::Tag;
+        Search { columns, predicate, oldest: OLDEST, owners, id_is, has_whole: true, range: None }
+    }
+
     fn table(partitioning: Partitioning) -> Table {
         let mut table = Table::parse(json!({}).to_string().as_bytes()).unwrap();
         table.partitioning = partitioning;
@@ -216,7 +239,7 @@ mod tests {
 
     fn sql(partitioning: Partitioning, predicate: &Predicate) -> String {
         let columns = columns(IdMatch::Exact);
-        let search = Search { columns: &columns, predicate, oldest: OLDEST, owners: None };
+        let search = search(&columns, predicate, None);
         search.query([("p.d.t", &table(partitioning))])
     }
 
@@ -271,7 +294,7 @@ mod tests {
     #[test]
     fn the_tables_of_several_days_are_one_query() {
         let columns = columns(IdMatch::Exact);
-        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        let search = search(&columns, &Predicate::Auto, None);
         let table = table(Partitioning::None);
         let (first, second) = (START.replace("p.d.t", "p.d.t_1"), START.replace("p.d.t", "p.d.t_2"));
         assert_eq!(
@@ -284,7 +307,7 @@ mod tests {
     fn a_search_inside_texts_is_bounded_by_the_marker_and_the_time() {
         let columns =
             Columns { id: Id::Expression("x || y".into()), body: None, ..columns(IdMatch::Contains) };
-        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        let search = search(&columns, &Predicate::Auto, None);
         let table = table(Partitioning::None);
         assert_eq!(
             search.query([("p.d.t", &table)]),
@@ -300,7 +323,7 @@ mod tests {
     #[test]
     fn a_search_inside_texts_of_an_unpartitioned_table_without_a_time_is_unbounded() {
         let columns = Columns { time: None, ..columns(IdMatch::Contains) };
-        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        let search = search(&columns, &Predicate::Auto, None);
         assert!(!search.is_bounded(&table(Partitioning::None), false));
         assert!(search.is_bounded(&table(Partitioning::None), true));
         assert!(search.is_bounded(&table(Partitioning::Ingestion(Unit::Day)), false));
@@ -311,8 +334,7 @@ mod tests {
         let columns = Columns { id: Id::Column("m".into()), ..columns(IdMatch::Contains) };
         let owner = TenantCode::of("acme");
         let owners = [owner];
-        let search =
-            Search { columns: &columns, predicate: &Predicate::None, oldest: OLDEST, owners: Some(&owners) };
+        let search = search(&columns, &Predicate::None, Some(&owners));
         let query = search.query([("p.d.t", &table(Partitioning::None))]);
         let code = "[0-9a-v]".repeat(8);
         let expected =

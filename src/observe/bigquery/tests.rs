@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::batch::MAX_IDS;
+use super::batch::{MAX_WAITING, MAX_WHOLE};
 use super::*;
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
@@ -24,11 +24,11 @@ use crate::domain::time::Timestamp;
 
 const NOW: i64 = 1_795_321_800;
 
-type Reply = (u16, Value);
+pub(super) type Reply = (u16, Value);
 
 /// A server with a list of answers, and the requests that it got.
 #[derive(Clone, Default)]
-struct Server {
+pub(super) struct Server {
     replies: Arc<Mutex<VecDeque<Reply>>>,
     requests: Arc<Mutex<Vec<(String, Value)>>>,
 }
@@ -107,7 +107,7 @@ fn wanted() -> Wanted {
     Wanted { revision: 7, waiting: [waiting].into(), ..Wanted::default() }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         time_column: Some("ingest_time".into()),
         tenant_column: Some("tenant".into()),
@@ -117,7 +117,7 @@ fn settings() -> Settings {
     }
 }
 
-async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, Server) {
+pub(super) async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, Server) {
     let (server, url) = Server::start(replies).await;
     let endpoints = [(BIGQUERY.name, url)].into();
     let google = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
@@ -380,13 +380,77 @@ async fn recently_seen_traces_are_queried_within_the_partitions_of_waiting_ones(
     }
 }
 
+/// As many waiting traces, of which that of [`wanted`] is the newest.
+fn many(waiting: usize) -> Wanted {
+    let others = (1..u128::try_from(waiting).unwrap()).map(|nth| {
+        let planned_at = Timestamp::from_secs(NOW - 600);
+        let trace = TraceId::from_u128(TraceId::new(planned_at, [0; 10]).as_u128() + nth);
+        let code = TenantCode::of("acme");
+        WantedTrace { tag: Tag::new(trace, code, InstanceCode::of("p"), 300, Purpose::Probe), planned_at }
+    });
+    let waiting = others.chain(wanted().waiting.iter().copied()).collect();
+    Wanted { waiting, ..wanted() }
+}
+
 #[test]
 fn recently_seen_traces_cost_no_query_of_their_own() {
-    let waiting: Vec<_> = vec![wanted().waiting[0]; MAX_IDS + 1];
-    let recent = vec![wanted().waiting[0]; MAX_IDS];
-    let wanted = Wanted { waiting: waiting.into(), recently_seen: recent.into(), ..wanted() };
+    let recent: Vec<_> = many(500).waiting.iter().copied().collect();
+    let wanted = Wanted { recently_seen: recent.into(), ..many(MAX_WAITING) };
     let sizes = Batch::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|batch| batch.traces.len());
-    assert_eq!(sizes.collect::<Vec<_>>(), [MAX_IDS, MAX_IDS]);
+    assert_eq!(sizes.collect::<Vec<_>>(), [MAX_WAITING + 500]);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_traces_are_one_query_and_each_of_them_is_found() {
+    let answer = rows(&[row(NOW * 1_000_000)]);
+    let (mut observer, server) = observer(vec![table(), dry_run(0), answer], settings()).await;
+    let poll = observer.poll(&many(100_000)).await.unwrap();
+    assert_eq!(poll.sightings.iter().map(|seen| seen.tag).collect::<Vec<_>>(), [tag()]);
+    assert_eq!(poll.watermark, Some(Timestamp::from_secs(NOW)));
+    let (_, request) = server.request(2);
+    let ends = request["queryParameters"][0]["parameterValue"]["value"].as_str().unwrap();
+    assert_eq!(ends.split(',').count(), 100_000);
+}
+
+#[tokio::test]
+async fn a_query_for_many_traces_is_bounded_by_the_oldest_and_the_newest() {
+    let (mut observer, server) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
+    let wanted = many(MAX_WHOLE + 1);
+    observer.poll(&wanted).await.unwrap();
+    let (_, request) = server.request(2);
+    let ids: Vec<_> = wanted.waiting.iter().map(|trace| trace.tag.trace).collect();
+    let (oldest, newest) = (ids[0], ids[MAX_WHOLE]);
+    let range = format!("`trace_id` BETWEEN 'zqtp2{oldest}' AND 'zqtp2{newest}z'");
+    assert!(request["query"].as_str().unwrap().contains(&range), "{request}");
+}
+
+#[tokio::test]
+async fn a_trace_that_was_seen_is_named_by_its_whole_id_beside_many_that_wait() {
+    let lost =
+        WantedTrace { planned_at: Timestamp::from_secs(NOW - 86_400), ..*wanted().waiting.first().unwrap() };
+    let wanted = Wanted { recently_seen: [lost].into(), ..many(MAX_WHOLE + 1) };
+    let (mut observer, server) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
+    observer.poll(&wanted).await.unwrap();
+    let (_, request) = server.request(2);
+    assert!(request["query"].as_str().unwrap().contains("`trace_id` IN UNNEST(@ids) OR (("), "{request}");
+    let ids = &request["queryParameters"][0]["parameterValue"]["arrayValues"];
+    assert_eq!(ids, &json!([{"value": text().to_uppercase()}, {"value": text()}]));
+}
+
+#[tokio::test]
+async fn a_row_that_has_only_the_end_in_common_with_a_waiting_trace_is_not_a_canary_of_ours() {
+    let other = TraceId::from_u128(tag().trace.as_u128() ^ (1 << 60));
+    let settings = Settings {
+        id_is: IdIs::TraceId,
+        tenant_column: None,
+        body_column: None,
+        time_column: None,
+        ..settings()
+    };
+    let mut answer = rows(&[]);
+    answer.1["rows"] = json!([cells(&[json!(other.to_string())])]);
+    let (mut observer, _) = observer(vec![table(), dry_run(0), answer], settings).await;
+    assert_eq!(observer.poll(&many(MAX_WHOLE + 1)).await.unwrap().sightings, []);
 }
 
 #[tokio::test]

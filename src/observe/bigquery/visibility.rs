@@ -113,7 +113,7 @@ impl Visibility {
         now: Timestamp,
     ) -> Result<Vec<UnreadableRecord>, ObserveError> {
         let found: HashSet<String> = found.iter().map(|sighting| sighting.tag.tenant_digits()).collect();
-        let traces = batches.iter().flat_map(|batch| &batch.traces[..batch.waiting]);
+        let traces = batches.iter().flat_map(Batch::waiting_traces);
         let waiting: BTreeMap<String, Tag> =
             traces.map(|trace| (trace.tag.tenant_digits(), trace.tag)).collect();
         self.is_doubtful = waiting.keys().any(|tenant| !found.contains(tenant));

@@ -46,7 +46,7 @@ pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // In some regions an account may make only five calls per second, and a search may miss the newest events
     // for a while.
-    rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(10) },
+    rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(10), ..Rhythm::USUAL },
     provider: Provider::Aws,
     capabilities: Capabilities::ABSENCE,
     costs: Costs {
@@ -155,6 +155,10 @@ impl KindSettings for Settings {
 
     fn attribution(&self) -> Attribution {
         Attribution { labelled: false, by_tag: true, remedy: "" }
+    }
+
+    fn reads_gaps(&self) -> bool {
+        self.gaps == Gaps::Read
     }
 
     fn observer(&self, site: &Site<'_>, quotas: &Quotas) -> Result<CloudWatchLogs, NoClient> {

@@ -119,7 +119,8 @@ async fn events_of_a_gap_are_read_only_if_gaps_are_read() {
         observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 600));
         let mut later = wanted();
         later.waiting =
-            [WantedTrace { planned_at: Timestamp::from_secs(NOW + 595), ..later.waiting[0] }].into();
+            [WantedTrace { planned_at: Timestamp::from_secs(NOW + 595), ..*later.waiting.first().unwrap() }]
+                .into();
         observer.poll(&later).await.unwrap();
         assert_eq!(sent.lock().unwrap()[1]["startTime"], from * 1_000);
     }

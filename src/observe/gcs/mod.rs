@@ -9,10 +9,10 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
-use super::console;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
+use super::{Gaps, console};
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
@@ -43,7 +43,7 @@ static KEYS: [Key; 9] = object_store::KEYS;
 pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
     // Listings are strongly consistent (Cloud Storage docs, consistency).
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Google(STORAGE),
     capabilities: Capabilities::OBJECTS,
     costs: Costs {
@@ -117,12 +117,16 @@ impl KindSettings for Settings {
         format!("{:?}", self.objects.labels(site.topology))
     }
 
+    fn reads_gaps(&self) -> bool {
+        self.objects.gaps == Gaps::Read
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
         let store = Gcs::new(site.clients.google()?.clone(), &self.objects.bucket, self.page);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
         let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
-        Ok(observer.within(site.rhythm.timeout))
+        Ok(observer.within(site.rhythm))
     }
 }
 

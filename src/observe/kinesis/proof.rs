@@ -1,6 +1,5 @@
 //! Proves that a stream can be read: its shards, and a record that it may have encrypted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{SPEC, Settings};
@@ -56,7 +55,7 @@ async fn older_record(
     };
     let mut observer: Kinesis = settings.observer(site, shared)?;
     let planned_at = site.clock.now() - OLDEST;
-    let waiting: Arc<[_]> = wanted.waiting.iter().map(|it| WantedTrace { planned_at, ..*it }).collect();
+    let waiting = wanted.waiting.iter().map(|it| WantedTrace { planned_at, ..*it }).collect();
     let wanted = Wanted { waiting, ..Wanted::default() };
     let (proof, poll) = polled(&mut observer, site, &SPEC, &settings.stream, &wanted).await;
     Ok(match (proof.verdict, poll) {

@@ -47,7 +47,7 @@ pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // A shard allows five reads per second to all its readers together, and a record is readable only a
     // moment after its arrival stamp.
-    rhythm: Rhythm { interval: seconds(1), timeout: seconds(10), settle: seconds(1) },
+    rhythm: Rhythm { interval: seconds(1), timeout: seconds(10), settle: seconds(1), ..Rhythm::USUAL },
     provider: Provider::Aws,
     capabilities: Capabilities { behind: true, ..Capabilities::ABSENCE },
     costs: Costs {
@@ -159,6 +159,10 @@ impl KindSettings for Settings {
 
     fn attribution(&self) -> Attribution {
         Attribution { labelled: false, by_tag: true, remedy: "" }
+    }
+
+    fn reads_gaps(&self) -> bool {
+        self.gaps == Gaps::Read
     }
 
     fn observer(&self, site: &Site<'_>, pages: &Pages) -> Result<Kinesis, NoClient> {

@@ -34,7 +34,7 @@ fn tag(n: u8) -> Tag {
 
 fn wanted_from(planned_at: Timestamp) -> Wanted {
     let tag = tag(1);
-    Wanted { revision: 7, waiting: Arc::new([WantedTrace { tag, planned_at }]), ..Wanted::default() }
+    Wanted { revision: 7, waiting: [WantedTrace { tag, planned_at }].into(), ..Wanted::default() }
 }
 
 fn wanted() -> Wanted {

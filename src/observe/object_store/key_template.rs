@@ -118,6 +118,18 @@ impl KeyTemplate {
     pub fn prefix_of(&self, at: Timestamp) -> String {
         self.zone.strftime(at, &self.template)
     }
+
+    /// When this prefix began at the latest, if it is one of the last before `to`.
+    pub(super) fn began(&self, prefix: &str, to: Timestamp) -> Timestamp {
+        let mut instant = to;
+        for _ in 0..MAX_STEPS {
+            if self.prefix_of(instant) == prefix {
+                break;
+            }
+            instant = instant - self.step();
+        }
+        instant
+    }
 }
 
 impl fmt::Display for KeyTemplate {

@@ -4,13 +4,17 @@
 //! An object is read once for all traces, however often the source is polled, and streamed through a small
 //! window. It is marked as read only together with what was found in it, so a poll may be dropped at any
 //! `await`. Nothing is inferred from a key except its prefix and, if so configured, its tenant: an archive
-//! may write an hour's objects in any order.
+//! may write an hour's objects in any order. Where keys turn out to grow with time, and a listing takes several
+//! calls, most polls list from the last key on. What they do not list, they do not prove absent: that is left
+//! to whole listings, which are made often enough for the stage not to be blind.
 //!
 //! The observer must never fetch an object that is older than all waiting traces. The exception is an object
 //! whose stamp dates from the start of its upload, because it can hold newer records.
 
+mod growth;
 mod key_labels;
 mod key_template;
+mod likely_form;
 mod proof;
 mod settings;
 mod store;
@@ -24,12 +28,14 @@ use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use tokio::time::Instant;
 
+use self::growth::{Witness, start_of};
 pub use self::key_labels::KeyLabels;
 pub use self::key_template::KeyTemplate;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
 use super::decode::{Halt, Limits, Scan, Scanner};
+use super::pace::Rhythm;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
 use crate::domain::foreign::ForeignText;
@@ -54,6 +60,9 @@ const KEYS_PER_PAGE: usize = 250;
 /// Most polls for which a refused object is not requested; the pause doubles up to this.
 const MAX_PAUSE: u64 = 64;
 
+/// How long listings are whole after a new key sorted before the start of one that was not.
+const LATE_KEY_PAUSE: Duration = Duration::from_hours(24);
+
 /// Reads one prefix of a bucket.
 #[derive(Debug)]
 pub struct ObjectObserver<S> {
@@ -66,6 +75,10 @@ pub struct ObjectObserver<S> {
     pub(super) clock: WallClock,
     /// How long a poll may list.
     list_time: Duration,
+    /// How old the last whole listing of a prefix may become.
+    whole_every: Duration,
+    /// When a key was last found that a listing from the last key on would have missed.
+    late_key_at: Option<Timestamp>,
     prefixes: BTreeMap<String, Prefix>,
     /// Counts polls.
     poll_number: u64,
@@ -79,10 +92,26 @@ pub struct ObjectObserver<S> {
 #[derive(Debug, Default)]
 struct Prefix {
     objects: HashMap<String, Known>,
-    /// Set if keys grow with time: all objects up to this key have been read.
+    /// Set if the settings say that keys grow with time: all objects up to this key have been read.
     after: Option<String>,
+    /// Set if keys turned out to grow with time: where a listing may begin between whole ones.
+    start: Option<Start>,
+    /// When the last whole listing began of which every object was read.
+    whole_at: Option<Timestamp>,
+    /// How many calls it took.
+    pages: usize,
+    /// Whether this poll listed it whole.
+    is_whole: bool,
     /// Whether local time repeats in its keys, so that they do not grow with time.
     repeats: bool,
+}
+
+/// Where a listing may begin that is not whole.
+#[derive(Debug)]
+struct Start {
+    after: String,
+    /// Objects before it that are older than this were not read.
+    from: Timestamp,
 }
 
 #[derive(Debug)]
@@ -129,12 +158,15 @@ impl Object {
 }
 
 /// The state of one poll, apart from what it found.
-#[derive(Default)]
 struct Progress {
+    /// Since when objects are read.
+    since: Timestamp,
     queue: VecDeque<Object>,
     keys: usize,
     /// Pages of listings that were answered.
     pages: usize,
+    /// Set if a prefix was not listed whole: when the oldest of their last whole listings began.
+    whole_at: Option<Timestamp>,
     /// Set if a listed object was not read.
     incomplete: bool,
     failure: Option<ObserveError>,
@@ -163,6 +195,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
             decoder: Decoder::default(),
             clock,
             list_time: Duration::MAX,
+            whole_every: Duration::ZERO,
+            late_key_at: None,
             prefixes: BTreeMap::new(),
             poll_number: 0,
             complete_at: None,
@@ -172,8 +206,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
 
     /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
     /// say that the service answered all the time.
-    pub(super) fn within(self, timeout: Duration) -> Self {
-        Self { list_time: timeout * 9 / 10, ..self }
+    pub(super) fn within(self, rhythm: Rhythm) -> Self {
+        Self { list_time: rhythm.timeout * 9 / 10, whole_every: rhythm.proof_every, ..self }
     }
 
     /// Returns the prefixes of objects that can hold events since `since`; `None` if they are too many.
@@ -197,7 +231,15 @@ impl<S: ObjectStore> ObjectObserver<S> {
         self.poll_number += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let repeating = self.settings.key.repeating(since, started);
-        let mut progress = Progress::default();
+        let mut progress = Progress {
+            since,
+            queue: VecDeque::new(),
+            keys: 0,
+            pages: 0,
+            whole_at: None,
+            incomplete: false,
+            failure: None,
+        };
         for prefix in prefixes {
             self.prefixes.entry(prefix.clone()).or_default().repeats = repeating.contains(&prefix);
             if let Err(failure) = self.list(&prefix, from, started, &mut progress).await {
@@ -221,9 +263,16 @@ impl<S: ObjectStore> ObjectObserver<S> {
         progress: &mut Progress,
     ) -> Result<(), ObserveError> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
+        let start = known.next_start(from, started, self.whole_every);
+        known.is_whole = start.is_none();
+        if let Some((_, whole_at)) = &start {
+            progress.whole_at = Some(progress.whole_at.map_or(*whole_at, |at| at.min(*whole_at)));
+        }
+        let after = start.map(|(after, _)| after).or_else(|| known.after.clone());
+        let pages_before = progress.pages;
         let mut token: Option<String> = None;
         loop {
-            let position = match (&token, &known.after) {
+            let position = match (&token, &after) {
                 (Some(token), _) => Position::Token(token),
                 (None, Some(after)) => Position::After(after),
                 (None, None) => Position::First,
@@ -240,6 +289,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
                         label => label,
                     },
                 };
+                let is_new = !known.objects.contains_key(&key);
+                if is_new && known.start.as_ref().is_some_and(|start| key <= start.after) {
+                    self.late_key_at = Some(started);
+                }
                 let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
                     version: version.clone(),
                     stamp,
@@ -281,6 +334,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
             }
             token = page.next;
             if token.is_none() {
+                if known.is_whole {
+                    known.pages = progress.pages - pages_before;
+                }
                 return Ok(());
             }
             let max_pages = MIN_MAX_PAGES.max(self.settings.max_keys_per_poll / KEYS_PER_PAGE);
@@ -422,11 +478,21 @@ impl<S: ObjectStore> ObjectObserver<S> {
     /// Called after a poll that listed everything. Forgets objects that no longer exist. If keys grow with
     /// time, also moves the start of the next listing up to the first key that was not read, or that is so
     /// recent that a smaller key may still be written.
-    fn move_on(&mut self, started: Timestamp) {
-        let settled = started - self.settings.key_slack - self.settings.slack;
-        for prefix in self.prefixes.values_mut() {
+    fn move_on(&mut self, started: Timestamp, oldest: Timestamp, is_complete: bool) {
+        let Settings { slack, key_slack, ordered_keys, .. } = self.settings;
+        let settled = started - key_slack - slack;
+        let from = oldest - slack;
+        let may_skip =
+            !ordered_keys && self.late_key_at.is_none_or(|late| started.since(late) >= LATE_KEY_PAUSE);
+        for prefix in self.prefixes.values_mut().filter(|prefix| prefix.is_whole) {
             prefix.objects.retain(|_, known| known.poll_number == self.poll_number);
-            if !self.settings.ordered_keys || prefix.repeats {
+            prefix.whole_at = is_complete.then_some(started);
+            // A listing of one call can be no shorter. A start needs less room for slow writers than
+            // `ordered_keys`, because whole listings follow.
+            let has_start = may_skip && !prefix.repeats && prefix.pages > 1;
+            let start = if has_start { prefix.start_after(started - slack, from) } else { None };
+            prefix.start = start.map(|after| Start { after, from });
+            if !ordered_keys || prefix.repeats {
                 continue;
             }
             let mut keys: Vec<_> = prefix.objects.iter().collect();
@@ -442,6 +508,35 @@ impl<S: ObjectStore> ObjectObserver<S> {
     }
 }
 
+impl Prefix {
+    /// After which key the next listing begins, and when the last whole one did; `None` if it is whole.
+    fn next_start(
+        &self,
+        from: Timestamp,
+        started: Timestamp,
+        whole_every: Duration,
+    ) -> Option<(String, Timestamp)> {
+        let start = self.start.as_ref().filter(|start| !self.repeats && start.from <= from)?;
+        let whole_at = self.whole_at.filter(|at| started.since(*at) < whole_every)?;
+        Some((start.after.clone(), whole_at))
+    }
+
+    /// After which key a listing may begin if none that was written before `settled` is missing. Objects that
+    /// were written before `from` are not read.
+    fn start_after(&self, settled: Timestamp, from: Timestamp) -> Option<String> {
+        let witnesses = self.objects.iter().map(|(key, known)| {
+            let written = known.stamp.interval();
+            let is_done = match known.state {
+                State::Read => true,
+                State::Seen(_) => written.is_some_and(|written| written.latest < from),
+                State::Refused { .. } => false,
+            };
+            Witness { key: key.as_str(), written, is_done }
+        });
+        start_of(witnesses.collect(), settled).map(str::to_owned)
+    }
+}
+
 impl<S: ObjectStore> Observe for ObjectObserver<S> {
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
@@ -451,8 +546,8 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
             return Err(failure);
         }
         // Never after an incomplete listing: objects that it did not show would be forgotten or skipped.
-        self.move_on(started);
-        let watermark = (!progress.incomplete).then_some(started);
+        self.move_on(started, progress.since, !progress.incomplete);
+        let watermark = (!progress.incomplete).then_some(progress.whole_at.unwrap_or(started));
         self.complete_at = watermark.or(self.complete_at);
         Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }

@@ -9,9 +9,12 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Body, GetError, Listed, ObjectObserver, ObjectStore, Page, Position};
+use super::likely_form::likely_form;
+use super::{Body, GetError, KeyTemplate, Listed, ObjectObserver, ObjectStore, Page, Position};
+use crate::cloud::pending::Pending;
+use crate::domain::count::counted;
 use crate::domain::foreign::ForeignText;
-use crate::domain::proof::{Proof, Verdict};
+use crate::domain::proof::{Proof, Refusal, Verdict};
 use crate::domain::sighting::{FailureKind, Stamp, Wanted};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
@@ -33,12 +36,21 @@ enum Newest {
     /// None in this many prefixes. Where there are objects, and one of them, if that is known.
     None {
         searched: usize,
-        elsewhere: Option<(String, String)>,
+        elsewhere: Option<Elsewhere>,
+        /// When the oldest of the prefixes begins, about.
+        since: Timestamp,
     },
     /// None in as many prefixes as were listed in time.
     NoTime {
         searched: usize,
     },
+}
+
+/// Objects above the prefix.
+struct Elsewhere {
+    folder: String,
+    /// The newest of those that were listed.
+    newest: Listed,
 }
 
 impl<S: ObjectStore> ObjectObserver<S> {
@@ -75,11 +87,11 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 }
             }
             Ok(Newest::NoTime { searched }) => {
-                let why = format!("there was none in the last {searched} prefixes, and no time for more");
+                let why = format!("there was none in the last {}, and no time for more", prefixes(searched));
                 Proof::not_tried(NEWEST, why)
             }
-            Ok(Newest::None { searched, elsewhere }) => {
-                none(&self.settings.key.to_string(), searched, elsewhere)
+            Ok(Newest::None { searched, elsewhere, since }) => {
+                none(&self.settings.key, &resource, searched, elsewhere, since)
             }
         };
         vec![poll, newest]
@@ -90,12 +102,14 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let prefixes = self.settings.key.last_prefixes(now + self.settings.slack, PREFIXES);
         let count = prefixes.len();
         let top = self.settings.key.prefix_of(now);
+        let since = self.settings.key.began(prefixes.last().map_or("", String::as_str), now);
         let mut searches = stream::iter(prefixes).map(|prefix| self.newest_in(prefix)).buffered(AT_ONCE);
         let end = Instant::now() + limit;
+        let pending = Pending::default();
         for searched in 0..count {
-            let Ok(found) = timeout_at(end, searches.next()).await else {
+            let Ok(found) = timeout_at(end, pending.clone().noting(searches.next())).await else {
                 return match searched {
-                    0 => Err(no_answer(limit)),
+                    0 => Err(no_answer(&pending.unanswered(limit))),
                     searched => Ok(Newest::NoTime { searched }),
                 };
             };
@@ -105,7 +119,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
         drop(searches);
         let elsewhere = timeout(limit, self.elsewhere(&top)).await.ok().flatten();
-        Ok(Newest::None { searched: count, elsewhere })
+        Ok(Newest::None { searched: count, elsewhere, since })
     }
 
     async fn newest_in(&self, prefix: String) -> Result<Option<Listed>, ObserveError> {
@@ -124,16 +138,15 @@ impl<S: ObjectStore> ObjectObserver<S> {
         Ok(newest)
     }
 
-    /// The nearest prefix above that has objects, and one of them.
-    async fn elsewhere(&self, prefix: &str) -> Option<(String, String)> {
+    /// The nearest folder above that has objects.
+    async fn elsewhere(&self, prefix: &str) -> Option<Elsewhere> {
         let mut above = prefix.trim_end_matches('/');
         loop {
             above = above.rfind('/').map_or("", |at| &above[..at]);
             let folder = if above.is_empty() { String::new() } else { format!("{above}/") };
             // The right to list may end here, as it does with a condition on the prefix.
-            let page = self.store.list(&folder, Position::First).await.ok()?;
-            if let Some(object) = page.objects.into_iter().next_back() {
-                return Some((folder, object.key));
+            if let Some(newest) = self.newest_in(folder.clone()).await.ok()? {
+                return Some(Elsewhere { folder, newest });
             }
             if above.is_empty() {
                 return None;
@@ -158,24 +171,70 @@ fn written_at(stamp: Stamp) -> Timestamp {
     stamp.interval().map_or(Timestamp::MIN, |at| at.earliest)
 }
 
-fn describe(uri: &str, object: &Listed) -> String {
-    let (uri, size) = (ForeignText::label(uri), object.size.unwrap_or_default());
-    format!("{uri} of {} ({size} bytes) is readable", written_at(object.stamp).to_rfc3339())
+/// `prefix`, or `3 prefixes`, to follow "the last".
+fn prefixes(count: usize) -> String {
+    if count == 1 { "prefix".to_owned() } else { format!("{count} prefixes") }
 }
 
-fn none(key: &str, searched: usize, elsewhere: Option<(String, String)>) -> Proof {
-    let searched = match searched {
-        1 => format!("there is no object under {key}"),
-        count => format!("there is no object in the last {count} prefixes of {key}"),
+fn describe(uri: &str, object: &Listed) -> String {
+    let (uri, size) = (ForeignText::label(uri), object.size.unwrap_or_default());
+    format!("{uri} of {} ({}) is readable", written_at(object.stamp).to_rfc3339(), counted(size, "byte"))
+}
+
+/// No object where one was expected. That the writer puts them elsewhere below the same folder is a fault of `key`;
+/// anything else may only mean that nothing was written yet.
+fn none(
+    key: &KeyTemplate,
+    resource: &str,
+    searched: usize,
+    elsewhere: Option<Elsewhere>,
+    since: Timestamp,
+) -> Proof {
+    let template = key.to_string();
+    let none = match searched {
+        1 => format!("there is no object under {template}"),
+        count => format!("there is no object in the last {count} prefixes of {template}"),
     };
-    let verdict = match elsewhere {
-        None => Verdict::NotTried { why: searched, permission: None, key: None },
-        Some((folder, example)) => {
-            let (folder, example) = (ForeignText::label(&folder), ForeignText::label(&example));
-            let why =
-                format!("{searched}; the nearest folder with objects is \"{folder}\", for example {example}");
-            Verdict::NotTried { why, permission: None, key: Some("key") }
-        }
+    let Some(Elsewhere { folder, newest }) = elsewhere else {
+        let why = format!("{none}, nor in a folder above that may be listed; the writer may not have begun");
+        return Proof {
+            what: NEWEST,
+            verdict: Verdict::NotTried { why, permission: None, key: Some("key") },
+        };
     };
-    Proof { what: NEWEST, verdict }
+    let written = written_at(newest.stamp);
+    let form = likely_form(&newest.key, written, key.zone()).filter(|form| *form != template);
+    let (in_folder, example) = (ForeignText::label(&folder), ForeignText::label(&newest.key));
+    let mut text = format!(
+        "{none}; the nearest folder with objects is \"{in_folder}\", for example {example} of {}",
+        written.to_rfc3339()
+    );
+    if let Some(form) = &form {
+        let form = ForeignText::label(form);
+        text = format!("{text}, whose dates are written as in key = \"{form}\"");
+    }
+    let is_now = written >= since;
+    let is_same_place = form.as_deref().is_some_and(|form| fixed_folder(form) == fixed_folder(&template));
+    if is_now && is_same_place {
+        let refusal = Refusal {
+            kind: FailureKind::NotFound,
+            permission: None,
+            resource: resource.to_owned(),
+            text: text.into(),
+            key: Some("key"),
+        };
+        return Proof::failed(NEWEST, refusal);
+    }
+    let why = if is_now {
+        format!("{text}; it may belong to others, so compare it with key")
+    } else {
+        format!("{text}; nothing newer is there, so the writer may have stopped, or not begun")
+    };
+    Proof { what: NEWEST, verdict: Verdict::NotTried { why, permission: None, key: Some("key") } }
+}
+
+/// The folders before the first time field.
+fn fixed_folder(template: &str) -> &str {
+    let fixed = template.split('%').next().unwrap_or_default();
+    fixed.rsplit_once('/').map_or("", |(folders, _)| folders)
 }

@@ -9,10 +9,10 @@ mod store;
 mod tests;
 
 pub use self::store::S3;
-use super::console;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
+use super::{Gaps, console};
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};
@@ -52,7 +52,7 @@ pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
     // No `settle`, because S3 is strongly consistent: a list contains every object whose upload has succeeded
     // (S3 User Guide).
-    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Aws,
     capabilities: Capabilities::OBJECTS,
     // Prices per request in us-east-1, S3 Standard (S3 pricing).
@@ -119,12 +119,16 @@ impl KindSettings for Settings {
         format!("{:?}", self.objects.labels(site.topology))
     }
 
+    fn reads_gaps(&self) -> bool {
+        self.objects.gaps == Gaps::Read
+    }
+
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
         let store = S3::new(client(&site.clients.aws, &self.account), &self.objects.bucket);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
         let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
-        Ok(observer.within(site.rhythm.timeout))
+        Ok(observer.within(site.rhythm))
     }
 }
 

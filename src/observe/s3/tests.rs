@@ -1,4 +1,5 @@
 mod dead_letters;
+mod growth;
 mod time_zones;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ fn canary(n: u8) -> String {
 
 fn wanted() -> Wanted {
     let planned_at = t(-30);
-    Wanted { waiting: Arc::new([WantedTrace { tag: tag(1), planned_at }]), ..Wanted::default() }
+    Wanted { waiting: [WantedTrace { tag: tag(1), planned_at }].into(), ..Wanted::default() }
 }
 
 /// A bucket in memory. A page of a listing has two keys.
@@ -225,7 +226,7 @@ async fn an_object_older_than_all_waiting_traces_is_not_read_unless_its_stamp_da
     assert_eq!(poll.sightings[0].stamp, Stamp::NotBefore(t(-400)));
     assert_eq!(bucket.calls("GET"), ["GET in/04/parts"]);
     let older = WantedTrace { tag: tag(2), planned_at: t(-60) };
-    let wanted = Wanted { waiting: Arc::new([older]), ..Wanted::default() };
+    let wanted = Wanted { waiting: [older].into(), ..Wanted::default() };
     let poll = s3.poll(&wanted).await.unwrap();
     assert_eq!(locators(&poll), ["s3://archive/in/04/old#0"]);
 }
@@ -469,7 +470,7 @@ async fn a_failing_or_throttling_service_does_not_count_as_a_refused_object() {
 
 /// Wants canary `n` only, planned at `planned_at`.
 fn waiting_for(n: u8, planned_at: Timestamp) -> Wanted {
-    Wanted { waiting: Arc::new([WantedTrace { tag: tag(n), planned_at }]), ..Wanted::default() }
+    Wanted { waiting: [WantedTrace { tag: tag(n), planned_at }].into(), ..Wanted::default() }
 }
 
 #[tokio::test]

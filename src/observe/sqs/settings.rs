@@ -42,7 +42,7 @@ pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // Dead letters come minutes after the canary, after the last retry. Each peek hides messages from others
     // for a moment and counts as a receive.
-    rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(0) },
+    rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(0), ..Rhythm::USUAL },
     provider: Provider::Aws,
     capabilities: Capabilities { queue: true, ..Capabilities::PRESENCE },
     costs: Costs {

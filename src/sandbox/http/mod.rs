@@ -10,6 +10,7 @@ mod fields;
 mod gcs;
 mod kinesis;
 mod logs;
+mod pattern;
 mod s3;
 mod sql;
 mod sts;

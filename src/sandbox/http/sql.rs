@@ -9,6 +9,9 @@
 //! condition:  column IN UNNEST(@array)   column = @text   column = 'text'   (column may be LOWER(column))
 //!             column BETWEEN 'text' AND 'text'   SUBSTR(column, n, n) NOT IN ('text', ...)
 //!             STRPOS(column, 'text') > 0   EXISTS(SELECT 1 FROM UNNEST(@array) AS x WHERE STRPOS(column, x) > 0)
+//!             LOWER(SUBSTR(column, n, n)) IN UNNEST(SPLIT(@text, ','))
+//!             EXISTS(SELECT 1 FROM UNNEST(REGEXP_EXTRACT_ALL(column, 'pattern')) AS x
+//!                    WHERE x IN UNNEST(SPLIT(@text, ',')))   (for a pattern, see `pattern`)
 //!             condition OR condition OR (condition AND condition) ...
 //!             anything about _PARTITIONTIME or _PARTITIONDATE: what counts is whether it admits NULL
 //!             anything about the ingest_time column: accepted, not evaluated
@@ -18,7 +21,9 @@
 //! kept for minutes only. All else is refused as BigQuery refuses what it cannot parse. Otherwise a query
 //! could mean something else here than there, and no test would notice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use super::pattern::Pattern;
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,10 @@ pub(super) enum Test {
     Between { column: Column, from: String, to: String },
     /// With none of some texts at a place, which is counted from 0.
     Without { column: Column, at: usize, len: usize, among: Vec<String> },
+    /// With one of some texts at a place, which is counted from 0, in lower case.
+    Part { column: Column, at: usize, len: usize, among: HashSet<String> },
+    /// With one of some texts as the group of a match.
+    Matched { column: Column, lower: bool, pattern: Pattern, among: HashSet<String> },
     /// With one of some texts somewhere in it.
     Holds { column: Column, lower: bool, texts: Vec<String> },
     /// As all tests of one of several lists say.
@@ -91,6 +100,14 @@ impl Test {
             Self::Without { column, at, len, among } => text(*column).is_some_and(|value| {
                 let part: String = value.chars().skip(*at).take(*len).collect();
                 !among.contains(&part)
+            }),
+            Self::Part { column, at, len, among } => text(*column).is_some_and(|value| {
+                let part: String = value.chars().skip(*at).take(*len).collect();
+                among.contains(&part.to_lowercase())
+            }),
+            Self::Matched { column, lower, pattern, among } => text(*column).is_some_and(|value| {
+                let value = if *lower { value.to_lowercase() } else { value.to_owned() };
+                pattern.groups(&value).iter().any(|group| among.contains(group))
             }),
             Self::Holds { column, lower, texts } => text(*column).is_some_and(|value| {
                 let value = if *lower { value.to_lowercase() } else { value.to_owned() };
@@ -459,21 +476,23 @@ fn test(condition: &[Token], alias: &Option<String>, parameters: &Parameters) ->
         return not_understood();
     };
     let (left, right) = (&condition[..place], &condition[place + 1..]);
+    if let Some((name, part)) = function(left)
+        && name == "LOWER"
+        && let Some((of, at, len)) = part_of(part)
+        && let Some(among) = parts_of(right, parameters)?
+    {
+        return Ok(Test::Part { column: column(&of, alias)?, at, len, among });
+    }
     if let [left @ .., not] = left
         && not.is("NOT")
-        && let Some((name, arguments)) = function(left)
-        && name == "SUBSTR"
-        && let [of, at, len] = split(arguments, ",").as_slice()
-        && let ([Token::Word(at)], [Token::Word(len)]) = (at.as_slice(), len.as_slice())
-        && let (Ok(at), Ok(len)) = (at.parse::<usize>(), len.parse())
+        && let Some((of, at, len)) = part_of(left)
         && let [Token::Mark('('), list @ .., Token::Mark(')')] = right
     {
         let texts = list.iter().filter_map(|token| match token {
             Token::Text(text) => Some(text.clone()),
             Token::Word(_) | Token::Quoted(_) | Token::Parameter(_) | Token::Mark(_) => None,
         });
-        let (column, at) = (column(of, alias)?, at.saturating_sub(1));
-        return Ok(Test::Without { column, at, len, among: texts.collect() });
+        return Ok(Test::Without { column: column(&of, alias)?, at, len, among: texts.collect() });
     }
     let among = match right {
         [word, Token::Mark('('), Token::Parameter(name), Token::Mark(')')] if word.is("UNNEST") => {
@@ -485,6 +504,28 @@ fn test(condition: &[Token], alias: &Option<String>, parameters: &Parameters) ->
     };
     let (lower, column) = cased(left, alias)?;
     Ok(Test::Among { column, lower, among })
+}
+
+/// What `SUBSTR(column, n, n)` is a part of, from where, which is counted from 0, and how long.
+fn part_of(tokens: &[Token]) -> Option<(Vec<Token>, usize, usize)> {
+    let (name, arguments) = function(tokens)?;
+    let arguments = split(arguments, ",");
+    let [of, at, len] = arguments.as_slice() else { return None };
+    let ([Token::Word(at)], [Token::Word(len)]) = (at.as_slice(), len.as_slice()) else { return None };
+    let at = at.parse::<usize>().ok()?.checked_sub(1)?;
+    (name == "SUBSTR").then_some((of.clone(), at, len.parse().ok()?))
+}
+
+/// The texts of `UNNEST(SPLIT(@text, ','))`, if it is that.
+fn parts_of(tokens: &[Token], parameters: &Parameters) -> Result<Option<HashSet<String>>, String> {
+    let Some((unnest, array)) = function(tokens) else { return Ok(None) };
+    let Some((split, arguments)) = function(array) else { return Ok(None) };
+    let [Token::Parameter(name), Token::Mark(','), Token::Text(by)] = arguments else { return Ok(None) };
+    if unnest != "UNNEST" || split != "SPLIT" {
+        return Ok(None);
+    }
+    let texts = parameter(parameters, name)?;
+    Ok(Some(texts.iter().flat_map(|text| text.split(by.as_str())).map(str::to_owned).collect()))
 }
 
 /// A column, and whether it is read in lower case.
@@ -525,6 +566,9 @@ fn holds(
         let (lower, column) = cased(text, alias)?;
         return Ok(Some(Test::Holds { column, lower, texts: parameter(parameters, array)? }));
     }
+    if let Some(test) = matched(condition, alias, parameters)? {
+        return Ok(Some(test));
+    }
     match position(condition) {
         Some((text, Token::Text(sought))) => {
             let (lower, column) = cased(text, alias)?;
@@ -532,6 +576,33 @@ fn holds(
         }
         Some(_) | None => Ok(None),
     }
+}
+
+/// Reads a condition on what matches a pattern inside a text, if it is one.
+fn matched(
+    condition: &[Token],
+    alias: &Option<String>,
+    parameters: &Parameters,
+) -> Result<Option<Test>, String> {
+    if let Some((name, [select, _, from, rest @ ..])) = function(condition)
+        && name == "EXISTS"
+        && select.is("SELECT")
+        && from.is("FROM")
+        && let Some(place) = rest.iter().position(|token| token.is("AS"))
+        && let Some((unnest, all)) = function(&rest[..place])
+        && unnest == "UNNEST"
+        && let Some((extract, [text @ .., Token::Mark(','), Token::Text(pattern)])) = function(all)
+        && extract == "REGEXP_EXTRACT_ALL"
+        && let [_, Token::Word(element), filter, Token::Word(sought), is_in, array @ ..] = &rest[place..]
+        && filter.is("WHERE")
+        && sought == element
+        && is_in.is("IN")
+        && let Some(among) = parts_of(array, parameters)?
+    {
+        let (lower, column) = cased(text, alias)?;
+        return Ok(Some(Test::Matched { column, lower, pattern: Pattern::parse(pattern)?, among }));
+    }
+    Ok(None)
 }
 
 /// The two arguments of `STRPOS(text, sought) > 0`.
@@ -668,6 +739,38 @@ mod tests {
         assert!(admits("INFO ZQ B"));
         assert!(!admits("INFO ZQ C"));
         assert!(!admits("INFO B"));
+    }
+
+    #[test]
+    fn a_range_is_narrowed_by_the_ends_of_ids() {
+        let parameters = Parameters::from([("ends".to_owned(), vec!["07,0a".to_owned()])]);
+        let select = parse(
+            "SELECT trace_id FROM demo.logs.events WHERE ((trace_id BETWEEN 'k1' AND 'k5z' \
+             OR trace_id BETWEEN 'K1' AND 'K5Z') AND LOWER(SUBSTR(trace_id, 3, 2)) IN UNNEST(SPLIT(@ends, ',')))",
+            &parameters,
+        );
+        let select = select.unwrap().remove(0);
+        let admits = |text: &'static str| select.tests.iter().all(|test| test.holds(&|_| Some(text)));
+        for (text, admitted) in
+            [("k107rest", true), ("K50AREST", true), ("k109", false), ("k607", false), ("k", false)]
+        {
+            assert_eq!(admits(text), admitted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_holds_a_match_of_a_pattern() {
+        let parameters = Parameters::from([("ends".to_owned(), vec!["07,0a".to_owned()])]);
+        let select = parse(
+            "SELECT message AS probe_id FROM demo.logs.events WHERE STRPOS(LOWER(`message`), 'zq') > 0 \
+             AND EXISTS(SELECT 1 FROM UNNEST(REGEXP_EXTRACT_ALL(LOWER(`message`), 'zq[12]([0-9a-f]{2})')) AS part \
+             WHERE part IN UNNEST(SPLIT(@ends, ',')))",
+            &parameters,
+        );
+        let select = select.unwrap().remove(0);
+        let admits = |text: &'static str| select.tests.iter().all(|test| test.holds(&|_| Some(text)));
+        assert!(admits("first zq1ff, then ZQ20A."));
+        assert!(!admits("zq3 07 zq1ff"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::web::words;
 /// Log groups that are named; of others, only the number is told.
 const LOG_GROUPS_NAMED: usize = 3;
 /// Characters of a service's error in a summary.
-const ERROR_SHOWN: usize = 120;
+const ERROR_SHOWN: usize = 300;
 
 /// A condition as text.
 #[derive(Clone, Debug)]
@@ -205,6 +205,7 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         (ConditionName::StoreDegraded, Detail::Reason(reason)) => {
             format!("traces are kept in memory only, so a restart would forget what is in flight: {reason}")
         }
+        (ConditionName::OverBudget, Detail::Reason(reason)) => reason.to_string(),
         (ConditionName::ReloadFailed, Detail::Reason(reason)) => {
             format!("the configuration that was read last is not in force, the one before is: {reason}")
         }
@@ -223,6 +224,7 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             | ConditionName::CannotSee
             | ConditionName::NotInjecting
             | ConditionName::StoreDegraded
+            | ConditionName::OverBudget
             | ConditionName::ReloadFailed,
             _,
         ) => String::new(),
@@ -282,6 +284,7 @@ fn shortened(reason: &str) -> String {
 /// A note: `1 of 209 lost at bigquery 9 min ago`.
 fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
     let what = match condition.name {
+        ConditionName::OverBudget => return "a budget holds polls back for some seconds".to_owned(),
         ConditionName::Losing => "lost",
         ConditionName::Missing => "missing",
         ConditionName::Skipped => "skipped",

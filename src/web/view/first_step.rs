@@ -72,6 +72,9 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
         ConditionName::StoreDegraded => {
             "Make the store writable again before anyone restarts the probe.".to_owned()
         }
+        ConditionName::OverBudget => {
+            "Compare `[budgets]` with what polls take (`traceprobe_api_calls_total`), raise it, and reload.".to_owned()
+        }
         ConditionName::ReloadFailed => {
             "Run `traceprobe check` on the file: it names every fault. Then reload again.".to_owned()
         }

@@ -70,6 +70,8 @@ pub(crate) struct Recent<'a> {
     pub(crate) violations: Vec<Violation>,
     /// Every source, in the order of the topology.
     pub(crate) sources: Vec<Source>,
+    /// The stages at which what arrives while nothing waits is read, too.
+    pub(crate) gapless_stages: Vec<Arc<str>>,
     /// The state of the probe's own clock, if the platform reports it.
     pub(crate) clock: Option<OwnClock>,
     /// Why the store cannot be written; `None` while it can.
@@ -139,6 +141,12 @@ impl<'a> Recent<'a> {
             failures: traces(selection.failures),
             violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
             sources: snapshot.read_sources().map(|view| Source::new(view, snapshot, filter)).collect(),
+            gapless_stages: map
+                .stages()
+                .iter()
+                .filter(|stage| stage.capabilities.reads_gaps)
+                .map(|stage| stage.name.clone())
+                .collect(),
             clock: snapshot.clock,
             forgotten: snapshot.forgotten,
             not_kept: snapshot.not_stored.as_ref().map(|(since, why)| format!("since {since}: {why}")),

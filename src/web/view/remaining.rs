@@ -102,6 +102,7 @@ const fn is_about_arrival(name: ConditionName) -> bool {
         | ConditionName::Skipped
         | ConditionName::SameName
         | ConditionName::StoreDegraded
+        | ConditionName::OverBudget
         | ConditionName::ReloadFailed
         | ConditionName::ClockUnsynchronized => false,
     }

@@ -145,7 +145,7 @@ fn reason(view: &SourceView, now: Timestamp) -> String {
         ),
         (None, State::Blind) => "no poll has been answered".to_owned(),
         (None, State::Idle) => "nothing waits here, so it is not polled".to_owned(),
-        (None, State::Starting) => "the first poll is in progress".to_owned(),
+        (None, State::Starting) => "no poll has been answered yet".to_owned(),
         (None, State::Polling | State::Failing) => String::new(),
     }
 }

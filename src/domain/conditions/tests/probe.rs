@@ -8,7 +8,7 @@ use crate::domain::sighting::Drift;
 use crate::domain::time::OwnClock;
 use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
-use crate::domain::tracker::{Drifted, Namesake, Snapshot};
+use crate::domain::tracker::{Drifted, HeldBack, Namesake, Snapshot};
 
 fn shared(snapshot: &Snapshot) -> Vec<ConditionName> {
     Assessment::new(snapshot, &criteria()).shared.iter().map(|it| it.name).collect()
@@ -96,14 +96,21 @@ fn the_probes_own_faults_belong_to_no_tenant() {
     assert_eq!(shared(&snapshot), []);
     snapshot.namesake = Some(Namesake { since: t(200), last: t(900) });
     snapshot.not_stored = Some((t(990), "disk full".into()));
+    let held = HeldBack { since: t(980), text: "polls".into(), leaves_out: true };
+    snapshot.over_budget = Some(held.clone());
     snapshot.reload_failed = Some((t(990), "1 fault".into()));
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: false, compared_at: None });
-    use ConditionName::{ClockUnsynchronized, ReloadFailed, SameName, StoreDegraded};
-    assert_eq!(shared(&snapshot), [SameName, StoreDegraded, ReloadFailed, ClockUnsynchronized]);
+    use ConditionName::{ClockUnsynchronized, OverBudget, ReloadFailed, SameName, StoreDegraded};
+    assert_eq!(shared(&snapshot), [SameName, StoreDegraded, OverBudget, ReloadFailed, ClockUnsynchronized]);
     assert_eq!(problems(&of_acme(&snapshot)), [""; 0]);
     snapshot.namesake = Some(Namesake { since: t(0), last: t(99) });
     snapshot.not_stored = None;
+    snapshot.over_budget = Some(HeldBack { leaves_out: false, ..held });
     snapshot.reload_failed = None;
     snapshot.clock = Some(OwnClock { error_bound: None, synchronized: true, compared_at: None });
+    let of_probe = Assessment::new(&snapshot, &criteria()).shared;
+    let [note] = &of_probe[..] else { panic!("{of_probe:?}") };
+    assert_eq!((note.name, note.is_problem()), (OverBudget, false), "polls that are late for seconds");
+    snapshot.over_budget = None;
     assert_eq!(shared(&snapshot), []);
 }

@@ -11,7 +11,7 @@ use crate::domain::sighting::{Poll, ReadStats};
 use crate::domain::time::OwnClock;
 use crate::domain::topology::StageId;
 use crate::domain::topology::fixture::*;
-use crate::domain::tracker::Input;
+use crate::domain::tracker::{HeldBack, Input};
 
 /// The canaries of acme that are planned meanwhile.
 const PLANNED: [usize; 3] = [40, 40, 20];
@@ -171,6 +171,13 @@ three_hours! {
     StoreDegraded, a_store_that_cannot_be_written_is_one_incident: {
         let night = Night::new(World::new(|_| WELL)).changed(move |snapshot, second| {
             snapshot.not_stored = fault_at(second).map(|(begin, _)| (t(begin), "the disk is full".into()));
+        });
+        Hours { of_all: true, ..Hours::new(night, None).noticed_within(0) }
+    };
+    OverBudget, a_budget_that_holds_polls_back_is_one_incident: {
+        let night = Night::new(World::new(|_| WELL)).changed(move |snapshot, second| {
+            let held = |begin| HeldBack { since: t(begin), text: "polls of kinesis".into(), leaves_out: true };
+            snapshot.over_budget = fault_at(second).map(|(begin, _)| held(begin));
         });
         Hours { of_all: true, ..Hours::new(night, None).noticed_within(0) }
     };

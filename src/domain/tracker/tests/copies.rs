@@ -334,6 +334,18 @@ fn a_second_object_is_not_charged_before_both_are_checked_twice() {
 }
 
 #[test]
+fn more_is_awaited_of_a_tenant_until_its_second_copies_are_judged() {
+    let mut w = archived_in(&["small", "merged"]);
+    answer(&mut w, t(3), &[("small", Presence::There)]);
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    w.apply(Input::Tick, t(RECHECKED));
+    assert!(w.tracker.trace(canary(1).trace).unwrap().ended.is_some());
+    assert!(w.tracker.awaits(ACME), "its sources would not be read any more");
+    answer(&mut w, t(RECHECKED), &[("small", Presence::There), ("merged", Presence::There)]);
+    assert!(!w.tracker.awaits(ACME));
+}
+
+#[test]
 fn a_copy_whose_first_object_is_gone_was_moved() {
     let mut w = archived_in(&["small", "merged"]);
     answer(&mut w, t(3), &[("small", Presence::Gone)]);

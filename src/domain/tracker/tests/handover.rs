@@ -31,6 +31,13 @@ fn show(w: &mut World, stage: StageId, at: u64, tag: Tag, copy: &str) {
     w.poll(stage, t(at), vec![seen(tag, Stamp::Millis(t(at)), t(at), copy)]);
 }
 
+/// Polls of every stage of the main path show ours.
+fn arrives(w: &mut World, at: u64, tag: Tag) {
+    for (stage, at) in [(STREAM, at), (TRANSIT, at + 1), (TABLE, at + 3)] {
+        show(w, stage, at, tag, "ours");
+    }
+}
+
 /// Every outcome that was told, and whether it is one that another process counts.
 fn ended(w: &World) -> Vec<(Outcome, bool)> {
     let ended = w.events.iter().filter_map(|event| match event {
@@ -57,7 +64,7 @@ fn what_is_in_flight_at_the_end_is_handed_over_once() {
     let events = w.tracker.handover(t(5));
     w.events.extend(events);
     let handed_over = Outcome::Unobserved(UnobservedReason::HandedOver);
-    assert_eq!(ended(&w), [(Outcome::Delivered, false), (handed_over, false)]);
+    assert_eq!(ended(&w), [(handed_over, false), (Outcome::Delivered, false)]);
     assert_eq!(w.tracker.in_flight(), 0);
 }
 
@@ -75,7 +82,7 @@ fn a_slot_that_a_predecessor_sent_too_is_counted_by_it() {
     let mut w = unkept();
     w.put(own(1, t(10)));
     show(&mut w, STREAM, 11, by("me", 900, own(1, t(10))), "theirs");
-    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
+    arrives(&mut w, 11, own(1, t(10)));
     assert_eq!(ended(&w), [(Outcome::Delivered, true)]);
 }
 
@@ -84,7 +91,7 @@ fn a_probe_of_another_name_counts_its_slots_and_we_count_ours() {
     let mut w = unkept();
     w.put(own(1, t(10)));
     show(&mut w, STREAM, 11, by("another", 900, own(1, t(10))), "theirs");
-    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
+    arrives(&mut w, 11, own(1, t(10)));
     assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
 }
 
@@ -116,8 +123,46 @@ fn a_slot_that_a_predecessor_sent_too_is_counted_here_if_a_store_is_kept() {
     w.tracker.settings.is_kept = true;
     w.put(own(1, t(10)));
     show(&mut w, STREAM, 11, by("me", 900, own(1, t(10))), "theirs");
-    show(&mut w, TABLE, 14, own(1, t(10)), "ours");
+    arrives(&mut w, 11, own(1, t(10)));
     assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
+}
+
+#[test]
+fn a_slot_is_counted_once_every_stage_was_read_that_may_show_who_else_sent_it() {
+    for is_shared in [true, false] {
+        let mut w = unkept();
+        w.put(own(1, t(10)));
+        show(&mut w, TABLE, 14, own(1, t(10)), "ours");
+        assert_eq!(w.outcome(own(1, t(10))), Some(Outcome::Delivered));
+        assert_eq!(ended(&w), []);
+        show(&mut w, TRANSIT, 15, own(1, t(10)), "ours");
+        if is_shared {
+            show(&mut w, STREAM, 16, by("me", 900, own(1, t(10))), "theirs");
+        }
+        show(&mut w, STREAM, 16, own(1, t(10)), "ours");
+        assert_eq!(ended(&w), [(Outcome::Delivered, is_shared)]);
+        w.empty_poll_except_at(&[], t(GIVE_UP + GRACE + 20));
+        assert_eq!(ended(&w).len(), 1);
+    }
+}
+
+#[test]
+fn a_slot_that_a_successor_sends_too_is_counted_here_however_soon_it_begins() {
+    let began = u64::from(namesake::MISSED_INTERVALS) * topology().tenants()[0].interval.as_secs();
+    let mut w = unkept();
+    for (n, at, is_successor) in [(1, began - 1, false), (2, began, true)] {
+        let mut w = unkept();
+        w.put(own(n, t(at)));
+        show(&mut w, STREAM, at + 1, by("me", 900, own(n, t(at))), "theirs");
+        arrives(&mut w, at + 1, own(n, t(at)));
+        assert_eq!(ended(&w), [(Outcome::Delivered, !is_successor)], "after {at} s");
+    }
+    // One that sent before we began is a predecessor, whenever it was found.
+    w.put(own(1, t(began + 9)));
+    show(&mut w, STREAM, began + 9, by("me", 900, canary_at(3, t(0) - s(9))), "of before");
+    show(&mut w, STREAM, began + 10, by("me", 900, own(1, t(began + 9))), "theirs");
+    arrives(&mut w, began + 10, own(1, t(began + 9)));
+    assert_eq!(ended(&w), [(Outcome::Delivered, true)]);
 }
 
 #[test]

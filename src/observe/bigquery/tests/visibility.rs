@@ -124,10 +124,10 @@ async fn what_was_seen_before_a_policy_is_no_evidence_under_it() {
 
 #[tokio::test]
 async fn rows_that_are_hidden_of_one_tenant_only_leave_the_others_visible() {
-    let trace = wanted_another().waiting[0];
+    let trace = *wanted_another().waiting.first().unwrap();
     let (code, instance) = (TenantCode::of("globex"), InstanceCode::of("p"));
     let tag_of_globex = Tag::new(trace.tag.trace, code, instance, 300, Purpose::Probe);
-    let waiting = [wanted().waiting[0], WantedTrace { tag: tag_of_globex, ..trace }];
+    let waiting = [*wanted().waiting.first().unwrap(), WantedTrace { tag: tag_of_globex, ..trace }];
     let both = Wanted { waiting: waiting.into(), ..Wanted::default() };
     let replies = vec![table(), dry_run(0), with_job(&[found()]), statistics(true, false)];
     let (mut observer, _) = observer(replies, settings()).await;

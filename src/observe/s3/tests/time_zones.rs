@@ -38,7 +38,7 @@ async fn play(zone: &str, start: &str, ordered_keys: bool, offset: impl Fn(Times
             bucket.put(&key(named_at, offset(named_at)), text.clone(), "e", written_at);
         }
         s3.clock = WallClock::new(move || written_at + Duration::from_secs(10));
-        let waiting = Arc::new([WantedTrace { tag, planned_at }]);
+        let waiting = [WantedTrace { tag, planned_at }].into();
         let poll = s3.poll(&Wanted { waiting, ..Wanted::default() }).await.unwrap();
         let found = poll.sightings.iter().filter(|seen| seen.tag == tag).count();
         assert_eq!((found, poll.watermark.is_some()), (2, true), "{zone}, {planned_at}");

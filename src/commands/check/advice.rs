@@ -1,0 +1,121 @@
+//! What to look at if a canary of `check --canary` did not arrive: where it was lost, and which keys may be wrong.
+
+use std::collections::BTreeSet;
+
+use crate::cloud::Clients;
+use crate::config::Config;
+use crate::daemon::build;
+use crate::daemon::canary::{Fate, Followed, State};
+use crate::domain::proof::{Advice, Doubt};
+use crate::domain::time::WallClock;
+use crate::domain::topology::{SourceId, StageId, Topology};
+use crate::observe::{self, Recognizer, Site, spec};
+
+/// Most sources that are examined: with more, one cause is behind all of them.
+const EXAMINED: usize = 5;
+
+/// Examines sources that do not have a canary.
+pub(super) struct Adviser<'a> {
+    config: &'a Config,
+    clients: &'a Clients,
+    clock: WallClock,
+    topology: Topology,
+    recognizer: Recognizer,
+    shared: observe::Shared,
+    examined: BTreeSet<SourceId>,
+}
+
+impl<'a> Adviser<'a> {
+    pub(super) fn new(config: &'a Config, clients: &'a Clients, clock: WallClock) -> Self {
+        let topology = config.topology();
+        let recognizer = build::recognizer(&config.keyring, &topology);
+        let (shared, examined) = Default::default();
+        Self { config, clients, clock, topology, recognizer, shared, examined }
+    }
+
+    /// What to look at because of this canary; empty if it is everywhere and whole.
+    pub(super) async fn advise(&mut self, canary: &Followed) -> Vec<String> {
+        let mut advice: Vec<String> = self.on_the_way(canary).into_iter().collect();
+        let stages: Vec<_> = self.topology.stage_ids().zip(&canary.stages).collect();
+        for (stage, state) in stages {
+            let name = self.topology.stage(stage).name.clone();
+            let is_changed =
+                canary.remarks.iter().any(|remark| remark.ends_with(&format!("changed at stage {name}")));
+            let source = self.topology.source_of(canary.tenant, stage);
+            let records = canary.records.get(usize::from(stage.0)).copied().unwrap_or_default();
+            let doubt = match state {
+                State::Missing(_) if self.was_due(canary, stage) => Doubt::Missing { records },
+                State::Arrived(_) if is_changed => Doubt::Changed,
+                State::Arrived(_) if canary.unchecked.get(usize::from(stage.0)) == Some(&true) => {
+                    Doubt::Unchecked
+                }
+                _ => continue,
+            };
+            if self.examined.contains(&source) || self.examined.len() >= EXAMINED {
+                continue;
+            }
+            self.examined.insert(source);
+            advice.extend(self.examine(source, canary, doubt).await.into_iter().map(
+                |Advice { text, key }| {
+                    let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
+                    format!("{name}: {text}{key}")
+                },
+            ));
+        }
+        advice
+    }
+
+    /// Whether it should be there, because it reached the stage before. Behind the place where it was lost, nothing is
+    /// wrong.
+    fn was_due(&self, canary: &Followed, stage: StageId) -> bool {
+        let arrived =
+            |stage: StageId| matches!(canary.stages.get(usize::from(stage.0)), Some(State::Arrived(_)));
+        !matches!(canary.fate, Fate::DeadLettered(_)) && self.topology.stage(stage).parent.is_none_or(arrived)
+    }
+
+    async fn examine(&self, source: SourceId, canary: &Followed, doubt: Doubt) -> Vec<Advice> {
+        let Some(of) = self.config.sources.get(source.0 as usize) else { return Vec::new() };
+        let Self { topology, clients, recognizer, clock, .. } = self;
+        let site = Site { topology, source, rhythm: of.rhythm, clients, recognizer, clock };
+        of.settings.advise(&site, &self.shared, &canary.tag, doubt).await
+    }
+
+    /// Between which stages it was lost, and what is there.
+    fn on_the_way(&self, canary: &Followed) -> Option<String> {
+        let name = |stage: StageId| self.topology.stage(stage).name.to_string();
+        let last = self
+            .topology
+            .main_path()
+            .iter()
+            .rev()
+            .find(|stage| matches!(canary.stages.get(usize::from(stage.0)), Some(State::Arrived(_))));
+        let template = format!("the template of the canary (tenant.{}.template, or canary.template)", {
+            &self.topology.tenant(canary.tenant).name
+        });
+        match (&canary.fate, last) {
+            (Fate::Missing(stage), None) => Some(format!(
+                "CloudWatch Logs took it, and no stage has it: compare the subscription filter of {}, its pattern and its destination, with {}.{}",
+                canary.log_group,
+                name(*stage),
+                self.place_key(*stage),
+            )),
+            (Fate::Missing(stage), Some(last)) => Some(format!(
+                "it was lost between {} and {}, or is at {} where its keys do not look: compare {template} with a line that what reads {} accepts",
+                name(*last),
+                name(*stage),
+                name(*stage),
+                name(*last),
+            )),
+            (Fate::DeadLettered(stage), _) => Some(format!(
+                "what gave it up says why in {}; if it could not parse the line, compare {template} with a line of the client",
+                name(*stage)
+            )),
+            (Fate::Waiting | Fate::Delivered(_) | Fate::Refused(_) | Fate::Unknown(_), _) => None,
+        }
+    }
+
+    fn place_key(&self, stage: StageId) -> &'static str {
+        let of_stage = self.config.sources.iter().find(|source| source.stage == stage);
+        of_stage.map_or("", |source| spec(source.settings.kind()).place_key())
+    }
+}

@@ -16,8 +16,7 @@ const PUT_UNIT: f64 = 25_600.0;
 const LEAST_ROW: f64 = 1_024.0;
 /// PutLogEvents calls per second, account and region (CloudWatch Logs quotas).
 const PUTS_PER_SECOND: f64 = 5_000.0;
-/// Most calls of PutLogEvents that an injector makes in a second: one after another, each taking about 20 ms
-/// at best.
+/// More calls of PutLogEvents than an injector makes in a second: what is due meanwhile leaves together.
 const PUTS_OF_LOG_GROUP: f64 = 50.0;
 
 /// What a run will take. Of a search: at most.

@@ -161,13 +161,13 @@ fn settled(number: u32, tenant: TenantId, planned: Timestamp, map: &Topology) ->
         }
         let latest = planned + at * hop + if is_slow { Duration::from_secs(40) } else { Duration::ZERO };
         let interval = Interval::exactly(latest);
-        visit.arrival = Some(Arrival {
+        visit.arrival = Some(Box::new(Arrival {
             interval,
             noticed_at: latest,
             integrity: Integrity::Intact,
             stamp: Stamp::Millis(latest),
             found_in: None,
-        });
+        }));
         visit.hop = Hop::Measured { latency: hop, was_overdue: false };
     }
     trace.judgement = if is_lost || is_slow { Judgement::Overdue } else { Judgement::Good };
@@ -252,13 +252,13 @@ fn delivered(n: u32, map: &Topology) -> Trace {
     trace.put = Put::Accepted { at: planned };
     for (at, visit) in (1..).zip(&mut trace.stages) {
         let latest = planned + Duration::from_secs(at);
-        visit.arrival = Some(Arrival {
+        visit.arrival = Some(Box::new(Arrival {
             interval: Interval { earliest: planned, latest },
             noticed_at: latest,
             integrity: Integrity::Intact,
             stamp: Stamp::Millis(latest),
             found_in: None,
-        });
+        }));
         visit.absent_until = Some(planned);
         visit.empty_polls = 3;
         let locator = Locator::new(format!("shardId-000000000000/4965990{n:040}"));

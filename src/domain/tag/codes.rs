@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 /// As 32 lower-case hexadecimal digits it is also a valid W3C trace id. Ids sort by planned injection.
 // A u128 is aligned to 16 bytes, which would make a tag 48 bytes long instead of 40, and all lists of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct TraceId(pub(super) u128);
 
 impl TraceId {

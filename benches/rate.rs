@@ -1,15 +1,11 @@
 //! What canaries cost at rising rates: processor time and memory of the daemon's process, ticks it missed, calls it
 //! made, and how far the latencies that it reports are from the sandbox's truth. The sandbox is this process, and the
-//! daemon one of its own. With `--k6`, k6 runs a script that injects and polls for each event, in the same run. See
-//! `docs/benchmarks.md`.
+//! daemon one of its own. See `docs/benchmarks.md`.
 
-#[path = "rate/k6.rs"]
-mod k6;
 #[path = "rate/truth.rs"]
 mod truth;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -40,9 +36,6 @@ struct Options {
     /// Bytes of a canary.
     #[arg(long, value_name = "N", default_value_t = 500)]
     size: u32,
-    /// The program k6, to run its script in the same run.
-    #[arg(long, value_name = "FILE")]
-    k6: Option<PathBuf>,
     /// A configuration of the store, such as `path = "/tmp/traces.db"`; without it nothing is stored.
     #[arg(long, value_name = "TOML")]
     store: Option<String>,
@@ -84,15 +77,6 @@ async fn main() -> ExitCode {
                 println!("{rate:>7} not measured: {error}");
                 return ExitCode::FAILURE;
             }
-        }
-    }
-    if let Some(program) = &options.k6 {
-        println!(
-            "\nk6: 50 virtual users, a put, then a GET a second at four stages in turn, on a stub in memory"
-        );
-        println!("{}", k6::head());
-        for rate in &options.rates {
-            println!("{}", k6::run(program, *rate, options.size, options.seconds).await);
         }
     }
     ExitCode::SUCCESS

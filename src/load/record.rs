@@ -119,9 +119,9 @@ impl Record {
         &self.topology
     }
 
-    /// Begins a window after those that there are.
+    /// Begins a window after those that there are, in whole milliseconds: the id of a canary has no more.
     pub fn begin(&mut self, purpose: Purpose, from: Timestamp, until: Timestamp, rate: f64) {
-        self.windows.push(Window::new(&self.topology, purpose, from, until, rate));
+        self.windows.push(Window::new(&self.topology, purpose, from.floor_to_millis(), until, rate));
     }
 
     /// Ends the last window earlier than planned.
@@ -132,9 +132,7 @@ impl Record {
     }
 
     fn window(&mut self, planned: Timestamp) -> Option<(&mut Window, &Topology)> {
-        // The id of a canary has whole milliseconds.
-        let near = Duration::from_millis(1);
-        let at = self.windows.iter().rposition(|window| window.from <= planned + near)?;
+        let at = self.windows.iter().rposition(|window| window.from <= planned)?;
         self.windows.get_mut(at).map(|window| (window, &*self.topology))
     }
 

@@ -36,7 +36,9 @@ PROGRAM = os.environ.get("TRACEPROBE", str(ROOT / "target/debug/traceprobe"))
 WIDTH, ROW = 1500, 32
 PALETTE = ["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#8ab8ff", "#ca95e5", "#56a64b", "#e0b400", "#3274d9",
            "#ff780a", "#a352cc", "#1f60c4", "#fade2a", "#37872d", "#fa6400", "#8f3bb8", "#96d98d", "#ffee52", "#c0d8ff"]
-NAMED = {"blue": "#3274d9", "green": "#56a64b", "orange": "#ff9830", "red": "#e02f44"}
+NAMED = {"blue": "#3274d9", "green": "#56a64b", "orange": "#ff9830", "red": "#e02f44", "purple": "#a352cc",
+         "yellow": "#fade2a", "light-blue": "#8ab8ff", "light-purple": "#ca95e5", "dark-yellow": "#e0b400",
+         "dark-blue": "#1f60c4", "dark-purple": "#8f3bb8"}
 # What the proxy multiplies in a cost overrun.
 BILLED = re.compile(r"^(traceprobe_bigquery_bytes_billed_total|traceprobe_estimated_cost_dollars_total)(\{[^}]*\})? (\S+)$")
 
@@ -140,9 +142,25 @@ def legend(target, metric):
     return re.sub(r"\{\{(\w+)\}\}", lambda found: metric.get(found[1], ""), target["legendFormat"]) or "value"
 
 
+def colour_of_line(panel, index, name):
+    for override in panel["fieldConfig"]["overrides"]:
+        if re.search(override["matcher"]["options"].strip("/"), name):
+            return NAMED[override["properties"][0]["value"]["fixedColor"]]
+    return PALETTE[index % 20]
+
+
+def time_axis(span, left, right, bottom):
+    """The ends of the time axis."""
+    minutes = (span[1] - span[0]) / 60
+    return (f'<text x={left} y={bottom} class=axis>{minutes:.0f} min ago</text>'
+            f'<text x={(left + right) / 2} y={bottom} text-anchor=middle class=axis>{minutes / 2:.1f} min ago</text>'
+            f'<text x={right} y={bottom} text-anchor=end class=axis>now</text>')
+
+
 def line_chart(panel, series, span, size):
     width, height = size
     unit = panel["fieldConfig"]["defaults"]["unit"]
+    decimals = panel["fieldConfig"]["defaults"].get("decimals")
     points = [(t, float(v)) for _, values in series for t, v in values if float(v) == float(v) and abs(float(v)) != math.inf]
     if not points:
         return nothing(panel)
@@ -151,15 +169,17 @@ def line_chart(panel, series, span, size):
     top = max(v for _, v in points)
     top = max([top] + [it for it in limits if lines and it < top * 3]) or 1
     x = lambda t: 60 + (t - span[0]) / (span[1] - span[0]) * (width - 70)
-    y = lambda v: height - 24 - max(v, 0) / top * (height - 40)
-    parts = [f'<text x=2 y={y(top) + 8} class=axis>{value(top, unit)}</text>', f'<text x=2 y={y(0)} class=axis>0</text>']
+    y = lambda v: height - 36 - max(v, 0) / top * (height - 52)
+    parts = [f'<text x=2 y={y(top) + 8} class=axis>{value(top, unit, decimals)}</text>', f'<text x=2 y={y(0)} class=axis>0</text>',
+             time_axis(span, 60, width - 10, height - 22)]
     colours = ["#ff9830", "#e02f44"] if len(limits) == 2 else ["#e02f44"]
     if limits and limits[0] > limits[-1]:
         colours.reverse()
     for limit, hue in zip(limits, colours):
         if lines and limit <= top:
             parts.append(f'<line x1=60 x2={width - 10} y1={y(limit)} y2={y(limit)} stroke="{hue}" stroke-dasharray="5 4"/>')
-    for index, (_, values) in enumerate(series):
+    for index, (name, values) in enumerate(series):
+        hue = colour_of_line(panel, index, name)
         run, last = [], None
         for t, v in values + [(math.inf, "NaN")]:
             number = float(v)
@@ -170,9 +190,9 @@ def line_chart(panel, series, span, size):
             if len(run) == 1:
                 run.append(run[0])
             if run:
-                parts.append(f'<polyline points="{" ".join(run)}" fill=none stroke-width=1.6 stroke-linecap=round stroke="{PALETTE[index % 20]}"/>')
+                parts.append(f'<polyline points="{" ".join(run)}" fill=none stroke-width=1.6 stroke-linecap=round stroke="{hue}"/>')
             run, last = ([f"{x(t):.1f},{y(number):.1f}"], t) if number == number and t != math.inf else ([], None)
-    names = "".join(f'<span style="color:{PALETTE[i % 20]}">&#9644; {html.escape(name)}</span> ' for i, (name, _) in enumerate(series))
+    names = "".join(f'<span style="color:{colour_of_line(panel, i, name)}">&#9644; {html.escape(name)}</span> ' for i, (name, _) in enumerate(series))
     return f'<svg width={width} height={height - 18}>{"".join(parts)}</svg><div class=legend>{names}</div>'
 
 
@@ -180,7 +200,7 @@ def states(panel, series, span, size):
     width, height = size
     if not series:
         return nothing(panel)
-    each = min(26, (height - 10) / len(series))
+    each = min(26, (height - 24) / len(series))
     x = lambda t: 170 + (t - span[0]) / (span[1] - span[0]) * (width - 180)
     step = (span[1] - span[0]) / 120
     parts = []
@@ -197,6 +217,7 @@ def states(panel, series, span, size):
                         parts.append(f'<text x={x(start) + 4:.1f} y={row * each + each * 0.7} class=state>{text}</text>')
                 start, before = t, v
             last = t
+    parts.append(time_axis(span, 170, width - 10, len(series) * each + 14))
     return f'<svg width={width} height={height}>{"".join(parts)}</svg>'
 
 
@@ -257,7 +278,8 @@ def body(panel, prometheus, fill, span, size):
         return nothing(panel)
     if kind == "table":
         labels = sorted({label for _, metric, _ in found for label in metric if label != "__name__"})
-        head = "".join(f"<th>{it}</th>" for it in labels + ["Value"])
+        named = panel["transformations"][0]["options"]["renameByName"].get("Value", "Value")
+        head = "".join(f"<th>{it}</th>" for it in labels + [named])
         rows = "".join("<tr>" + "".join(f"<td>{html.escape(m.get(it, ''))}</td>" for it in labels) + f"<td>{value(v[-1][1], unit)}</td></tr>" for _, m, v in found)
         return f"<table><tr>{head}</tr>{rows}</table>"
     rows = ""
@@ -281,9 +303,10 @@ table { border-collapse: collapse; font-size: 12px } td, th { text-align: left; 
 """
 
 
-def page(dashboard, prometheus, fill, span):
-    cell, parts, bottom = WIDTH / 24, [], 0
-    shift = 0
+def page(dashboard, prometheus, fill, span, chosen):
+    title = f"{dashboard['title']}: {chosen}"
+    cell, parts, bottom = WIDTH / 24, [f"<div class=row style='top:6px;font-size:18px'>{html.escape(title)}</div>"], 0
+    shift = -1
     for panel in dashboard["panels"]:
         grid = panel["gridPos"]
         top = (grid["y"] - shift) * ROW
@@ -363,7 +386,7 @@ def main():
                 fill = lambda expr: (expr.replace("$job", ".+").replace("$instance", ".+")
                                      .replace("$tenant", first if file.name == "tenant.json" else ".+")
                                      .replace("$__rate_interval", "20s").replace("$__range", f"{int(span[1] - span[0])}s"))
-                sheet.set_content(page(json.loads(file.read_text()), prometheus, fill, span))
+                sheet.set_content(page(json.loads(file.read_text()), prometheus, fill, span, first if file.name == "tenant.json" else "all tenants"))
                 name = f"{options.fault}-{options.tenants}-{file.stem}.png"
                 sheet.screenshot(path=options.folder / name, full_page=True)
                 print(options.folder / name)

@@ -75,12 +75,15 @@ pub async fn faults(prometheus: &Prometheus, panels: &[Panel], tenant: &str, now
 
 /// An expression with values in the place of Grafana's variables. What is drawn only above 0 is asked for at 0 as well,
 /// because a pipeline that does nothing wrong has no value above it. A result that no call has had is no series yet.
+/// Averages are of steps of a second: the test lasts no five minutes.
 fn filled(expr: &str, tenant: &str) -> String {
     expr.replace("$job", ".+")
         .replace("$instance", ".+")
         .replace("$tenant", tenant)
         .replace("$__rate_interval", "5s")
         .replace("$__range", &format!("{RANGE}s"))
+        .replace("[1h:1m]", "[1h:1s]")
+        .replace("[1d:5m]", "[1d:1s]")
         .replace("result=\"throttled\"", "result=~\".+\"")
         .replace(" > 0", " >= 0")
 }

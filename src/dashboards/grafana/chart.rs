@@ -3,6 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::dashboards::limits::{Bad, Limits};
+use crate::domain::topology::Stage;
+
+/// The colours of stages in the order of the configuration. None is one of a threshold.
+const STAGE_COLOURS: [&str; 8] =
+    ["blue", "purple", "yellow", "light-blue", "light-purple", "dark-yellow", "dark-blue", "dark-purple"];
 
 /// How a panel draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +72,8 @@ pub(super) struct Chart {
     pub(super) states: Vec<State>,
     /// Where a series leads: title and address.
     pub(super) links: Vec<(&'static str, String)>,
+    /// What the column of values of a table is called.
+    pub(super) value_name: &'static str,
     pub(super) width: u32,
     pub(super) height: u32,
 }
@@ -96,6 +103,7 @@ impl Chart {
             foreign: None,
             states: Vec::new(),
             links: Vec::new(),
+            value_name: "Value",
             width,
             height,
         }
@@ -123,12 +131,16 @@ impl Chart {
         self
     }
 
+    pub(super) fn value_name(self, value_name: &'static str) -> Self {
+        Self { value_name, ..self }
+    }
+
     pub(super) fn height(self, height: u32) -> Self {
         Self { height, ..self }
     }
 
-    /// The panel as JSON, at a place of the grid.
-    pub(super) fn json(&self, id: usize, x: u32, y: u32) -> Value {
+    /// The panel as JSON, at a place of the grid. A stage has one colour in all panels that draw a line for each.
+    pub(super) fn json(&self, id: usize, x: u32, y: u32, stages: &[Stage]) -> Value {
         let mut panel = json!({
             "id": id,
             "type": self.kind.plugin(),
@@ -141,14 +153,35 @@ impl Chart {
             return panel;
         }
         panel["datasource"] = self.source();
-        panel["fieldConfig"] = json!({ "defaults": self.defaults(), "overrides": [] });
+        panel["fieldConfig"] = json!({ "defaults": self.defaults(), "overrides": self.colours(stages) });
         panel["targets"] = self.targets();
         if self.kind == Kind::Table {
-            panel["transformations"] = json!([
-                { "id": "organize", "options": { "excludeByName": { "Time": true }, "indexByName": {}, "renameByName": {} } },
-            ]);
+            panel["transformations"] = json!([{
+                "id": "organize",
+                "options": {
+                    "excludeByName": { "Time": true },
+                    "indexByName": {},
+                    "renameByName": { "Value": self.value_name },
+                },
+            }]);
         }
         panel
+    }
+
+    /// The colour of each stage, if each line is that of a stage.
+    fn colours(&self, stages: &[Stage]) -> Value {
+        let of_stage =
+            |query: &Query| query.legend.starts_with("{{stage}}") && query.legend.matches("{{").count() == 1;
+        if self.kind != Kind::Lines || self.queries.is_empty() || !self.queries.iter().all(of_stage) {
+            return json!([]);
+        }
+        let colour = |(stage, colour): (&Stage, &&str)| {
+            json!({
+                "matcher": { "id": "byRegexp", "options": format!("/^{}( over .*)?$/", stage.name) },
+                "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
+            })
+        };
+        stages.iter().zip(STAGE_COLOURS.iter().cycle()).map(colour).collect()
     }
 
     fn source(&self) -> Value {
@@ -193,7 +226,10 @@ impl Chart {
         } else {
             defaults["color"] = json!({ "mode": "thresholds" });
         }
-        if self.kind == Kind::Stat && self.unit == "short" {
+        // Growth is extrapolated to the ends of its window, but canaries are whole.
+        let is_count =
+            !self.queries.is_empty() && self.queries.iter().all(|it| it.expr.contains("increase("));
+        if self.unit == "short" && (self.kind == Kind::Stat || self.kind == Kind::Lines && is_count) {
             defaults["decimals"] = 0.into();
         }
         if self.is_empty_while_all_is_well() {

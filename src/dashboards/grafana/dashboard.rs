@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::chart::{Chart, Kind};
 use super::{TAG, page};
 use crate::dashboards::settings::Settings;
+use crate::domain::topology::Stage;
 
 /// Width of Grafana's grid.
 const GRID: u32 = 24;
@@ -99,7 +100,7 @@ impl Dashboard<'_> {
             "links": links(),
             "annotations": { "list": annotations() },
             "templating": { "list": list },
-            "panels": self.panels(),
+            "panels": self.panels(settings.topology.stages()),
         })
     }
 
@@ -117,7 +118,7 @@ impl Dashboard<'_> {
     }
 
     /// The panels, from left to right and from top to bottom.
-    fn panels(&self) -> Value {
+    fn panels(&self, stages: &[Stage]) -> Value {
         let (mut panels, mut y, mut id) = (Vec::new(), 0, 0);
         for row in &self.rows {
             id += 1;
@@ -130,7 +131,7 @@ impl Dashboard<'_> {
                     (x, y, height) = (0, y + height, 0);
                 }
                 id += 1;
-                inner.push(chart.json(id, x, y));
+                inner.push(chart.json(id, x, y, stages));
                 x += chart.width;
                 height = height.max(chart.height);
             }

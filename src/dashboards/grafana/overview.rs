@@ -168,7 +168,8 @@ fn wrong(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Tenants with each problem at each stage. One row with many tenants is one cause.",
             8,
         )
-        .query(format!("topk(20, {})", problems("condition, stage")), ""),
+        .query(format!("topk(20, {})", problems("condition, stage")), "")
+        .value_name("tenants"),
         Chart::new(Kind::Lines, "Tenants with each problem", "Nothing is drawn while all is well.", 8)
             .query(problems("condition"), "{{condition}}"),
     ];

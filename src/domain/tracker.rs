@@ -407,9 +407,8 @@ pub struct Tracker {
     clock_offset: Duration,
     /// Another process that sends canaries under this instance's name.
     namesake: Option<Namesake>,
-    /// Other runs of this name, by when the first canary of each was planned that was found. At most 256, because
-    /// that many have different codes.
-    other_runs: BTreeMap<InstanceCode, Timestamp>,
+    /// Other runs of this name of which a canary was found. At most 256, because that many have different codes.
+    other_runs: BTreeMap<InstanceCode, Namesake>,
     /// Open traces whose outcome is not reported yet, because it may be another process' to count.
     uncounted: BTreeSet<TraceId>,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.

@@ -364,8 +364,19 @@ impl<'a> Case<'a> {
         !rules.is_kept && self.canary().planned < self.history.began + rules.handover
     }
 
-    /// Whether it is known who counts the outcome: every stage that shows who sent the slot was read.
+    /// Whether a process of this name is known to have sent the first slots of this one.
+    fn has_predecessor(&self) -> bool {
+        let first = self.readability.first_of_other(self.place);
+        first.is_some_and(|first| first < self.history.began + MISSED_INTERVALS)
+    }
+
+    /// Whether it is known who counts the outcome: every stage that shows who sent the slot was read, or nobody else
+    /// sends.
     fn is_to_be_counted(&self) -> bool {
+        let is_early = self.canary().planned < self.history.began + MISSED_INTERVALS;
+        if !is_early && !self.has_predecessor() {
+            return true;
+        }
         let is_read = |stage: &usize| {
             let known = self.known[*stage];
             known.arrived.is_some() || known.absent_before > self.deadline()
@@ -377,9 +388,7 @@ impl<'a> Case<'a> {
     /// ones of this process, too.
     fn is_left_to_another(&self) -> bool {
         let canary = self.canary();
-        let first = self.readability.first_of_other(self.place);
-        let began_before = first.is_some_and(|first| first < self.history.began + MISSED_INTERVALS);
-        if !self.may_be_shared() || !began_before {
+        if !self.may_be_shared() || !self.has_predecessor() {
             return false;
         }
         let shown_at = self.history.shown_at[self.which].iter().filter(|at| **at <= self.place);

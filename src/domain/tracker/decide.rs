@@ -36,9 +36,7 @@ impl Tracker {
         if is_in_flight && let Some(outcome) = self.outcome(id, now) {
             self.end(id, outcome, now, events);
         }
-        if self.open.get(&id).is_some_and(|trace| self.shows_all_senders(trace)) {
-            self.count(id, events);
-        }
+        self.count_unless_withheld(id, events);
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
             self.close(id, events);
@@ -171,10 +169,12 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        // A poll of the end stage may find it before one of an earlier stage has shown who else sent it.
-        let may_be_shared = trace.origin != Origin::Adopted && self.may_be_shared(id);
         self.uncounted.insert(id);
-        if !may_be_shared {
+        self.count_unless_withheld(id, events);
+    }
+
+    fn count_unless_withheld(&mut self, id: TraceId, events: &mut Vec<Event>) {
+        if self.open.get(&id).is_some_and(|trace| !self.is_withheld(trace)) {
             self.count(id, events);
         }
     }
@@ -200,9 +200,15 @@ impl Tracker {
         !self.settings.is_kept && id.planned_at() < self.began + self.settings.handover
     }
 
-    /// Whether every stage at which another sender's copy may be found was read for a trace.
-    fn shows_all_senders(&self, trace: &Trace) -> bool {
-        self.topology.main_path().iter().all(|stage| self.is_settled(trace, *stage))
+    /// Whether it is not known yet if a predecessor sent the slot too, because a poll of the end stage found it before
+    /// one of an earlier stage has shown the other's copy. Once none of this name has shown up for our first slots, there
+    /// is none to wait for.
+    fn is_withheld(&self, trace: &Trace) -> bool {
+        let is_known = |stage: &StageId| self.is_settled(trace, *stage);
+        trace.origin != Origin::Adopted
+            && self.may_be_shared(trace.id())
+            && (trace.planned_at < self.began + self.missed_intervals() || self.has_predecessor())
+            && !self.topology.main_path().iter().all(is_known)
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is

@@ -33,8 +33,9 @@ impl Tracker {
         if tag.purpose() != Purpose::Probe || !other_run {
             return;
         }
-        let first = self.other_runs.entry(tag.instance).or_insert(planned_at);
-        *first = planned_at.min(*first);
+        let seen = Namesake { since: planned_at, last: planned_at };
+        let run = self.other_runs.entry(tag.instance).or_insert(seen);
+        *run = Namesake { since: run.since.min(planned_at), last: run.last.max(planned_at) };
         if planned_at < self.began {
             return;
         }
@@ -51,13 +52,21 @@ impl Tracker {
     /// Whether a process of this name began before this one: it sent our first slots too. One that replaces this one
     /// did not.
     pub(super) fn is_predecessor(&self, sender: InstanceCode) -> bool {
-        let began_before = |first: &Timestamp| *first < self.began + self.missed_intervals();
         sender.has_same_name_bits(self.settings.instance)
-            && self.other_runs.get(&sender).is_none_or(began_before)
+            && self.other_runs.get(&sender).is_none_or(|run| self.began_before(run))
+    }
+
+    /// Whether a process of this name that began before this one was seen to run beside it.
+    pub(super) fn has_predecessor(&self) -> bool {
+        self.other_runs.values().any(|run| run.last >= self.began && self.began_before(run))
+    }
+
+    fn began_before(&self, run: &Namesake) -> bool {
+        run.since < self.began + self.missed_intervals()
     }
 
     /// So long without a canary of another process that it has stopped, or has not begun.
-    fn missed_intervals(&self) -> Duration {
+    pub(super) fn missed_intervals(&self) -> Duration {
         let longest = self.topology.tenants().iter().map(|tenant| tenant.interval).max();
         longest.unwrap_or_default() * MISSED_INTERVALS
     }

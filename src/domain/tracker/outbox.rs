@@ -136,6 +136,12 @@ impl Tracker {
         self.take_verdicts()
     }
 
+    /// How many traces were proven absent for longer since the last call, and nothing else happened to them.
+    #[must_use]
+    pub fn unsaved_proofs(&self) -> usize {
+        self.outbox.proven.len()
+    }
+
     /// The same without the traces of which a poll proved no more than that they were absent for longer. That is the
     /// most frequent change by far. If it is lost, the next process knows less for certain, and counts nothing twice.
     pub fn take_verdicts(&mut self) -> Changes {

@@ -61,8 +61,10 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 /// once. Arrivals are measured by observers and not by when the engine takes them, so nothing gets less exact.
 const GATHER: Duration = Duration::from_millis(4);
 
-/// How often it is written how long canaries were absent, if nothing else happened to them. In between, nothing is counted
-/// that is not on disk, and what a crash takes is at most so much of a proof.
+/// So many canaries that were absent for longer, and to which nothing else happened, are written at once.
+const FEW_PROOFS: usize = 500;
+/// How often more of them are. In between, nothing is counted that is not on disk, and what a crash takes is at most so
+/// much of a proof.
 const SAVE_PROOFS_EVERY: Duration = Duration::from_secs(5);
 
 /// Maximum number of inputs of one round. More would delay puts for longer than a commit takes.
@@ -213,7 +215,9 @@ impl Engine {
             self.take_ready(&mut round);
             let now = self.clock.now();
             self.inject_due(now, &mut round);
-            let with_proofs = drain_until.is_some() || Instant::now() >= save_proofs_at;
+            let with_proofs = drain_until.is_some()
+                || self.tracker.unsaved_proofs() <= FEW_PROOFS
+                || Instant::now() >= save_proofs_at;
             if with_proofs {
                 save_proofs_at = Instant::now() + SAVE_PROOFS_EVERY;
             }

@@ -34,6 +34,7 @@
 
 mod avro;
 mod base64;
+mod block_grammar;
 mod codec;
 mod digits;
 #[cfg(feature = "fuzzing")]

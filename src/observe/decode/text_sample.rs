@@ -6,14 +6,14 @@
 //! * at most 1 byte in 20 is a control character or not valid UTF-8; or
 //! * at least 1 in 4 is printable ASCII, as in text in a one-byte encoding.
 //!
-//! Two similar log lines in a bare LZ4 block are still printable but for the offsets of what they have in
-//! common, most of which are control characters: 2 to 5 bytes in 100 where the lines have up to 300 characters. The
-//! second line cannot be found there.
+//! A bare block of LZ4 is not text, however printable it is: only the first of similar lines can be found in it.
 //!
 //! Tabs, line breaks, form feeds, backspaces and escapes do not count as control characters here. Sixteen or
 //! more zero bytes in a row are padding and are ignored. In compressed or encrypted bytes, 1 in 9 is a
 //! control character and 1 in 3 is not valid UTF-8. Anything shorter than 32 bytes cannot hold a tag in any
 //! form, and passes as text.
+
+use super::block_grammar::BlockGrammar;
 
 /// Bytes at the start that are all sampled.
 const HEAD_LEN: u64 = 1 << 10;
@@ -44,11 +44,13 @@ pub(super) struct TextSample {
     printable: u64,
     /// Printable ASCII characters in runs of at least `MIN_RUN`.
     in_runs: u64,
+    block: BlockGrammar,
 }
 
 impl TextSample {
     /// Adds the next bytes of the part; only those that belong to the sample are counted.
     pub(super) fn add(&mut self, mut bytes: &[u8]) {
+        self.block.add(bytes);
         while !bytes.is_empty() {
             let (is_sampled, len) = if self.len < HEAD_LEN {
                 (true, HEAD_LEN - self.len)
@@ -103,7 +105,8 @@ impl TextSample {
         let has_few_controls = self.control <= 1.max(self.sampled / 100);
         let is_utf8 = (self.control + self.invalid) * 20 <= self.sampled;
         let is_one_byte_encoding = self.printable * 4 >= self.sampled;
-        self.len < MIN_PART || (has_few_controls && (is_utf8 || is_one_byte_encoding))
+        let is_printable = has_few_controls && (is_utf8 || is_one_byte_encoding);
+        self.len < MIN_PART || (is_printable && !self.block.is_whole())
     }
 
     /// Whether the part contains text among other values: it is text, or at least a tenth of the sample is in
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn two_log_lines_in_a_bare_lz4_block_are_not_text() {
         let mut rng = fastrand::Rng::with_seed(7);
-        for padding in [0, 50, 100] {
+        for padding in [0, 50, 100, 1_000] {
             let mut line = |n: u32| {
                 let text: String = (0..padding).map(|_| rng.alphanumeric()).collect();
                 format!(

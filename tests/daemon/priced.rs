@@ -25,6 +25,9 @@ const LEAST_BILLED: f64 = 10_485_760.0;
 const BEFORE: f64 = 60.0;
 /// A stream is read on where the last poll ended if that is not longer ago; otherwise each shard takes a call more.
 const LOOKBACK: f64 = 10.0;
+/// For so long after each full hour, the prefix of the hour before is listed as well (`key_slack`).
+const KEY_SLACK: f64 = 300.0;
+const HOUR: f64 = 3_600.0;
 
 /// An object of others.
 const LINE: &[u8] = b"{\"level\":\"INFO\",\"message\":\"an ordinary line\"}\n";
@@ -112,8 +115,8 @@ impl Setting {
         1.0 / (interval + none / self.canaries())
     }
 
-    /// Calls and dollars per second, by service.
-    fn computed(&self) -> BTreeMap<&'static str, (f64, f64)> {
+    /// Calls and dollars per second, by service, if each listing is one of so many prefixes.
+    fn computed(&self, prefixes: f64) -> BTreeMap<&'static str, (f64, f64)> {
         let (tenants, canaries) = (self.tenants as f64, self.canaries());
         let stream_polls = Self::polls_of_one(0.0, self.to_stream, self.stream_interval);
         // The poll that finds a canary in the stream lets the stages behind it be polled.
@@ -129,7 +132,7 @@ impl Setting {
         let archive = tenants / self.foreign_archive + canaries;
         let is_read = ((BEFORE + self.to_archive) / self.interval).min(1.0);
         let gets = archive * is_read + transit;
-        let lists = archive_polls + transit_polls * self.pages(transit);
+        let lists = (archive_polls + transit_polls * self.pages(transit)) * prefixes;
         [
             ("logs", (canaries, 0.0)),
             ("kinesis", (kinesis, 0.0)),
@@ -221,6 +224,17 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
 }
 
+/// How many prefixes a listing covers on average between two instants.
+fn prefixes(from: Timestamp, until: Timestamp) -> f64 {
+    let seconds = |at: Timestamp| at.millis() as f64 / 1e3;
+    let (from, until) = (seconds(from), seconds(until));
+    let hour = (until / HOUR).floor() * HOUR;
+    // Also the part after the full hour before, of a period that began in it.
+    let both: f64 =
+        [hour - HOUR, hour].iter().map(|at| (until.min(at + KEY_SLACK) - from.max(*at)).max(0.0)).sum();
+    1.0 + both / (until - from)
+}
+
 /// Calls and dollars so far, by service.
 fn counted(metrics: &Metrics) -> BTreeMap<&'static str, (f64, f64)> {
     let of = |service| {
@@ -242,14 +256,15 @@ async fn compare(setting: &Setting) -> Vec<(&'static str, (f64, f64), (f64, f64)
     let counting = async {
         let daemon = Daemon::start(&file, variables(&[])).await;
         tokio::time::sleep(Duration::from_secs_f64(setting.warm_up)).await;
-        let (began, before) = (tokio::time::Instant::now(), daemon.metrics().await);
+        let (began, before) = (now(), daemon.metrics().await);
         tokio::time::sleep(Duration::from_secs_f64(setting.counted)).await;
-        (before, daemon.metrics().await, began.elapsed().as_secs_f64())
+        (before, daemon.metrics().await, began, now())
     };
-    let (before, after, took) = tokio::select! {
+    let (before, after, began, ended) = tokio::select! {
         counted = counting => counted,
         () = setting.write_foreign_objects(&sandbox) => unreachable!("it never ends"),
     };
+    let took = ended.since(began).as_secs_f64();
     if std::env::var_os("TRACEPROBE_COST").is_some() {
         by_operation(&before, &after, took);
     }
@@ -259,7 +274,7 @@ async fn compare(setting: &Setting) -> Vec<(&'static str, (f64, f64), (f64, f64)
         let ((calls, dollars), (calls_before, dollars_before)) = (after[service], before[service]);
         (service, computed, ((calls - calls_before) / took, (dollars - dollars_before) / took))
     };
-    setting.computed().into_iter().map(row).collect()
+    setting.computed(prefixes(began, ended)).into_iter().map(row).collect()
 }
 
 /// What was counted, call by call, for whoever looks for the reason of a difference.

@@ -1,4 +1,5 @@
-//! Recognises a bare block of LZ4, without a frame.
+//! Recognises a bare block of LZ4, without a frame, also behind the length of what it holds, which libraries for Python
+//! and Java write before it.
 //!
 //! Similar lines in such a block are still printable but for the offsets of what they have in common, so it may
 //! pass for text although only its first line can be found in it. Unlike most formats without a magic it has a
@@ -25,9 +26,40 @@ enum Next {
     Nothing,
 }
 
-/// Follows the grammar of a block that arrives in pieces.
+/// Looks whether what arrives in pieces is one block.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BlockGrammar {
+    bare: Sequences,
+    /// The length before the block, little-endian, and how many of its 4 bytes came.
+    length: u32,
+    length_bytes: u8,
+    behind_length: Sequences,
+}
+
+impl BlockGrammar {
+    /// Takes the next bytes.
+    pub(super) fn add(&mut self, mut bytes: &[u8]) {
+        self.bare.add(bytes);
+        while let [byte, rest @ ..] = bytes
+            && self.length_bytes < 4
+        {
+            self.length |= u32::from(*byte) << (8 * self.length_bytes);
+            self.length_bytes += 1;
+            bytes = rest;
+        }
+        self.behind_length.add(bytes);
+    }
+
+    /// Whether all that came is one block, in which something is repeated.
+    pub(super) fn is_whole(&self) -> bool {
+        self.bare.is_whole()
+            || self.behind_length.is_whole() && self.behind_length.written == u64::from(self.length)
+    }
+}
+
+/// The sequences of a block: literals, and a match in what was written before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sequences {
     next: Next,
     /// Literals that are still to come.
     literals: u64,
@@ -38,9 +70,8 @@ pub(super) struct BlockGrammar {
     matches: u64,
 }
 
-impl BlockGrammar {
-    /// Takes the next bytes.
-    pub(super) fn add(&mut self, mut bytes: &[u8]) {
+impl Sequences {
+    fn add(&mut self, mut bytes: &[u8]) {
         while let [byte, rest @ ..] = bytes {
             bytes = match self.next {
                 Next::Nothing => return,
@@ -57,8 +88,7 @@ impl BlockGrammar {
         }
     }
 
-    /// Whether all that came is one block, in which something is repeated.
-    pub(super) const fn is_whole(&self) -> bool {
+    const fn is_whole(&self) -> bool {
         // The last sequence ends with its literals.
         matches!(self.next, Next::OffsetLow) && self.matches > 0
     }
@@ -135,9 +165,15 @@ mod tests {
             let block =
                 lz4_flex::block::compress(format!("{line} one\n{line} two\n{line} three\n").as_bytes());
             assert!(is_block(&block), "{len}");
-            let mut grammar = BlockGrammar::default();
-            block.chunks(7).for_each(|piece| grammar.add(piece));
-            assert!(grammar.is_whole(), "{len}, in pieces");
+            let sized = lz4_flex::block::compress_prepend_size(
+                format!("{line} one\n{line} two\n{line} three\n").as_bytes(),
+            );
+            assert!(is_block(&sized), "{len}, behind its length");
+            for whole in [&block, &sized] {
+                let mut grammar = BlockGrammar::default();
+                whole.chunks(7).for_each(|piece| grammar.add(piece));
+                assert!(grammar.is_whole(), "{len}, in pieces");
+            }
         }
     }
 

@@ -87,7 +87,10 @@ impl Part {
     pub(super) fn finish(self, context: &mut Context) -> Finished {
         let Self { shape, trust, text, sample, opening, ending, undecoded, suspect } = self;
         let text = text.finish(context);
-        let copies = text.copies;
+        let mut copies = text.copies;
+        if sample.is_block() {
+            copies.iter_mut().for_each(|copy| copy.compressed = true);
+        }
         if let Some(format) = undecoded {
             return Finished { copies: by_luck(copies, shape.then(format)), unknown: false };
         }

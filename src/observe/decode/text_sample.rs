@@ -106,7 +106,12 @@ impl TextSample {
         let is_utf8 = (self.control + self.invalid) * 20 <= self.sampled;
         let is_one_byte_encoding = self.printable * 4 >= self.sampled;
         let is_printable = has_few_controls && (is_utf8 || is_one_byte_encoding);
-        self.len < MIN_PART || (is_printable && !self.block.is_whole())
+        self.len < MIN_PART || (is_printable && !self.is_block())
+    }
+
+    /// Whether the part is a bare block of LZ4, of which some is kept as it is and the rest refers to that.
+    pub(super) fn is_block(&self) -> bool {
+        self.block.is_whole()
     }
 
     /// Whether the part contains text among other values: it is text, or at least a tenth of the sample is in

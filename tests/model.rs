@@ -52,6 +52,8 @@ use self::compare::{Tally, first_fault};
 const CANARIES_PER_RUN: usize = 1_000;
 /// Takes about a minute of one core in a debug build.
 const DEFAULT_CANARIES: usize = 40_000;
+/// Seeds beyond the default ones of which a run once found a fault.
+const ONCE_FAULTY: [u64; 1] = [441];
 
 #[test]
 fn the_tracker_agrees_with_the_judge_and_the_truth() {
@@ -71,6 +73,10 @@ fn the_tracker_agrees_with_the_judge_and_the_truth() {
     }
     println!("seeds {first}..{seed}: {tally:#?}");
     if is_enough {
+        for seed in ONCE_FAULTY {
+            let report = first_fault(seed, CANARIES_PER_RUN, &mut Tally::default());
+            assert_eq!(report, None, "a fault of before is back");
+        }
         assert!(
             tally.everything_happened(),
             "some kind of fault never happened, so nothing is proven about it: {tally:#?}"

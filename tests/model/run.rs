@@ -37,6 +37,14 @@ use super::reviews::Reviews;
 use super::rules::{self, name, tenant_id};
 use super::sources::{self, Met};
 
+#[path = "run/plans.rs"]
+mod plans;
+#[path = "run/sightings.rs"]
+mod sightings;
+
+use self::plans::{plans, slots};
+pub use self::sightings::copy_at;
+
 /// The time at which every run begins.
 const EPOCH: Micros = 1_800_000_000 * SECOND;
 /// The mean interval between two canaries. Faults are drawn over the whole time from the first to the last.
@@ -109,30 +117,6 @@ pub fn run(seed: u64, canaries: usize) -> Vec<Outcome> {
     run.run_to_end();
     run.archive();
     run.ended
-}
-
-/// The plan of each tenant. Together they have a canary every `gap`.
-fn plans(rng: &mut Rng, tenants: usize, gap: Micros) -> Vec<Plan> {
-    let key = TagKey::new(format!("{:032x}", rng.u128(..))).unwrap();
-    let weights: Vec<_> = (0..tenants).map(|_| rng.f64() + 0.3).collect();
-    let sum: f64 = weights.iter().sum();
-    let plan = |(tenant, weight): (usize, f64)| {
-        let interval = Duration::from_micros((gap as f64 * sum / weight) as u64);
-        Plan::new(key.clone(), TenantCode::of(&name(tenant)), interval)
-    };
-    weights.into_iter().enumerate().map(plan).collect()
-}
-
-/// The slots of all tenants from the beginning on, in order.
-fn slots(plans: &[Plan]) -> impl Iterator<Item = (usize, Slot)> + use<> {
-    let plans = plans.to_vec();
-    let mut next: Vec<_> = plans.iter().map(|plan| plan.first_from(time(EPOCH))).collect();
-    std::iter::from_fn(move || {
-        let first = next.iter().enumerate().min_by_key(|(_, slot)| slot.planned_at);
-        let (tenant, slot) = first.map(|(tenant, slot)| (tenant, *slot))?;
-        next[tenant] = plans[tenant].slot(slot.number + 1);
-        Some((tenant, slot))
-    })
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -853,79 +837,6 @@ impl Run {
         }
     }
 
-    fn sighting(&self, shown: Shown) -> Sighting {
-        let copy = self.history.canaries[shown.canary].copies[shown.copy];
-        let stamp = match copy.stamp {
-            Stamped::Millis(at) => Stamp::Millis(time(at)),
-            Stamped::Seconds(at) => Stamp::Seconds(time(at)),
-            Stamped::NotBefore(at) => Stamp::NotBefore(time(at)),
-            Stamped::Nothing => Stamp::None,
-        };
-        let integrity = match copy.written {
-            Written::Lucky(_) => Integrity::Unchecked,
-            _ if copy.corrupted => Integrity::Corrupted { kept_bytes: 70, sent_bytes: 100 },
-            _ => Integrity::Intact,
-        };
-        let found_in = FoundIn {
-            shape: copy.written.shape().map_or(format::Shape::TEXT, shape),
-            decoded: copy.written == Written::Text,
-            verbatim: copy.written.is_readable() && !copy.corrupted,
-        };
-        let tag =
-            if copy.by_other { self.tag_by(another_process(), shown.canary) } else { self.tag(shown.canary) };
-        Sighting {
-            tag,
-            stamp,
-            seen_by: time(shown.seen_by),
-            locator: locator(&self.history, shown.canary, shown.copy),
-            label: copy.label.map(|tenant| name(tenant).into()),
-            integrity,
-            found_in,
-        }
-    }
-
-    fn other_sighting(&self, number: usize, seen_by: Micros) -> Sighting {
-        let other = self.history.others[number];
-        let random = (1 << 32 | number).to_be_bytes();
-        let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
-        let (tenant, planned) = match other.kind {
-            OtherKind::SameName { tenant, planned } => (name(tenant), planned),
-            OtherKind::UnknownTenant | OtherKind::Record(_) => ("initech".into(), other.stored - SECOND),
-        };
-        let id = TraceId::new(time(planned), random);
-        Sighting {
-            tag: Tag::new(id, TenantCode::of(&tenant), another_process(), 100, Purpose::Probe),
-            stamp: Stamp::None,
-            seen_by: time(seen_by),
-            locator: Locator::new(format!("other {number}")),
-            label: other.label.map(|tenant| name(tenant).into()),
-            integrity: Integrity::Unchecked,
-            found_in: FoundIn::default(),
-        }
-    }
-
-    fn unreadable(&self, record: &Unreadable) -> UnreadableRecord {
-        let part = format::Unreadable { shape: shape(record.shape), reason: UnreadableReason::UnknownFormat };
-        UnreadableRecord {
-            arrived_by: time(record.arrived_by),
-            part,
-            count: 1,
-            owner: record.label.map(|tenant| RecordOwner::Label(name(tenant).into())),
-            text: format!("an object is {part}").into(),
-        }
-    }
-
-    /// The tag of a canary as its process sends it.
-    fn tag(&self, which: usize) -> Tag {
-        self.tag_by(self.senders[which], which)
-    }
-
-    fn tag_by(&self, sender: InstanceCode, which: usize) -> Tag {
-        let canary = &self.history.canaries[which];
-        let code = self.topology.tenant(tenant_id(canary.tenant)).code;
-        Tag::new(TraceId::from_u128(canary.id), code, sender, 100, Purpose::Probe)
-    }
-
     fn record(&mut self, event: &Event) {
         let run = self.run();
         let canary = Recorded::about(event).and_then(|trace| self.number.get(&trace.as_u128()));
@@ -952,17 +863,6 @@ impl Run {
     }
 }
 
-/// The locator of a copy: its object, and its canary and its number among the copies of that.
-pub fn locator(history: &History, canary: usize, copy: usize) -> Locator {
-    Locator::within(&history.object(canary, copy), format_args!("{canary}/{copy}"))
-}
-
-/// The number of a copy among those of its canary.
-pub fn copy_at(locator: &Locator) -> usize {
-    let (_, number) = locator.as_str().rsplit_once('/').unwrap();
-    number.parse().unwrap()
-}
-
 /// Another process of the same name.
 pub fn another_process() -> InstanceCode {
     InstanceCode::of_run("me", time(EPOCH - SECOND))
@@ -970,12 +870,6 @@ pub fn another_process() -> InstanceCode {
 
 fn time(micros: Micros) -> Timestamp {
     Timestamp::from_micros(micros)
-}
-
-/// A format that is not opened.
-fn shape(number: Shape) -> format::Shape {
-    let [orc, binary] = [Format::Orc, Format::Binary].map(|format| format::Shape::NONE.then(format));
-    [orc, binary, format::Shape::NONE.then(Format::Gzip).then(Format::Orc)][number]
 }
 
 /// Loads all.

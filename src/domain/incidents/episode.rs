@@ -138,15 +138,24 @@ impl Episode {
         self.canaries.join(&merged.canaries, self.beginning);
     }
 
-    /// Notes the problems that follow from it.
-    pub(super) fn note_consequences(&mut self, problems: &[&Condition], map: &Topology) {
+    /// Notes the problems that follow from it. `was` is the condition that it was one of before. This one was said
+    /// to go on since the episode began, and may have begun later.
+    pub(super) fn note_consequences(
+        &mut self,
+        problems: &[&Condition],
+        was: Option<&Condition>,
+        map: &Topology,
+    ) {
+        let was = was.map(consequence);
         let mut present = BTreeSet::new();
         for problem in problems {
             if self.explains(problem, map) {
                 self.canaries.add(&problem.canaries, self.beginning);
-                let since = self.consequences.entry(consequence(problem)).or_default();
-                *since = since.or(problem.since);
-                present.insert(consequence(problem));
+                let key = consequence(problem);
+                let began = problem.since.filter(|_| was != Some(key));
+                let since = self.consequences.entry(key).or_default();
+                *since = since.or(began);
+                present.insert(key);
             }
         }
         // What comes back later begins again.

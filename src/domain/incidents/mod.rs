@@ -87,7 +87,8 @@ impl Incidents {
         // An episode that explained one problem may have turned out to be that of another.
         seen.extend(self.assign(&problems, snapshot));
         for episode in &mut self.open {
-            episode.note_consequences(&problems, map);
+            let was = before.iter().find(|old| old.id == episode.id).map(|old| &old.condition);
+            episode.note_consequences(&problems, was, map);
             if seen.contains(&episode.id) {
                 continue;
             }

@@ -68,7 +68,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let buckets = all("traceprobe_e2e_latency_seconds_bucket", "");
     let worst = format!("topk(1, {})", latency(settings, 0.95, &buckets, "tenant", &windows.short));
     let stall = vec![
-        State { value: 0, text: "something arrives".to_owned(), colour: "green" },
+        State { value: 0, text: "none".to_owned(), colour: "green" },
         State { value: 1, text: "NOTHING ARRIVES".to_owned(), colour: "red" },
     ];
     let blind = format!("sum(max by (tenant, stage) ({}))", all("traceprobe_stage_blind", ""));
@@ -83,9 +83,9 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         .limits(Limits::above(1.0)),
         Chart::new(
             Kind::Stat,
-            "All tenants",
-            "Whether anything of any tenant arrives. If nothing does, look at what all have in common: transit, \
-            table, export.",
+            "Total stall",
+            "Whether nothing of any tenant arrives. If so, look at what all have in common: transit, table, \
+            export. \"none\" says only that something arrives.",
             4,
         )
         .query(format!("max({})", probe("traceprobe_total_stall", "")), "")

@@ -21,6 +21,10 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BucketBounds(Arc<[f64]>);
 
+/// How many times the bound before a bound of a hop must be, unless it is a threshold or the last one. Every tenant
+/// has a series for each bound of each hop, most of what a scrape takes.
+const STEP: f64 = 1.8;
+
 impl BucketBounds {
     /// Makes the bounds from durations, which must be in ascending order.
     #[must_use]
@@ -32,6 +36,21 @@ impl BucketBounds {
     #[must_use]
     pub fn seconds(&self) -> &[f64] {
         &self.0
+    }
+
+    /// Fewer bounds: the thresholds, the first and the last one, and of the others those that are at least 1.8 times
+    /// the one before.
+    #[must_use]
+    pub fn sparse(&self, thresholds: &[Duration]) -> Self {
+        let is_threshold = |bound: f64| thresholds.iter().any(|it| it.as_secs_f64() == bound);
+        let mut kept: Vec<f64> = Vec::new();
+        for (at, bound) in self.0.iter().copied().enumerate() {
+            let is_far = kept.last().is_none_or(|last| bound >= last * STEP);
+            if is_far || is_threshold(bound) || at + 1 == self.0.len() {
+                kept.push(bound);
+            }
+        }
+        Self(kept.into())
     }
 }
 
@@ -126,6 +145,17 @@ impl ClosingHistogram {
             .clone()
     }
 
+    /// Makes the series with these label values one with the [sparse](BucketBounds::sparse) bounds of these
+    /// thresholds. It starts again from 0 if its bounds change, because nobody knows what would be in the new ones.
+    pub fn set_thresholds(&self, values: &[impl AsRef<str>], thresholds: &[Duration]) {
+        let bounds = self.bucket_bounds.sparse(thresholds);
+        let mut all = lock(&self.series);
+        let series = all.entry(to_owned_labels(values)).or_insert_with(|| ClosingSeries::new(&bounds));
+        if series.bucket_bounds != bounds {
+            *series = ClosingSeries::new(&bounds);
+        }
+    }
+
     /// Removes the series with these label values, if there is one.
     pub fn remove(&self, values: &[String]) {
         lock(&self.series).remove(values);
@@ -200,7 +230,7 @@ impl Collector for ClosingHistogram {
                 pair
             });
             let mut cumulative = 0;
-            let buckets = self.bucket_bounds.0.iter().zip(&data.buckets).map(|(bound, count)| {
+            let buckets = series.bucket_bounds.0.iter().zip(&data.buckets).map(|(bound, count)| {
                 cumulative += count;
                 let mut bucket = proto::Bucket::default();
                 bucket.set_upper_bound(*bound);

@@ -38,7 +38,7 @@ families! {
     e2e_latency: Latency<OfTenant> = "traceprobe_e2e_latency_seconds",
         "From planned injection to arrival at the end stage. Each trace counts once: when it arrives, or as soon as it is proven to have missed the SLO, so a stall raises the quantiles instead of silencing them.";
     hop_latency: Latency<TenantHop> = "traceprobe_hop_latency_seconds",
-        "From arrival at the stage before to arrival at this stage; counted like end-to-end latency, with the stage's target as the threshold. Compare the hops: the one whose quantile rises is the cause.";
+        "From arrival at the stage before to arrival at this stage; counted like end-to-end latency, with the stage's target as the threshold. Buckets: the stage's target and critical, and of probe.buckets those that are at least 1.8 times the one before. Compare the hops: the one whose quantile rises is the cause.";
     traces: Counter<TenantOutcome> = "traceprobe_traces_total",
         "Traces by outcome. Each trace ends in exactly one.";
     adopted_traces: Counter<TenantOutcome> = "traceprobe_adopted_traces_total",
@@ -74,7 +74,7 @@ families! {
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
         "Canaries of which a second copy is stored (another sequence number, key or row), each counted once per stage. Reading one copy twice does not count. In S3 and Google Cloud Storage both copies must still exist after copy_recheck. Copies that arrive while nothing waits are only read with gaps = \"read\".";
     uncharged_copies: Counter<TenantStageReason> = "traceprobe_uncharged_copies_total",
-        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (another process sent the same slot, as during a deployment), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart).";
+        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (another process sent the same slot, as during a deployment), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart). A series appears with its first copy.";
     corrupted: Counter<TenantStage> = "traceprobe_corrupted_total",
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",

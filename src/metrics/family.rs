@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -32,6 +33,8 @@ pub(super) type Latency<L> = Family<ClosingHistogram, L>;
 /// Buckets of [`Timing`], in seconds.
 const OWN_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Those of one with a series for each tenant.
+const OWN_SECONDS_OF_TENANT: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// The topology in force. Clones share it. A lock, because the engine replaces it while the web port counts its
 /// connections; both hold it for microseconds.
@@ -73,10 +76,18 @@ impl<K: Kind, L: Labels> Family<K, L> {
         declared.register(metric.clone(), [row])?;
         declared.closing.extend(metric.closing());
         let family = Self { metric, places: declared.places.clone(), labels: PhantomData };
-        for labels in L::all(&declared.places.get()) {
-            family.at(labels);
-        }
+        family.create(&declared.places.get());
         Ok(family)
+    }
+
+    /// Creates every series that there is from the start.
+    fn create(&self, map: &Topology) {
+        for labels in L::all(map).filter(|_| L::FROM_START) {
+            match labels.thresholds(map) {
+                Some(thresholds) => self.metric.create(labels.values(map).as_ref(), &thresholds),
+                None => drop(self.metric.series(labels.values(map).as_ref())),
+            }
+        }
     }
 
     /// Has the series of a topology that succeeds another: those of both go on, those of the former are removed.
@@ -88,9 +99,7 @@ impl<K: Kind, L: Labels> Family<K, L> {
         for gone in L::all(before).map(|labels| texts(before, labels)).filter(|of| !wanted.contains(of)) {
             self.metric.remove(&gone);
         }
-        for values in &wanted {
-            self.metric.series(&values.iter().map(Cow::from).collect::<Vec<_>>());
-        }
+        self.create(now);
     }
 
     /// Returns the series with these labels.
@@ -147,6 +156,11 @@ pub(super) trait Kind: Collector + Clone + 'static {
 
     /// Returns the series with these label values, and creates it if it is new.
     fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
+
+    /// Creates the series with these label values, which is compared with these thresholds alone.
+    fn create(&self, values: &[Cow<'_, str>], _thresholds: &[Duration]) {
+        self.series(values);
+    }
 
     /// Removes the series with these label values, if there is one.
     fn remove(&self, values: &[String]);
@@ -213,7 +227,9 @@ impl Kind for HistogramVec {
     type Series = Histogram;
 
     fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
-        let options = HistogramOpts::new(row.name, row.help).buckets(OWN_SECONDS.to_vec());
+        let bounds: &[f64] =
+            if row.labels.contains(&"tenant") { &OWN_SECONDS_OF_TENANT } else { &OWN_SECONDS };
+        let options = HistogramOpts::new(row.name, row.help).buckets(bounds.to_vec());
         Self::new(options, row.labels)
     }
 
@@ -236,6 +252,10 @@ impl Kind for ClosingHistogram {
 
     fn series(&self, values: &[Cow<'_, str>]) -> ClosingSeries {
         self.with_labels(values)
+    }
+
+    fn create(&self, values: &[Cow<'_, str>], thresholds: &[Duration]) {
+        self.set_thresholds(values, thresholds);
     }
 
     fn remove(&self, values: &[String]) {

@@ -6,6 +6,7 @@
 //! never ids.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::connections::{Closed, Refused};
 use super::exports::Exported;
@@ -23,9 +24,17 @@ pub(super) trait Labels: Copy {
     /// The label values, in the order of `NAMES`.
     fn values(self, map: &Topology) -> impl AsRef<[Cow<'_, str>]>;
 
-    /// Every set of values that can occur. A set that is missing here gets its series with its first count,
-    /// which hides that count from `rate()`.
+    /// Every set of values that can occur.
     fn all(map: &Topology) -> impl Iterator<Item = Self>;
+
+    /// Whether every set has its series from the start. Otherwise one gets it with its first count, which hides that
+    /// count from `rate()`.
+    const FROM_START: bool = true;
+
+    /// The thresholds that a latency has to be compared with, if it is compared with few.
+    fn thresholds(self, _: &Topology) -> Option<Vec<Duration>> {
+        None
+    }
 }
 
 /// The value of one label.
@@ -187,12 +196,14 @@ impl Value for PollResult {
     }
 }
 
-/// Declares a label set: its fields, each with the name of its label, and all its values for a topology.
+/// Declares a label set: its fields, each with the name of its label, all its values for a topology, and what
+/// else of [`Labels`] is not the default.
 macro_rules! label_set {
     (
         $(#[$doc:meta])*
         $name:ident { $($vis:vis $field:ident: $value:ty = $label:literal),* $(,)? }
         all($map:pat) = $all:expr
+        $(; $($other:tt)+)?
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,6 +219,8 @@ macro_rules! label_set {
             fn all($map: &Topology) -> impl Iterator<Item = Self> {
                 $all
             }
+
+            $($($other)+)?
         }
     };
 }
@@ -297,7 +310,9 @@ label_set! {
     all(map) = {
         let of_tenant = product(map.tenant_ids(), map.stage_ids(), |tenant, stage| (tenant, stage));
         product(of_tenant, UnchargedReason::ALL, |(tenant, stage), reason| Self { tenant, stage, reason })
-    }
+    };
+    // Most never occur, nothing is alerted on, and they would be a tenth of the series of a tenant.
+    const FROM_START: bool = false;
 }
 
 label_set! {
@@ -313,6 +328,10 @@ label_set! {
     all(map) = {
         let hops = map.stage_ids().filter(|stage| map.stage(*stage).role != Role::DeadLetter);
         product(map.tenant_ids(), hops, |tenant, hop| Self { tenant, hop })
+    };
+    fn thresholds(self, map: &Topology) -> Option<Vec<Duration>> {
+        let stage = map.stage(self.hop);
+        Some(stage.target.into_iter().chain(stage.critical).collect())
     }
 }
 

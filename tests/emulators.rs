@@ -11,6 +11,8 @@ mod formats;
 mod identity;
 #[path = "emulators/letters.rs"]
 mod letters;
+#[path = "emulators/load.rs"]
+mod load;
 #[path = "emulators/recipes.rs"]
 mod recipes;
 #[path = "emulators/statements.rs"]

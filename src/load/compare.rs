@@ -103,7 +103,11 @@ fn samples(report: &Report, hop: Option<&str>) -> Vec<Latencies> {
 }
 
 fn sample(of: &Percentiles) -> Latencies {
-    Latencies { arrived: Sketch::of_bins(of.bins.clone()).unwrap_or_default(), missing: of.missing }
+    Latencies {
+        arrived: Sketch::of_bins(of.bins.clone()).unwrap_or_default(),
+        missing: of.missing,
+        ..Latencies::default()
+    }
 }
 
 fn merged<'a>(slices: impl Iterator<Item = &'a Latencies>) -> Latencies {
@@ -150,7 +154,8 @@ mod tests {
                 let of_batch = median * (0.9 + 0.2 * random.f64());
                 let mut sample = Latencies::default();
                 (0..100).for_each(|_| {
-                    sample.add(Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3))
+                    let latency = Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3);
+                    sample.add(latency, latency);
                 });
                 sample
             })

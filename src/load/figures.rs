@@ -1,6 +1,7 @@
 //! What is known of a number of canaries, and what a threshold is judged on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::latencies::Latencies;
 use super::threshold::{Aggregate, Metric, Part, Span, Threshold};
@@ -188,8 +189,9 @@ impl Figures {
                 }
             }
             Event::HopMeasured { hop, latency, .. } => {
+                let least = trace.and_then(|trace| least_of_hop(trace, *hop, topology)).unwrap_or_default();
                 if let Some(of) = self.hop(*hop) {
-                    of.latency.add(*latency);
+                    of.latency.add(least, *latency);
                 }
             }
             Event::HopMissing { hop, .. } => {
@@ -256,9 +258,11 @@ impl Figures {
                 // nothing.
                 let latency = trace.latency(topology).filter(|_| trace.judgement != Judgement::Unjudged);
                 self.unjudged += u64::from(latency.is_none());
+                let arrived = trace.arrival(topology.end());
+                let least = arrived.map_or(Duration::ZERO, |at| at.earliest.since(trace.planned_at));
                 for group in self.groups(tenant, size) {
                     group.arrived += 1;
-                    latency.iter().for_each(|latency| group.latency.add(*latency));
+                    latency.iter().for_each(|latency| group.latency.add(least, *latency));
                 }
             }
             Outcome::Lost(HopRange { first, last }) => {
@@ -394,12 +398,18 @@ impl Figures {
             }
         };
         match threshold.aggregate {
-            Aggregate::Percentile(percent) => latencies.percentile(percent, unknown),
+            Aggregate::Percentile(percent) => latencies.between(percent, unknown),
             Aggregate::Max | Aggregate::Rate | Aggregate::Count | Aggregate::Value => {
                 latencies.longest(unknown)
             }
         }
     }
+}
+
+/// The least time that a hop of a trace took.
+fn least_of_hop(trace: &Trace, hop: StageId, topology: &Topology) -> Option<Duration> {
+    let begun = trace.hop_start(topology, hop)?;
+    Some(trace.arrival(hop)?.earliest.since(begun.latest))
 }
 
 /// A count of which `unknown` more may be, of so many.

@@ -5,22 +5,28 @@ use std::time::Duration;
 use super::threshold::Span;
 use crate::domain::aggregates::sketch::Sketch;
 
-/// A sample of latencies. Each is the later end of its interval, as in the daemon's histograms. Values are
-/// within 0.4 % and one millisecond of the true ones.
+/// A sample of latencies. Each is known to lie in an interval; its later end is what the daemon's histograms take.
+/// Values are within 0.4 % and one millisecond of these ends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Latencies {
+    /// The later ends.
     pub arrived: Sketch,
+    /// The earlier ends.
+    pub least: Sketch,
     /// Canaries that provably never arrived: longer than all others.
     pub missing: u64,
 }
 
 impl Latencies {
-    pub fn add(&mut self, latency: Duration) {
-        self.arrived.add(latency);
+    /// Adds one that took at least and at most so long.
+    pub fn add(&mut self, least: Duration, most: Duration) {
+        self.least.add(least.min(most));
+        self.arrived.add(most);
     }
 
     pub fn merge(&mut self, other: &Self) {
         self.arrived.merge(&other.arrived);
+        self.least.merge(&other.least);
         self.missing += other.missing;
     }
 
@@ -50,6 +56,16 @@ impl Latencies {
         Some(Span { low, high: self.nth(index) })
     }
 
+    /// Between what seconds a percentile lies, whatever is not known: of the canaries that arrived, the true latency
+    /// within its interval. A percentile of the true latencies is neither below that of the earlier ends nor above
+    /// that of the later ones.
+    #[must_use]
+    pub fn between(&self, percent: f64, unknown: u64) -> Option<Span> {
+        let least = Self { arrived: self.least.clone(), missing: self.missing, ..Self::default() };
+        let (least, most) = (least.percentile(percent, unknown)?, self.percentile(percent, unknown)?);
+        Some(Span { low: least.low, high: most.high })
+    }
+
     /// A percentile of what is known, in seconds; infinite if it falls on one that never arrived.
     #[must_use]
     pub fn at(&self, percent: f64) -> Option<f64> {
@@ -60,7 +76,7 @@ impl Latencies {
     #[must_use]
     pub fn longest(&self, unknown: u64) -> Option<Span> {
         self.percentile(100.0, unknown).map(|span| {
-            let longest = self.arrived.longest().map_or(0.0, seconds);
+            let longest = self.least.longest().map_or(0.0, seconds);
             let low = if self.missing > 0 { f64::INFINITY } else { longest };
             Span { low, high: if unknown > 0 { f64::INFINITY } else { span.high } }
         })
@@ -81,7 +97,10 @@ mod tests {
 
     fn sample(millis: impl IntoIterator<Item = u64>, missing: u64) -> Latencies {
         let mut sample = Latencies { missing, ..Latencies::default() };
-        millis.into_iter().for_each(|millis| sample.add(Duration::from_millis(millis)));
+        for millis in millis {
+            let latency = Duration::from_millis(millis);
+            sample.add(latency, latency);
+        }
         sample
     }
 
@@ -108,6 +127,19 @@ mod tests {
         assert_eq!(span, Span { low: 0.085, high: f64::INFINITY });
         let span = sample([], 0).percentile(95.0, 10).unwrap();
         assert_eq!(span, Span { low: 0.0, high: f64::INFINITY });
+    }
+
+    #[test]
+    fn a_percentile_lies_between_those_of_the_ends_of_the_intervals() {
+        let mut sample = Latencies::default();
+        for millis in 1..=100 {
+            sample.add(Duration::from_millis(millis), Duration::from_millis(millis + 2_000));
+        }
+        let Span { low, high } = sample.between(95.0, 0).unwrap();
+        assert!((low - 0.095).abs() < 0.001 && (high - 2.095).abs() < 0.01, "{low} to {high}");
+        assert_eq!(sample.between(95.0, 10).unwrap().high, f64::INFINITY);
+        let Span { low, high } = sample.longest(0).unwrap();
+        assert!((low - 0.1).abs() < 0.001 && (high - 2.1).abs() < 0.01, "{low} to {high}");
     }
 
     #[test]

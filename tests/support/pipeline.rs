@@ -106,6 +106,12 @@ impl Truth {
         self.0.get(&key).map_or(&[], Vec::as_slice)
     }
 
+    /// The first arrival of each trace at a stage, with the trace's id.
+    pub fn first_at<'a>(&'a self, stage: &'a str) -> impl Iterator<Item = (&'a str, Between)> {
+        let at = self.0.iter().filter(move |((_, at), _)| at == stage);
+        at.filter_map(|((id, _), between)| Some((id.as_str(), *between.first()?)))
+    }
+
     /// Every arrival at a stage.
     pub fn at(&self, stage: &str) -> Vec<Between> {
         self.0.iter().filter(|((_, at), _)| at == stage).flat_map(|(_, between)| between).copied().collect()

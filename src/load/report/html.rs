@@ -236,9 +236,9 @@ fn row(of: &Percentiles) -> [String; 3] {
 fn latencies(page: &mut String, report: &Report) {
     let cells = |name: &str, of: &Percentiles, target: Option<f64>| {
         let [p50, p95, p99] = row(of);
-        let target = target.map_or_else(|| "-".to_owned(), seconds);
+        let [from, target] = [of.p95_from, target].map(|it| it.map_or_else(|| "-".to_owned(), seconds));
         let (missing, unknown) = (of.missing.to_string(), of.unknown.to_string());
-        vec![escaped(name), of.count.to_string(), p50, p95, p99, target, missing, unknown]
+        vec![escaped(name), of.count.to_string(), p50, p95, p99, from, target, missing, unknown]
     };
     let mut rows = vec![cells("end to end", &report.end_to_end, None)];
     rows.extend(
@@ -246,7 +246,7 @@ fn latencies(page: &mut String, report: &Report) {
     );
     rows.extend(report.sizes.iter().map(|of| cells(&of.name, &of.percentiles, None)));
     rows.extend(report.tenants.iter().map(|of| cells(&format!("tenant {}", of.name), &of.percentiles, None)));
-    let columns = ["", "count", "P50", "P95", "P99", "target", "never arrived", "not known"];
+    let columns = ["", "count", "P50", "P95", "P99", "P95 from", "target", "never arrived", "not known"];
     table(page, "Latencies", &columns, &rows);
 }
 

@@ -170,6 +170,14 @@ pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
     pub p99: Option<f64>,
+    /// The least that each can be. Stages that do not stamp arrivals are known only to the poll, so the true percentile
+    /// lies between the two.
+    #[serde(default)]
+    pub p50_from: Option<f64>,
+    #[serde(default)]
+    pub p95_from: Option<f64>,
+    #[serde(default)]
+    pub p99_from: Option<f64>,
     /// The distribution: number of a bin, and count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bins: Vec<(u16, u32)>,
@@ -448,7 +456,7 @@ fn shown(threshold: &Threshold, measured: Option<Span>) -> String {
         _ => format!("{value:.0}"),
     };
     let (low, high) = (value(low), value(high));
-    if low == high { low } else { format!("between {low} and {high}, because some could not be observed") }
+    if low == high { low } else { format!("between {low} and {high}") }
 }
 
 fn of_purpose(record: &Record, purpose: Purpose) -> impl Iterator<Item = &Window> {
@@ -498,6 +506,7 @@ enum Detail {
 
 fn percentiles(latencies: &Latencies, unknown: u64, detail: Detail) -> Percentiles {
     let at = |percent| latencies.at(percent).filter(|seconds| seconds.is_finite());
+    let from = |percent| latencies.between(percent, unknown).map(|it| it.low).filter(|it| it.is_finite());
     Percentiles {
         count: latencies.known(),
         missing: latencies.missing,
@@ -505,6 +514,9 @@ fn percentiles(latencies: &Latencies, unknown: u64, detail: Detail) -> Percentil
         p50: at(50.0),
         p95: at(95.0),
         p99: at(99.0),
+        p50_from: from(50.0),
+        p95_from: from(95.0),
+        p99_from: from(99.0),
         bins: if detail == Detail::Distribution { latencies.arrived.bins().to_vec() } else { Vec::new() },
     }
 }

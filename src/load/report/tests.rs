@@ -38,11 +38,11 @@ fn record(change: impl Fn(&mut Figures)) -> Record {
         .chain(figures.tenants.values_mut());
     for group in groups {
         group.arrived = 600;
-        (0..600).for_each(|_| group.latency.add(Duration::from_secs(2)));
+        (0..600).for_each(|_| group.latency.add(Duration::from_secs(1), Duration::from_secs(2)));
     }
     for hop in &mut figures.hops {
         hop.arrived = 600;
-        (0..600).for_each(|_| hop.latency.add(Duration::from_millis(500)));
+        (0..600).for_each(|_| hop.latency.add(Duration::from_millis(490), Duration::from_millis(500)));
     }
     change(figures);
     record
@@ -80,7 +80,7 @@ fn take_away(figures: &mut Figures, count: u64) {
     let kept = usize::try_from(600 - count).unwrap();
     figures.whole.arrived = 600 - count;
     figures.whole.latency = Latencies::default();
-    (0..kept).for_each(|_| figures.whole.latency.add(Duration::from_secs(2)));
+    (0..kept).for_each(|_| figures.whole.latency.add(Duration::from_secs(2), Duration::from_secs(2)));
 }
 
 #[test]

@@ -53,10 +53,13 @@ pub fn summary(report: &Report) -> Vec<String> {
     lines.push(String::new());
     lines.extend(counts(totals));
     lines.push(String::new());
-    lines.push(format!("  {:<20} {:>9} {:>9} {:>9} {:>9}", "latency", "count", "P50", "P95", "P99"));
+    lines.push(format!(
+        "  {:<20} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "latency", "count", "P50", "P95", "P99", "P95 from"
+    ));
     let mut row = |name: &str, of: &Percentiles| {
-        let [p50, p95, p99] = [of.p50, of.p95, of.p99].map(|value| percentile(of, value));
-        lines.push(format!("  {name:<20} {:>9} {p50:>9} {p95:>9} {p99:>9}", of.count));
+        let [p50, p95, p99, from] = [of.p50, of.p95, of.p99, of.p95_from].map(|value| percentile(of, value));
+        lines.push(format!("  {name:<20} {:>9} {p50:>9} {p95:>9} {p99:>9} {from:>9}", of.count));
     };
     row("end to end", &report.end_to_end);
     report.hops.iter().for_each(|of| row(&of.name, &of.percentiles));
@@ -64,11 +67,22 @@ pub fn summary(report: &Report) -> Vec<String> {
     for list in [&report.sizes, &report.tenants].into_iter().filter(|list| list.len() > 1) {
         list.iter().for_each(|of| row(&of.name, &of.percentiles));
     }
+    if is_wide(&report.end_to_end) || report.hops.iter().any(|hop| is_wide(&hop.percentiles)) {
+        lines.push(
+            "  the true P95 lies between \"P95 from\" and P95: a stage that does not stamp arrivals is known to the poll"
+                .to_owned(),
+        );
+    }
     let counts = report.losses.iter().chain(&report.unobserved);
     lines.extend(counts.map(|of| format!("  {}: {}", of.what, of.count)));
     lines.push(format!("  {}", cost(report)));
     lines.extend(report.notes.iter().map(|note| format!("  note: {note}")));
     lines
+}
+
+/// Whether intervals are so wide that a percentile may be a tenth less than what is told.
+fn is_wide(of: &Percentiles) -> bool {
+    of.p95.zip(of.p95_from).is_some_and(|(p95, from)| from < p95 * 0.9)
 }
 
 fn counts(totals: &Totals) -> Vec<String> {

@@ -94,7 +94,8 @@ impl<'a> Adviser<'a> {
         });
         match (&canary.fate, last) {
             (Fate::Missing(stage), None) => Some(format!(
-                "CloudWatch Logs took it, and no stage has it: compare the subscription filter of {}, its pattern and its destination, with {}.{}",
+                "CloudWatch Logs took it, and {}: compare the subscription filter of {}, its pattern and its destination, with {}.{}",
+                self.seen_nowhere(canary),
                 canary.log_group,
                 name(*stage),
                 self.place_key(*stage),
@@ -111,6 +112,22 @@ impl<'a> Adviser<'a> {
                 name(*stage)
             )),
             (Fate::Waiting | Fate::Delivered(_) | Fate::Refused(_) | Fate::Unknown(_), _) => None,
+        }
+    }
+
+    /// What is known of a canary that no stage of the main path has shown. What was not read may have it.
+    fn seen_nowhere(&self, canary: &Followed) -> String {
+        let named = |is_it: fn(&State) -> bool| {
+            let stages = self.topology.stage_ids().zip(&canary.stages).filter(|(_, state)| is_it(state));
+            stages.map(|(stage, _)| self.topology.stage(stage).name.to_string()).collect::<Vec<_>>()
+        };
+        let elsewhere = named(|state| matches!(state, State::Arrived(_)));
+        if !elsewhere.is_empty() {
+            return format!("of the stages only {} has it", elsewhere.join(", "));
+        }
+        match named(|state| matches!(state, State::Unreadable(_) | State::Blind(_))) {
+            unread if unread.is_empty() => "no stage has it".to_owned(),
+            unread => format!("no stage that was read has it; {} could not be read", unread.join(", ")),
         }
     }
 

@@ -78,7 +78,7 @@ cost: ## compare docs/cost.md with the counters of a probe before 50 tenants (ta
 statements: ## leave out each statement of config/iam in turn and print what `traceprobe check` says (takes a minute)
 	$(CARGO) test --locked --all-features --test emulators statements:: -- --nocapture
 
-canary-faults: ## put `traceprobe check --canary` through one fault of a pipeline at a time (takes 5 minutes); prints a table
+canary-faults: ## put `traceprobe check --canary` through one fault at a time, and print what it says (takes 3 minutes)
 	TRACEPROBE_CANARY_FAULTS=long $(CARGO) test --locked --all-features --test emulators canary_faults:: -- --nocapture
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours

@@ -347,7 +347,7 @@ async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_only_a_side_stage_has_is_not_said_to_be_nowhere() {
+async fn a_canary_that_only_a_side_stage_has_is_told_to_be_there() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Lose { probability: 1.0 }));
     let (code, canaries) = canaries(&stand, &["--timeout", "5s"]).await;

@@ -168,7 +168,7 @@ pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
     code_of(raw).is_some_and(|code| names_refused_credentials(code, body))
 }
 
-/// The codes of credentials that have expired or that nobody knows.
+/// The codes of credentials that have expired or are unknown.
 const EXPIRED_OR_UNKNOWN: [&str; 7] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -185,8 +185,8 @@ const WRONG_SIGNATURE: [&str; 2] = ["SignatureDoesNotMatch", "InvalidSignatureEx
 /// `ListShards on stream s: ExpiredTokenException: …`.
 pub(crate) fn has_code_of_refused_credentials(text: &str) -> bool {
     // A code without a message is followed by the status: `ExpiredToken (HTTP 403)`.
-    let codes = text.split(": ").filter_map(|part| part.split(' ').next());
-    codes.into_iter().any(|code| EXPIRED_OR_UNKNOWN.contains(&code) || WRONG_SIGNATURE.contains(&code))
+    let mut codes = text.split(": ").filter_map(|part| part.split(' ').next());
+    codes.any(|code| EXPIRED_OR_UNKNOWN.contains(&code) || WRONG_SIGNATURE.contains(&code))
 }
 
 /// The same for an error's code and the text that comes with it.

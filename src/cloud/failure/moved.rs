@@ -2,13 +2,14 @@
 
 use crate::cloud::account::is_region;
 
+/// What is around the region of the bucket in [`hint`].
 const BEFORE: &str = "the bucket is in ";
 const AFTER: &str = ", not in ";
 
 /// Says where the bucket is and what to set, to stand in front of the error of S3.
 #[must_use]
 pub fn hint(theirs: &str, ours: &str) -> String {
-    format!("{BEFORE}{theirs}{AFTER}{ours}; set region of the stage to \"{theirs}\"")
+    format!("the bucket is in {theirs}, not in {ours}; set region of the stage to \"{theirs}\"")
 }
 
 /// The region of the bucket, if the text of a failure has such a hint.

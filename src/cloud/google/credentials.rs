@@ -197,7 +197,7 @@ impl Credentials {
     /// Why the server that gives the tokens was asked, to follow a text; empty if the credentials name it.
     pub(super) const fn hint(&self) -> &'static str {
         match self {
-            Self::Metadata(_) => metadata_server::ASKED_WITHOUT_FILE,
+            Self::Metadata(_) => metadata_server::WITHOUT_FILE,
             Self::ServiceAccount(_) | Self::Login(_) | Self::External(_) | Self::Impersonated { .. } => "",
         }
     }

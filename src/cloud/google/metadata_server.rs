@@ -9,7 +9,7 @@ const HOST: &str = "metadata.google.internal";
 /// How the failure of such a token begins. `check` tells by it what is to be set.
 pub const NO_FILE: &str = "no Google credentials file was found";
 /// The same with all that follows, behind a text.
-pub(super) const ASKED_WITHOUT_FILE: &str = ": no Google credentials file was found, so ADC asked the metadata server of \
+pub(super) const WITHOUT_FILE: &str = ": no Google credentials file was found, so ADC asked the metadata server of \
      Google Compute Engine; on ECS, set GOOGLE_APPLICATION_CREDENTIALS to the federation file (docs/google.md)";
 
 /// The server that Google Cloud serves on the machine itself, over plain http.
@@ -30,7 +30,7 @@ impl MetadataServer {
             http.get(url).query(&[("scopes", scopes.join(","))]).header("Metadata-Flavor", "Google");
         grant(request).await.map_err(|error| {
             // The cause comes last, because its advice is for hosts that should be there.
-            let explain = |text: String| format!("{}: {text}", ASKED_WITHOUT_FILE.trim_start_matches(": "));
+            let explain = |text: String| format!("{}: {text}", WITHOUT_FILE.trim_start_matches(": "));
             match error {
                 GoogleError::TokenDenied(text) => GoogleError::TokenDenied(explain(text)),
                 GoogleError::TokenFetchFailed(text) => GoogleError::TokenFetchFailed(explain(text)),

@@ -228,8 +228,10 @@ fn without_google_file() -> Mend {
 fn with_region(subject: &Subject<'_>, region: &str, others: Vec<String>) -> Vec<String> {
     let searched = in_region(subject);
     let others = others.into_iter().filter(|one| Some(one) != searched.as_ref());
-    let right =
-        format!("{}.region = \"{region}\" is set, since S3 says that the bucket is there", subject.keys);
+    let right = format!(
+        "{}.region, or else aws.region, is \"{region}\", where S3 says that the bucket is",
+        subject.keys
+    );
     std::iter::once(right).chain(others).collect()
 }
 
@@ -591,7 +593,8 @@ mod tests {
             let symptom = Symptom { key: Some("region"), ..symptom(kind, "s3:ListBucket", &text) };
             mend(&subject("s3", Place::Shared, &account), symptom, &Identity::default())
         };
-        let set = "stage.archive.region = \"us-west-2\" is set, since S3 says that the bucket is there";
+        let set =
+            "stage.archive.region, or else aws.region, is \"us-west-2\", where S3 says that the bucket is";
         for error in ["PermanentRedirect: m", "AuthorizationHeaderMalformed: m"] {
             let mend = of(FailureKind::Error, error);
             assert_eq!(mend.command.as_deref(), Some("aws s3 ls --region us-west-2 s3://b/p/"));

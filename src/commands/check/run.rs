@@ -205,10 +205,10 @@ impl<'a> Stand<'a> {
     /// As whom Google knows us.
     async fn google(&self) -> GoogleIdentity {
         if self.config.google.auth == Auth::None {
-            return GoogleIdentity::NotAsked("gcp.auth is \"none\"");
+            return GoogleIdentity::NotTried("gcp.auth is \"none\"");
         }
         if self.clients.google.is_none() {
-            return GoogleIdentity::NotAsked("its credentials cannot be used; see \"Google's credentials\"");
+            return GoogleIdentity::NotTried("its credentials cannot be used; see \"Google's credentials\"");
         }
         let is_google =
             |source: &Source| matches!(spec(source.settings.kind()).provider, Provider::Google(_));
@@ -218,7 +218,7 @@ impl<'a> Stand<'a> {
                     .map_or_else(|error| GoogleIdentity::Failed(error.detail), GoogleIdentity::Known);
             }
         }
-        GoogleIdentity::NotAsked(
+        GoogleIdentity::NotTried(
             "only BigQuery can be asked, and no stage of the configuration is in BigQuery",
         )
     }

@@ -33,14 +33,14 @@ const REFUSED_ELSEWHERE: &str = "the credentials were refused; see the first FAI
 #[derive(Clone, Debug)]
 pub(super) enum GoogleIdentity {
     /// Nobody was asked, for this reason.
-    NotAsked(&'static str),
+    NotTried(&'static str),
     Known(String),
     Failed(ForeignText),
 }
 
 impl Default for GoogleIdentity {
     fn default() -> Self {
-        Self::NotAsked("not asked")
+        Self::NotTried("not asked")
     }
 }
 
@@ -86,7 +86,7 @@ impl Identity {
     pub(super) fn google(&self) -> Option<&str> {
         match &self.google {
             GoogleIdentity::Known(name) => Some(name),
-            GoogleIdentity::NotAsked(_) | GoogleIdentity::Failed(_) => None,
+            GoogleIdentity::NotTried(_) | GoogleIdentity::Failed(_) => None,
         }
     }
 
@@ -152,7 +152,7 @@ impl Identity {
         Some(match &self.google {
             GoogleIdentity::Known(name) => Finding::general(Mark::Ok, &what, name.clone()),
             GoogleIdentity::Failed(text) => Finding::general(Mark::NotTried, &what, text.to_string()),
-            GoogleIdentity::NotAsked(why) => Finding::general(Mark::NotTried, &what, *why),
+            GoogleIdentity::NotTried(why) => Finding::general(Mark::NotTried, &what, *why),
         })
     }
 

@@ -173,6 +173,8 @@ async fn credentials_that_aws_refuses_are_told_once_and_what_needs_them_is_not_t
         assert!(of_tenant(tenant) > 3, "{tenant}: {dependent:#?}");
     }
     assert!(dependent.iter().all(|finding| finding["mend"].is_null()), "{dependent:#?}");
+    let notes = document["notes"].to_string();
+    assert!(!notes.contains("the region may be wrong"), "nobody could look there: {notes}");
     // Google has credentials of its own.
     assert_eq!(the(&document, "columns")["mark"], "ok");
 }

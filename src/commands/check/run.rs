@@ -79,7 +79,10 @@ impl Known<'_> {
         // If it was interrupted before anything was known, there is nothing to tell.
         let Some(identity) = self.identity else { return };
         identity.findings(config).into_iter().for_each(|finding| report.add(finding));
-        region::notes(&self.tried).iter().for_each(|note| report.note(note));
+        // Who is unknown to AWS is denied everywhere.
+        if identity.arn().is_some() {
+            region::notes(&self.tried).iter().for_each(|note| report.note(note));
+        }
         let mut is_refusal_told = false;
         for Tried { subject, proofs } in self.tried {
             let explained = explanation(&subject, &proofs, &identity, &mut is_refusal_told);

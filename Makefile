@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements canary-faults browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ cost: ## compare docs/cost.md with the counters of a probe before 50 tenants (ta
 
 statements: ## leave out each statement of config/iam in turn and print what `traceprobe check` says (takes a minute)
 	$(CARGO) test --locked --all-features --test emulators statements:: -- --nocapture
+
+canary-faults: ## put `traceprobe check --canary` through one fault at a time, and print what it says (takes 3 minutes)
+	TRACEPROBE_CANARY_FAULTS=long $(CARGO) test --locked --all-features --test emulators canary_faults:: -- --nocapture
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours
 	TRACEPROBE_BROWSER=$(or $(GRID),short) $(CARGO) test --locked --test browser -- --nocapture

@@ -5,6 +5,8 @@
 //! The pipeline records when each canary arrived at each stage, so these tests can check the daemon's
 //! intervals.
 
+#[path = "emulators/canary_faults.rs"]
+mod canary_faults;
 #[path = "emulators/formats.rs"]
 mod formats;
 #[path = "emulators/identity.rs"]

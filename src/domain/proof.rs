@@ -64,13 +64,21 @@ pub struct Advice {
     pub text: String,
     /// The key of the stage to compare, if one may be wrong.
     pub key: Option<&'static str>,
+    /// Whether the canary was found after all, so that it was not lost on the way.
+    pub is_found: bool,
 }
 
 impl Advice {
     /// What to look at, and the key.
     #[must_use]
     pub fn new(text: impl Into<String>, key: Option<&'static str>) -> Self {
-        Self { text: text.into(), key }
+        Self { text: text.into(), key, is_found: false }
+    }
+
+    /// Where the canary is, and the key that does not look there.
+    #[must_use]
+    pub fn found(text: impl Into<String>, key: &'static str) -> Self {
+        Self { text: text.into(), key: Some(key), is_found: true }
     }
 }
 

@@ -100,9 +100,10 @@ impl Injector {
                     },
                 )
             }
-            Err(failure) if failure.kind == FailureKind::NotFound => {
-                Proof::not_tried(PUT, format!("the log stream is missing: {}", failure.text))
-            }
+            Err(failure) if failure.kind == FailureKind::NotFound => Proof::not_tried(
+                PUT,
+                format!("the log group or its log stream does not exist: {}", failure.text),
+            ),
             Err(failure) => Proof::failed(PUT, self.refusal("logs:PutLogEvents", failure)),
         }
     }

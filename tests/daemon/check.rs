@@ -347,6 +347,17 @@ async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_only_a_side_stage_has_is_told_to_be_there() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Lose { probability: 1.0 }));
+    let (code, canaries) = canaries(&stand, &["--timeout", "5s"]).await;
+    assert_eq!((code, state(&canaries[0], "log_group")), (Some(3), "arrived"), "{canaries:#?}");
+    let advice = canaries[0]["advice"].to_string();
+    assert!(advice.contains("of the stages only log_group has it"), "{advice}");
+    assert!(!advice.contains("no stage"), "{advice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_canary_at_a_stage_that_cannot_be_read_is_not_called_missing() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny));

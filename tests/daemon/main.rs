@@ -13,6 +13,7 @@ mod connections;
 mod copies;
 mod cost;
 mod drill;
+mod environment;
 mod figures;
 mod foreign_text;
 mod garbage;

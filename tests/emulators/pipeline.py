@@ -4,7 +4,7 @@ usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion] [--
        pipeline.py --self-check [--dir DIR] [--tenants N] [--outage SECONDS]
 
 The first line on stdout is JSON with everything that a test needs. After that, each line on stdin is a command
-(`stop-bigquery`, `start-bigquery`, `stop-aws`, `remove-filter`, `quit`), answered by one line of JSON. When stdin closes or a child
+(`stop-bigquery`, `start-bigquery`, `stop-aws`, `remove-filter`, `fault NAME`, `mend`, `quit`), answered by one line of JSON. When stdin closes or a child
 dies, it ends with all its children. Messages for people go to stderr, the output of its children to files in DIR/logs.
 """
 
@@ -16,10 +16,12 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import deploy
 from bigquery import BigQuery
+from faults import FAULTS, Faults
 from gcs import Gcs
 from processes import Child, Port, ministack_is_up, say
 
@@ -125,6 +127,10 @@ class Pipeline:
         logs = self.aws.root("logs", tenant.account)
         logs.delete_subscription_filter(logGroupName=tenant.log_groups[1], filterName=deploy.FILTER)
 
+    @property
+    def faults(self) -> Faults:
+        return Faults(self.aws, self.tenants, self.truth_file)
+
     def dead(self) -> list[str]:
         return [f"{child.name} died; its log ends:\n{child.tail()}" for child in self._children if child.has_died()]
 
@@ -185,6 +191,8 @@ def execute_commands(pipeline: Pipeline) -> int:
         "start-bigquery": pipeline.start_bigquery,
         "stop-aws": pipeline.stop_aws,
         "remove-filter": pipeline.remove_filter,
+        **{f"fault {name}": partial(pipeline.faults.put, name) for name in FAULTS},
+        "mend": pipeline.faults.mend,
         "quit": lambda: None,
     }
     answer(pipeline.description())

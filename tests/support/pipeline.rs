@@ -194,6 +194,16 @@ impl Pipeline {
         self.driver.execute(action.name()).await;
     }
 
+    /// Puts one fault of `tests/emulators/faults.py`.
+    pub async fn put_fault(&mut self, name: &str) {
+        self.driver.execute(&format!("fault {name}")).await;
+    }
+
+    /// Ends every fault.
+    pub async fn mend(&mut self) {
+        self.driver.execute("mend").await;
+    }
+
     pub fn truth(&self) -> Truth {
         #[derive(Deserialize)]
         struct Entry {

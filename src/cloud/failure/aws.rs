@@ -168,16 +168,31 @@ pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
     code_of(raw).is_some_and(|code| names_refused_credentials(code, body))
 }
 
+/// The codes of credentials that have expired or are unknown.
+const EXPIRED_OR_UNKNOWN: [&str; 7] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "UnrecognizedClientException",
+];
+/// The codes of a signature that was made with another secret key.
+const WRONG_SIGNATURE: [&str; 2] = ["SignatureDoesNotMatch", "InvalidSignatureException"];
+
+/// Whether the text of a failure has the code of a service that refuses the credentials themselves, whatever was called:
+/// `ListShards on stream s: ExpiredTokenException: …`.
+pub(crate) fn has_code_of_refused_credentials(text: &str) -> bool {
+    // A code without a message is followed by the status: `ExpiredToken (HTTP 403)`.
+    let mut codes = text.split(": ").filter_map(|part| part.split(' ').next());
+    codes.any(|code| EXPIRED_OR_UNKNOWN.contains(&code) || WRONG_SIGNATURE.contains(&code))
+}
+
 /// The same for an error's code and the text that comes with it.
 pub(crate) fn names_refused_credentials(code: &str, text: &[u8]) -> bool {
     match code {
-        "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidAccessKeyId"
-        | "InvalidClientTokenId"
-        | "InvalidToken"
-        | "TokenRefreshRequired"
-        | "UnrecognizedClientException" => true,
+        _ if EXPIRED_OR_UNKNOWN.contains(&code) => true,
         "AccessDenied" | "AccessDeniedException" => {
             memchr::memmem::find(text, b"explicit deny in an identity-based policy").is_some()
         }

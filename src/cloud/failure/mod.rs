@@ -7,6 +7,7 @@
 pub mod aws;
 pub mod denial;
 pub mod google;
+pub mod moved;
 pub mod unreached;
 
 use std::error::Error;

@@ -48,7 +48,7 @@ impl Authenticator for TokenProvider {
             Ok(token) => Ok(token.unwrap_or_default()),
             Err(error) => {
                 let kind = match &error {
-                    GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(_) => {
+                    GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(..) => {
                         std::io::ErrorKind::TimedOut
                     }
                     GoogleError::TokenDenied(_) | GoogleError::Credentials(_) => {

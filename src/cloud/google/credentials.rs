@@ -11,7 +11,7 @@ use super::external_account::ExternalAccount;
 use super::fields::Fields;
 use super::identity::Auth;
 use super::impersonation::{self, Impersonation};
-use super::metadata_server::MetadataServer;
+use super::metadata_server::{self, MetadataServer};
 use super::refresh_token::RefreshToken;
 use super::service_account::ServiceAccount;
 use super::token_server::Grant;
@@ -19,6 +19,10 @@ use crate::keys::secret::Secret;
 
 /// The domain of Google's services, unless credentials belong to another universe.
 pub(super) const DEFAULT_UNIVERSE: &str = "googleapis.com";
+
+/// What is right in the place of a file that cannot be read.
+const FILE_EXPECTED: &str =
+    "name a JSON file that this process may read, in a container by its path inside of it (docs/google.md)";
 
 /// Where credentials are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +133,7 @@ async fn read(document: &Document, accepts: Accepts, settings: &GoogleSettings) 
         Document::Text(text) => (from, Ok(text.expose().to_owned())),
     };
     let unusable = |reason: String| GoogleError::Credentials(format!("{name}: {reason}"));
-    let text = text.map_err(|error| unusable(error.to_string()))?;
+    let text = text.map_err(|error| unusable(format!("{error}; {FILE_EXPECTED}")))?;
     let map: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         unusable(format!("not a JSON object (line {line}, column {column}){}", likeness(&text)))
@@ -185,6 +189,16 @@ impl Credentials {
                 let own = Box::pin(source.fetch(http, &[impersonation::SCOPE])).await?;
                 account.fetch(http, &own.token, scopes).await
             }
+        }
+    }
+}
+
+impl Credentials {
+    /// Why the server that gives the tokens was asked, to follow a text; empty if the credentials name it.
+    pub(super) const fn hint(&self) -> &'static str {
+        match self {
+            Self::Metadata(_) => metadata_server::WITHOUT_FILE,
+            Self::ServiceAccount(_) | Self::Login(_) | Self::External(_) | Self::Impersonated { .. } => "",
         }
     }
 }

@@ -19,9 +19,9 @@ pub enum GoogleError {
     /// The token server could not be reached, or its response contains no token.
     #[error("cannot fetch an access token: {0}")]
     TokenFetchFailed(String),
-    /// The token server did not respond within this time.
-    #[error("no access token within {0:?}")]
-    TokenTimedOut(Duration),
+    /// The token server did not respond within this time. The text says why that server was asked, if it is not obvious.
+    #[error("no access token within {0:?}{1}")]
+    TokenTimedOut(Duration, &'static str),
     /// The request could not be serialized; nothing was sent.
     #[error("the request to {service} cannot be serialized: {cause}")]
     InvalidRequest {
@@ -103,7 +103,7 @@ impl From<GoogleError> for Failure {
             GoogleError::TokenFetchFailed(_) | GoogleError::Unreachable { .. } => {
                 (FailureKind::Unreachable, Effect::NotSent)
             }
-            GoogleError::TokenTimedOut(_) => (FailureKind::Timeout, Effect::NotSent),
+            GoogleError::TokenTimedOut(..) => (FailureKind::Timeout, Effect::NotSent),
             GoogleError::InvalidRequest { .. } => (FailureKind::Error, Effect::NotSent),
             GoogleError::TimedOut { .. } => (FailureKind::Timeout, Effect::Unknown),
             GoogleError::ConnectionLost { .. } => (FailureKind::Unreachable, Effect::Unknown),

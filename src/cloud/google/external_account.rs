@@ -146,8 +146,12 @@ impl Source {
         match self {
             Self::Aws(identity) => identity.subject_token(audience).await,
             Self::File(path, format) => {
-                let failed =
-                    |reason: String| GoogleError::TokenFetchFailed(format!("{}: {reason}", path.display()));
+                let failed = |reason: String| {
+                    let path = path.display();
+                    let text =
+                        format!("{path} (`credential_source.file` of the Google credentials): {reason}");
+                    GoogleError::TokenFetchFailed(text)
+                };
                 let text = tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?;
                 format.token(&text).map_err(failed)
             }

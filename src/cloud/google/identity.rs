@@ -91,7 +91,7 @@ impl TokenProvider {
         let error = match tokio::time::timeout(self.timeout, self.fetch(&credentials)).await {
             Ok(Ok(token)) => return Ok(Some(token)),
             Ok(Err(error)) => error,
-            Err(_) => GoogleError::TokenTimedOut(self.timeout),
+            Err(_) => GoogleError::TokenTimedOut(self.timeout, credentials.hint()),
         };
         self.cache.keep(&error).map(Some).ok_or(error)
     }

@@ -6,6 +6,12 @@ use super::token_server::{Grant, grant};
 /// The host of the metadata server (Compute Engine, "About VM metadata").
 const HOST: &str = "metadata.google.internal";
 
+/// How the failure of such a token begins. `check` tells by it what is to be set.
+pub const NO_FILE: &str = "no Google credentials file was found";
+/// The same with all that follows, behind a text.
+pub(super) const WITHOUT_FILE: &str = ": no Google credentials file was found, so ADC asked the metadata server of \
+     Google Compute Engine; on ECS, set GOOGLE_APPLICATION_CREDENTIALS to the federation file (docs/google.md)";
+
 /// The server that Google Cloud serves on the machine itself, over plain http.
 pub(super) struct MetadataServer {
     host: String,
@@ -23,13 +29,8 @@ impl MetadataServer {
         let request =
             http.get(url).query(&[("scopes", scopes.join(","))]).header("Metadata-Flavor", "Google");
         grant(request).await.map_err(|error| {
-            let Self { host } = self;
-            let explain = |text: String| {
-                format!(
-                    "{text} (no Google credentials are configured, so the metadata server {host} was called; \
-                     outside Google Cloud, set gcp.auth and gcp.credentials_file, or GOOGLE_APPLICATION_CREDENTIALS)"
-                )
-            };
+            // The cause comes last, because its advice is for hosts that should be there.
+            let explain = |text: String| format!("{}: {text}", WITHOUT_FILE.trim_start_matches(": "));
             match error {
                 GoogleError::TokenDenied(text) => GoogleError::TokenDenied(explain(text)),
                 GoogleError::TokenFetchFailed(text) => GoogleError::TokenFetchFailed(explain(text)),

@@ -42,6 +42,7 @@ pub use bigquery::BIGQUERY;
 pub use credentials::Document;
 pub use error::GoogleError;
 pub use identity::Auth;
+pub use metadata_server::NO_FILE;
 pub use variables::GoogleVariables;
 
 /// Largest response that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.

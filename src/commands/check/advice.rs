@@ -35,7 +35,8 @@ impl<'a> Adviser<'a> {
 
     /// What to look at because of this canary; empty if it is everywhere and whole.
     pub(super) async fn advise(&mut self, canary: &Followed) -> Vec<String> {
-        let mut advice: Vec<String> = self.on_the_way(canary).into_iter().collect();
+        let mut advice = Vec::new();
+        let mut is_found = false;
         let stages: Vec<_> = self.topology.stage_ids().zip(&canary.stages).collect();
         for (stage, state) in stages {
             let name = self.topology.stage(stage).name.clone();
@@ -46,6 +47,12 @@ impl<'a> Adviser<'a> {
             let doubt = match state {
                 State::Missing(_) if self.was_due(canary, stage) => Doubt::Missing { records },
                 State::Arrived(_) if is_changed => Doubt::Changed,
+                State::Unreadable(_) => {
+                    advice.push(format!(
+                        "{name}: compare the format of what cannot be opened with docs/formats.md, which lists those that are read"
+                    ));
+                    continue;
+                }
                 State::Arrived(_) if canary.unchecked.get(usize::from(stage.0)) == Some(&true) => {
                     Doubt::Unchecked
                 }
@@ -55,14 +62,15 @@ impl<'a> Adviser<'a> {
                 continue;
             }
             self.examined.insert(source);
-            advice.extend(self.examine(source, canary, doubt).await.into_iter().map(
-                |Advice { text, key }| {
-                    let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
-                    format!("{name}: {text}{key}")
-                },
-            ));
+            for Advice { text, key, is_found: is_found_here } in self.examine(source, canary, doubt).await {
+                let key = key.map(|key| format!(" (stage.{name}.{key})")).unwrap_or_default();
+                advice.push(format!("{name}: {text}{key}"));
+                is_found |= is_found_here && canary.fate == Fate::Missing(stage);
+            }
         }
-        advice
+        // What was found where its keys do not look was not lost on the way.
+        let on_the_way = self.on_the_way(canary).filter(|_| !is_found);
+        on_the_way.into_iter().chain(advice).collect()
     }
 
     /// Whether it should be there, because it reached the stage before. Behind the place where it was lost, nothing is
@@ -94,7 +102,8 @@ impl<'a> Adviser<'a> {
         });
         match (&canary.fate, last) {
             (Fate::Missing(stage), None) => Some(format!(
-                "CloudWatch Logs took it, and no stage has it: compare the subscription filter of {}, its pattern and its destination, with {}.{}",
+                "CloudWatch Logs took it, and {}: compare the subscription filter of {}, its pattern and its destination, with {}.{}",
+                self.where_it_is(canary),
                 canary.log_group,
                 name(*stage),
                 self.place_key(*stage),
@@ -111,6 +120,24 @@ impl<'a> Adviser<'a> {
                 name(*stage)
             )),
             (Fate::Waiting | Fate::Delivered(_) | Fate::Refused(_) | Fate::Unknown(_), _) => None,
+        }
+    }
+
+    /// What is known of a canary that no stage of the main path has shown. What was not read may have it.
+    fn where_it_is(&self, canary: &Followed) -> String {
+        let named = |is_it: fn(&State) -> bool| {
+            let stages = self.topology.stage_ids().zip(&canary.stages).filter(|(_, state)| is_it(state));
+            stages.map(|(stage, _)| self.topology.stage(stage).name.to_string()).collect::<Vec<_>>()
+        };
+        let elsewhere = named(|state| matches!(state, State::Arrived(_)));
+        if !elsewhere.is_empty() {
+            return format!("of the stages only {} has it", elsewhere.join(", "));
+        }
+        match named(|state| matches!(state, State::Unreadable(_) | State::Blind(_))) {
+            unreadable if unreadable.is_empty() => "no stage has it".to_owned(),
+            unreadable => {
+                format!("no stage that was read has it; {} could not be read", unreadable.join(", "))
+            }
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) struct CanaryReport {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 struct StageReport {
     stage: String,
-    /// `arrived`, `waiting`, `missing`, `unreadable`, `cannot_see` or `not_given_up`.
+    /// `arrived`, `waiting`, `missing`, `unreadable`, `cannot_see`, `not_given_up` or `not_awaited`.
     state: &'static str,
     /// From the planned injection to the arrival; `null` if it was not seen.
     seconds: Option<f64>,
@@ -139,6 +139,7 @@ const fn label(state: &State) -> &'static str {
         State::Unreadable(_) => "unreadable",
         State::Blind(_) => "cannot_see",
         State::NotGivenUp => "not_given_up",
+        State::NotAwaited => "not_awaited",
     }
 }
 
@@ -148,9 +149,10 @@ fn describe(state: &State) -> String {
         State::Arrived(after) => format!("arrived after {:.1} s", after.as_secs_f64()),
         State::Waiting(count) => format!("waiting, not there in {}", polls(count)),
         State::Missing(count) => format!("missing, not there in {}", polls(count)),
-        State::Unreadable(text) => format!("unreadable, it may be in {text}"),
+        State::Unreadable(text) => format!("unreadable, it may be in what cannot be opened: {text}"),
         State::Blind(text) => format!("cannot be read: {text}"),
         State::NotGivenUp => "not among the dead letters".to_owned(),
+        State::NotAwaited => "not waited for, since the pipeline gave it up".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::mend::{Mend, Symptom, mend};
 use super::subject::Subject;
-use super::who::Identity;
+use super::who::{Identity, of_own_credentials};
 use crate::cloud::failure::denial::Denial;
 use crate::domain::foreign::ForeignText;
 use crate::domain::proof::{Proof, Refusal, Verdict};
@@ -100,12 +100,13 @@ impl Finding {
                 let mend = Some(mend(subject, symptom, identity)).filter(|mend| !mend.is_empty());
                 Self { mend, ..of(Mark::NotTried, why) }
             }
-            Verdict::Failed(refusal) if identity.explains(&refusal.text) => of(
-                Mark::NotTried,
-                "the probe's own AWS credentials cannot be used; see \"who am I\"".to_owned(),
-            ),
             Verdict::Failed(refusal) => {
-                let mend = Some(mend(subject, symptom(&refusal), identity)).filter(|mend| !mend.is_empty());
+                let mend = match identity.explains_after_another(&refusal.text) {
+                    // The only one that tells it, since STS could not be asked.
+                    Some(_) if subject.account.is_some() => of_own_credentials(&refusal.text),
+                    _ => mend(subject, symptom(&refusal), identity),
+                };
+                let mend = Some(mend).filter(|mend| !mend.is_empty());
                 let detail = refusal.text.to_string();
                 let failure = Some(failed(subject, &refusal, identity));
                 Self { failure, mend, ..of(Mark::Fail, detail) }

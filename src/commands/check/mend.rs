@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::subject::{Place, Subject};
 use super::who::Identity;
 use crate::cloud::failure::denial::Denial;
+use crate::cloud::failure::moved::region_of_bucket;
 use crate::cloud::failure::unreached::named_keys;
+use crate::cloud::google;
 use crate::domain::shell::{filled, quoted};
 use crate::domain::sighting::FailureKind;
 
@@ -166,8 +168,12 @@ pub(super) struct Symptom<'a> {
 
 /// What to do about it.
 pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Identity) -> Mend {
+    if symptom.text.contains(google::NO_FILE) {
+        return without_google_file();
+    }
     let denial = Denial::read(symptom.text);
     let is_denied = matches!(symptom.kind, None | Some(FailureKind::Denied));
+    let elsewhere = region_of_bucket(symptom.text);
     let mut key = symptom.key.map(|key| format!("{}.{key}", subject.keys));
     if matches!(symptom.kind, Some(FailureKind::Unreachable | FailureKind::Timeout)) {
         // The text itself says which key names the host, or what of the network to look at.
@@ -187,7 +193,7 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
     let statement = permission.filter(|_| is_denied).and_then(|permission| statement(subject, permission));
     let command = match (statement, symptom.kind) {
         (Some(statement), _) => grant(subject, statement, permission.unwrap_or_default(), &denial, identity),
-        (None, Some(FailureKind::NotFound | FailureKind::Error)) => show(subject),
+        (None, Some(FailureKind::NotFound | FailureKind::Error)) => show(subject, elsewhere),
         (None, _) => None,
     };
     let possibilities =
@@ -199,7 +205,34 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
             (Some(FailureKind::Denied), None, _) => other_region(subject, symptom.text),
             _ => Vec::new(),
         };
+    let possibilities = match elsewhere {
+        Some(region) => with_region(subject, region, possibilities),
+        None => possibilities,
+    };
     Mend { statement, key, command, possibilities }
+}
+
+/// ADC found no file and asked a server that only machines of Google Cloud have.
+fn without_google_file() -> Mend {
+    let possibilities = vec![
+        "on ECS, GOOGLE_APPLICATION_CREDENTIALS names the federation file, as docs/google.md has it step by step"
+            .to_owned(),
+        "on a machine of Google Cloud, its metadata server is not blocked; elsewhere, gcp.auth is another one than \"adc\""
+            .to_owned(),
+    ];
+    let key = Some("GOOGLE_APPLICATION_CREDENTIALS, since gcp.auth is \"adc\"".to_owned());
+    Mend { key, possibilities, ..Mend::default() }
+}
+
+/// Where S3 says that the bucket is takes the place of where it was searched.
+fn with_region(subject: &Subject<'_>, region: &str, others: Vec<String>) -> Vec<String> {
+    let searched = in_region(subject);
+    let others = others.into_iter().filter(|one| Some(one) != searched.as_ref());
+    let right = format!(
+        "{}.region, or else aws.region, is \"{region}\", where S3 says that the bucket is",
+        subject.keys
+    );
+    std::iter::once(right).chain(others).collect()
 }
 
 /// What to say if AWS names a policy that is not in `config/iam/`: of the organization, a boundary, an endpoint.
@@ -374,10 +407,14 @@ fn member(email: &str) -> String {
     format!("{kind}:{email}")
 }
 
-/// A command that shows whether a place exists.
-fn show(subject: &Subject<'_>) -> Option<String> {
+/// A command that shows whether a place exists, in the region of a bucket if S3 has told it.
+fn show(subject: &Subject<'_>, region: Option<&str>) -> Option<String> {
     let (_, command) = SHOWING.iter().find(|(service, _)| *service == subject.service)?;
-    Some(filled(command, |name| subject.name_of(name)))
+    let name_of = |name: &str| match (name, region) {
+        ("BUCKET_REGION", Some(region)) => Some(region.to_owned()),
+        _ => subject.name_of(name),
+    };
+    Some(filled(command, name_of))
 }
 
 /// A statement for people: `statement ReadTheObjects in config/iam/task-role.json`.
@@ -545,6 +582,30 @@ mod tests {
             &Identity::default(),
         );
         assert_eq!((mend.statement, mend.command.as_deref()), (None, Some("aws s3 ls --region r s3://b/p/")));
+    }
+
+    #[test]
+    fn a_bucket_in_another_region_is_shown_there_and_the_region_to_set_is_told() {
+        let account = Account::in_region("eu-central-1");
+        let hint = crate::cloud::failure::moved::hint("us-west-2", "eu-central-1");
+        let of = |kind, error: &str| {
+            let text = format!("ListObjectsV2 on s3://b/p/: {hint}: {error}");
+            let symptom = Symptom { key: Some("region"), ..symptom(kind, "s3:ListBucket", &text) };
+            mend(&subject("s3", Place::Shared, &account), symptom, &Identity::default())
+        };
+        let set =
+            "stage.archive.region, or else aws.region, is \"us-west-2\", where S3 says that the bucket is";
+        for error in ["PermanentRedirect: m", "AuthorizationHeaderMalformed: m"] {
+            let mend = of(FailureKind::Error, error);
+            assert_eq!(mend.command.as_deref(), Some("aws s3 ls --region us-west-2 s3://b/p/"));
+            assert_eq!(
+                (mend.key.as_deref(), &*mend.possibilities),
+                (Some("stage.archive.region"), &[set.into()][..])
+            );
+        }
+        let denied = of(FailureKind::Denied, "AccessDenied: Access Denied");
+        assert_eq!(denied.possibilities[0], set);
+        assert!(!denied.possibilities.iter().any(|it| it.contains("eu-central-1")), "{denied:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod advice;
 mod canary;
 mod finding;
 mod mend;
+mod region;
 mod report;
 mod run;
 mod subject;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::finding::{Finding, Mark};
 use self::report::{Format, Report};
-use self::run::Stand;
+use self::run::{Known, Stand};
 use super::configuration::Configuration;
 use super::output::complain;
 use super::signals::Signals;
@@ -140,7 +141,10 @@ impl Check {
         let wall = clock.wall();
         let clients = run::clients(config, report).await;
         let stand = Stand::new(config, &clients, &wall, &tenants);
-        if stop.run_until_cancelled(stand.try_everything(report)).await.is_none() || !self.canary {
+        let mut known = Known::default();
+        let tried_all = stop.run_until_cancelled(stand.try_everything(report, &mut known)).await.is_some();
+        known.tell(config, report);
+        if !tried_all || !self.canary {
             return Ok(0);
         }
         let timeout = self.timeout.unwrap_or(config.probe.give_up);

@@ -8,9 +8,10 @@ use futures::stream::{self, StreamExt};
 
 use super::finding::{Finding, Mark};
 use super::mend::Mend;
+use super::region;
 use super::report::{Progress, Report};
 use super::subject::Subject;
-use super::who::{self, Identity};
+use super::who::{self, GoogleIdentity, Identity};
 use crate::cloud::account::{Account, Role};
 use crate::cloud::aws::Aws;
 use crate::cloud::budget::Budgets;
@@ -19,8 +20,7 @@ use crate::cloud::google::Auth;
 use crate::cloud::{Clients, NoClient, Provider};
 use crate::config::{Config, Source};
 use crate::daemon::build::{self, Destination};
-use crate::domain::foreign::ForeignText;
-use crate::domain::proof::Proof;
+use crate::domain::proof::{Proof, Verdict};
 use crate::domain::sighting::{Wanted, WantedTrace};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
@@ -51,12 +51,73 @@ pub(super) async fn clients(config: &Config, report: &mut Report) -> Clients {
     let aws = Aws::new(config.aws.clone(), calls.clone()).await;
     let google = build::google(&aws, &config.google, calls).await.unwrap_or_else(|error| {
         let from = config.google.credentials_from().unwrap_or_else(|| "gcp.auth".to_owned());
-        let mend = Mend { key: Some(from), ..Mend::default() };
+        let right = "what it names is there, and is what gcp.auth takes (docs/google.md)".to_owned();
+        let mend = Mend { key: Some(from), possibilities: vec![right], ..Mend::default() };
         report
             .add(Finding::general(Mark::Fail, "Google's credentials", format!("{error:#}")).with_mend(mend));
         None
     });
     Clients { aws, google, budgets: Budgets::default() }
+}
+
+/// What came of one log group or source.
+pub(super) struct Tried<'a> {
+    pub(super) subject: Subject<'a>,
+    pub(super) proofs: Vec<Proof>,
+}
+
+/// All that came of the tries so far. It is told when all of them are known, because what they have in common comes first.
+#[derive(Default)]
+pub(super) struct Known<'a> {
+    identity: Option<Arc<Identity>>,
+    tried: Vec<Tried<'a>>,
+}
+
+impl Known<'_> {
+    /// Adds it to the report: who we are, what many tries have in common, and each of them.
+    pub(super) fn tell(self, config: &Config, report: &mut Report) {
+        // If it was interrupted before anything was known, there is nothing to tell.
+        let Some(identity) = self.identity else { return };
+        identity.findings(config).into_iter().for_each(|finding| report.add(finding));
+        // Who is unknown to AWS is denied everywhere.
+        if identity.arn().is_some() {
+            region::notes(&self.tried).iter().for_each(|note| report.note(note));
+        }
+        let mut is_refusal_told = false;
+        for Tried { subject, proofs } in self.tried {
+            let explained = explanation(&subject, &proofs, &identity, &mut is_refusal_told);
+            for proof in proofs {
+                let finding = match (explained, &proof.verdict) {
+                    (None, _) | (_, Verdict::Ok(_)) => Finding::of(&subject, proof, &identity),
+                    (Some(why), _) => Finding::of(&subject, Proof::not_tried(proof.what, why), &identity),
+                };
+                report.add(finding);
+            }
+            if let Some(note) = missing_external_id(subject.account, identity.account()) {
+                report.note(&format!("{}: {note}", subject.name));
+            }
+        }
+    }
+}
+
+/// Why nothing of a subject was tried, if that was told before.
+fn explanation(
+    subject: &Subject<'_>,
+    proofs: &[Proof],
+    identity: &Identity,
+    is_refusal_told: &mut bool,
+) -> Option<&'static str> {
+    // In another cloud, there are other credentials.
+    subject.account?;
+    let failed = proofs.iter().find_map(|proof| match &proof.verdict {
+        Verdict::Failed(refusal) => Some(refusal.text.as_str()),
+        Verdict::Ok(_) | Verdict::NotTried { .. } => None,
+    })?;
+    if let Some(why) = identity.explains(failed) {
+        return Some(why);
+    }
+    let why = identity.explains_after_another(failed)?;
+    std::mem::replace(is_refusal_told, true).then_some(why)
 }
 
 /// What is tried at once.
@@ -84,8 +145,9 @@ impl<'a> Stand<'a> {
         Self { config, clients, clock, tenants, topology, recognizer, wanted, sample, shared }
     }
 
-    /// Tries every log group and source, and adds what came of it to the report in the order of the configuration.
-    pub(super) async fn try_everything(&self, report: &mut Report) {
+    /// Tries every log group and source, and keeps what came of it in the order of the configuration. What needs no cloud
+    /// is added to the report at once.
+    pub(super) async fn try_everything(&'a self, report: &mut Report, known: &mut Known<'a>) {
         let mut destinations = build::destinations(&self.config.tenants, self.clients, self.clock);
         destinations
             .retain(|destination| destination.tenants.iter().any(|(id, _)| self.tenants.contains(id)));
@@ -100,18 +162,9 @@ impl<'a> Stand<'a> {
         let tries = stream::iter(items).map(|item| self.try_one(item, identity.clone(), &progress));
         let mut tries = std::pin::pin!(tries.buffered(CONCURRENCY));
         who::own(self.config, &self.sample).into_iter().for_each(|finding| report.add(finding));
-        let mut told = false;
-        while let Some((subject, proofs, identity)) = tries.next().await {
-            progress.clear();
-            if !std::mem::replace(&mut told, true) {
-                identity.findings(self.config).into_iter().for_each(|finding| report.add(finding));
-            }
-            for proof in proofs {
-                report.add(Finding::of(&subject, proof, &identity));
-            }
-            if let Some(note) = missing_external_id(subject.account, identity.account()) {
-                report.note(&format!("{}: {note}", subject.name));
-            }
+        while let Some((tried, identity)) = tries.next().await {
+            known.identity.get_or_insert(identity);
+            known.tried.push(tried);
         }
         progress.clear();
     }
@@ -121,7 +174,7 @@ impl<'a> Stand<'a> {
         item: Item<'_>,
         identity: SharedIdentity<'_>,
         progress: &Progress,
-    ) -> (Subject<'_>, Vec<Proof>, Arc<Identity>) {
+    ) -> (Tried<'_>, Arc<Identity>) {
         let (subject, proofs) = match item {
             Item::Group(group) => {
                 let lines = self.lines(group);
@@ -137,7 +190,7 @@ impl<'a> Stand<'a> {
             }
         };
         progress.step();
-        (subject, proofs, identity.await)
+        (Tried { subject, proofs }, identity.await)
     }
 
     fn site(&self, at: usize) -> Site<'_> {
@@ -152,19 +205,25 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// As whom Google knows us; `None` if nobody can be asked.
-    async fn google(&self) -> Option<Result<String, ForeignText>> {
+    /// As whom Google knows us.
+    async fn google(&self) -> GoogleIdentity {
         if self.config.google.auth == Auth::None {
-            return None;
+            return GoogleIdentity::NotTried("gcp.auth is \"none\"");
+        }
+        if self.clients.google.is_none() {
+            return GoogleIdentity::NotTried("its credentials cannot be used; see \"Google's credentials\"");
         }
         let is_google =
             |source: &Source| matches!(spec(source.settings.kind()).provider, Provider::Google(_));
         for (at, source) in self.config.sources.iter().enumerate().filter(|(_, source)| is_google(source)) {
             if let Some(answer) = source.settings.principal(&self.site(at), &self.shared).await {
-                return Some(answer.map_err(|error| error.detail));
+                return answer
+                    .map_or_else(|error| GoogleIdentity::Failed(error.detail), GoogleIdentity::Known);
             }
         }
-        None
+        GoogleIdentity::NotTried(
+            "only BigQuery can be asked, and no stage of the configuration is in BigQuery",
+        )
     }
 
     /// A canary of each tenant of a log group, as it would be put.

@@ -9,8 +9,8 @@ use super::finding::{Failed, Finding, Mark};
 use super::mend::Mend;
 use crate::cloud::Clients;
 use crate::cloud::aws::Caller;
+use crate::cloud::failure::aws::has_code_of_refused_credentials;
 use crate::cloud::failure::{Effect, Failure};
-use crate::cloud::google::Auth;
 use crate::cloud::pending::within;
 use crate::config::Config;
 use crate::domain::foreign::ForeignText;
@@ -24,11 +24,31 @@ const CLOCK: Duration = Duration::from_secs(3);
 
 const WHO: &str = "who am I";
 
+/// Why nothing else that needs the probe's own AWS credentials was tried.
+const UNUSABLE: &str = "the probe's own AWS credentials cannot be used; see \"who am I, AWS\"";
+const REFUSED: &str = "the credentials were refused; see \"who am I, AWS\"";
+const REFUSED_ELSEWHERE: &str = "the credentials were refused; see the first FAIL that says so";
+
+/// Whom Google takes us for.
+#[derive(Clone, Debug)]
+pub(super) enum GoogleIdentity {
+    /// Nobody was asked, for this reason.
+    NotTried(&'static str),
+    Known(String),
+    Failed(ForeignText),
+}
+
+impl Default for GoogleIdentity {
+    fn default() -> Self {
+        Self::NotTried("not asked")
+    }
+}
+
 /// Who we are, as far as the clouds say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Identity {
     aws: Option<Result<Caller, Failure>>,
-    google: Option<Result<String, ForeignText>>,
+    google: GoogleIdentity,
     /// When AWS answered, by our own clock.
     answered: Option<Timestamp>,
 }
@@ -37,7 +57,7 @@ impl Identity {
     /// Asks AWS and Google at the same time.
     pub(super) async fn request(
         clients: &Clients,
-        google: impl Future<Output = Option<Result<String, ForeignText>>>,
+        google: impl Future<Output = GoogleIdentity>,
         clock: &WallClock,
     ) -> Self {
         let aws = async {
@@ -64,14 +84,32 @@ impl Identity {
 
     /// The principal as which Google knows us.
     pub(super) fn google(&self) -> Option<&str> {
-        Some(self.google.as_ref()?.as_ref().ok()?.as_str())
+        match &self.google {
+            GoogleIdentity::Known(name) => Some(name),
+            GoogleIdentity::NotTried(_) | GoogleIdentity::Failed(_) => None,
+        }
     }
 
-    /// Whether a failure has the reason for which our own identity is unknown. Then it need not be told again.
-    pub(super) fn explains(&self, text: &str) -> bool {
-        let Some(Err(failure)) = &self.aws else { return false };
+    /// Why a failure need not be told again: it has the reason for which our own identity is unknown.
+    pub(super) fn explains(&self, text: &str) -> Option<&'static str> {
+        let Some(Err(failure)) = &self.aws else { return None };
+        if failure.kind != FailureKind::Denied {
+            return None;
+        }
         let reason = failure.text.as_str().trim_start_matches("GetCallerIdentity: ");
-        failure.kind == FailureKind::Denied && failure.effect == Effect::NotSent && text.ends_with(reason)
+        if failure.effect == Effect::NotSent && text.ends_with(reason) {
+            return Some(UNUSABLE);
+        }
+        // Each service has a code and a sentence of its own for it.
+        let refused = has_code_of_refused_credentials;
+        (refused(&failure.text) && refused(text)).then_some(REFUSED)
+    }
+
+    /// Why a failure need not be told again if STS could not be asked who we are, and another service has refused our
+    /// credentials before. If STS knows them, a region may be one that the account has not enabled.
+    pub(super) fn explains_after_another(&self, text: &str) -> Option<&'static str> {
+        let is_unknown = matches!(&self.aws, Some(Err(failure)) if failure.kind != FailureKind::Denied);
+        (is_unknown && has_code_of_refused_credentials(text)).then_some(REFUSED_ELSEWHERE)
     }
 
     /// What is known, as findings.
@@ -89,8 +127,7 @@ impl Identity {
                 Finding::general(Mark::Ok, &what, format!("{} in account {}", caller.arn, caller.account))
             }
             Some(Err(failure)) if failure.kind == FailureKind::Denied => {
-                let command = Some("aws sts get-caller-identity".to_owned());
-                let mend = Mend { command, key: Some("aws.auth".to_owned()), ..Mend::default() };
+                let mend = of_own_credentials(&failure.text);
                 let failed = Failed {
                     kind: failure.kind.as_str(),
                     principal: None,
@@ -113,14 +150,9 @@ impl Identity {
         }
         let what = format!("{WHO}, Google");
         Some(match &self.google {
-            Some(Ok(name)) => Finding::general(Mark::Ok, &what, name.clone()),
-            Some(Err(text)) => Finding::general(Mark::NotTried, &what, text.to_string()),
-            None if config.google.auth == Auth::None => {
-                Finding::general(Mark::NotTried, &what, "gcp.auth is \"none\"")
-            }
-            None => {
-                Finding::general(Mark::NotTried, &what, "only BigQuery can be asked, and no stage is there")
-            }
+            GoogleIdentity::Known(name) => Finding::general(Mark::Ok, &what, name.clone()),
+            GoogleIdentity::Failed(text) => Finding::general(Mark::NotTried, &what, text.to_string()),
+            GoogleIdentity::NotTried(why) => Finding::general(Mark::NotTried, &what, *why),
         })
     }
 
@@ -144,6 +176,16 @@ impl Identity {
         let command = Some("timedatectl timesync-status".to_owned());
         Finding::general(Mark::Fail, WHAT, text).with_mend(Mend { command, ..Mend::default() })
     }
+}
+
+/// What to do about credentials of our own that are missing or refused.
+pub(super) fn of_own_credentials(text: &str) -> Mend {
+    let command = Some("aws sts get-caller-identity".to_owned());
+    let refused = "the credentials that the probe finds are valid and have not expired: AWS_ACCESS_KEY_ID with its \
+                   AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else AWS_PROFILE, else the role of the task";
+    let possibilities =
+        if has_code_of_refused_credentials(text) { vec![refused.to_owned()] } else { Vec::new() };
+    Mend { command, key: Some("aws.auth".to_owned()), possibilities, ..Mend::default() }
 }
 
 /// What needs no cloud: the tag key and the store.
@@ -197,7 +239,7 @@ mod tests {
             server_date: Some(theirs),
         };
         let answered = Some(Timestamp::from_secs(1_000 + skew));
-        Identity { aws: Some(Ok(caller)), google: None, answered }
+        Identity { aws: Some(Ok(caller)), google: GoogleIdentity::default(), answered }
     }
 
     #[test]
@@ -215,9 +257,35 @@ mod tests {
         let failure = Failure::new(FailureKind::Denied, Effect::NotSent, "no providers in chain");
         let identity =
             Identity { aws: Some(Err(failure.calling("GetCallerIdentity"))), ..Identity::default() };
-        assert!(identity.explains("ListShards on stream s: no providers in chain"));
-        assert!(!identity.explains("ListShards on stream s: AccessDenied: no"));
-        assert!(!Identity::default().explains("no providers in chain"));
+        assert_eq!(identity.explains("ListShards on stream s: no providers in chain"), Some(UNUSABLE));
+        assert_eq!(identity.explains("ListShards on stream s: AccessDenied: no"), None);
+        assert_eq!(Identity::default().explains("no providers in chain"), None);
+    }
+
+    #[test]
+    fn refused_credentials_are_told_once_whatever_a_service_calls_it() {
+        let of = |kind, text: &str| {
+            let failure = Failure::new(kind, Effect::Refused, text).calling("GetCallerIdentity");
+            Identity { aws: Some(Err(failure)), ..Identity::default() }
+        };
+        let of_services = [
+            "ListShards on stream s: ExpiredTokenException: m",
+            "ListObjectsV2 on s3://b/p/: InvalidAccessKeyId: m",
+            "CreateLogStream on `g`: AssumeRole: InvalidClientTokenId: m",
+            "GetQueueAttributes on q: SignatureDoesNotMatch: m",
+            "GetQueueAttributes on q: ExpiredToken (HTTP 403)",
+        ];
+        for text in of_services {
+            assert_eq!(of(FailureKind::Denied, "ExpiredToken: m").explains(text), Some(REFUSED), "{text}");
+            let unknown = of(FailureKind::Unreachable, "cannot reach sts");
+            assert_eq!(unknown.explains(text), None);
+            assert_eq!(unknown.explains_after_another(text), Some(REFUSED_ELSEWHERE), "{text}");
+            // Who is known to STS is refused for another reason.
+            assert_eq!((identity(0).explains(text), identity(0).explains_after_another(text)), (None, None));
+        }
+        let denied =
+            "ListShards on stream s: AccessDenied: with an explicit deny in an identity-based policy";
+        assert_eq!(of(FailureKind::Denied, "ExpiredToken: m").explains(denied), None);
     }
 
     #[test]

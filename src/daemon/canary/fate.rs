@@ -35,6 +35,8 @@ pub struct Followed {
     pub remarks: Vec<String>,
     /// Where it was found with another tenant; `None` if it was not.
     pub leaked: Option<ForeignText>,
+    /// Whether it was given up, and a stage before that was hardly polled yet.
+    pub is_awaited_before: bool,
 }
 
 /// What became of a canary.
@@ -69,7 +71,12 @@ pub enum State {
     Blind(ForeignText),
     /// It is not among the dead letters, where it should not be.
     NotGivenUp,
+    /// It was not waited for to the end, because the pipeline had given it up.
+    NotAwaited,
 }
+
+/// How many polls without it settle that a stage does not have a canary which is among the dead letters.
+const POLLS_BEFORE: u32 = 2;
 
 impl Followed {
     /// Whether nothing more is to be expected of it.
@@ -77,7 +84,8 @@ impl Followed {
     pub fn has_ended(&self) -> bool {
         match self.fate {
             Fate::Waiting | Fate::Missing(_) | Fate::Unknown(_) => false,
-            Fate::DeadLettered(_) | Fate::Refused(_) => true,
+            Fate::Refused(_) => true,
+            Fate::DeadLettered(_) => !self.is_awaited_before,
             Fate::Delivered(_) => !self
                 .stages
                 .iter()
@@ -95,11 +103,19 @@ pub(super) fn of(
     until: Until,
 ) -> Followed {
     let map = &*snapshot.topology;
+    let given_up_at = trace.and_then(|trace| given_up_at(trace, map));
+    // Once it has an outcome, it is not polled for any more.
+    let is_open = trace.is_some_and(|trace| !matches!(trace.standing(), Standing::Ended(_)));
     let state = |stage: StageId| {
         let trace = trace?;
         let source = map.source_of(sent.tenant, stage);
         let view = snapshot.sources.iter().find(|view| view.source == source)?;
-        Some(at_stage(trace, stage, map, view, unreadable.get(&source), until))
+        // Nobody waited until the end for what was given up.
+        let until_then = if given_up_at.is_some() { Until::Now } else { until };
+        Some(match at_stage(trace, stage, map, view, unreadable.get(&source), until_then) {
+            State::Waiting(_) if given_up_at.is_some() && until == Until::TheEnd => State::NotAwaited,
+            state => state,
+        })
     };
     let unregistered = || State::Blind("the canary was not sent".into());
     let stages: Vec<State> = map.stage_ids().map(|stage| state(stage).unwrap_or_else(unregistered)).collect();
@@ -110,6 +126,7 @@ pub(super) fn of(
         tenant: sent.tenant,
         log_group: sent.log_group.clone(),
         trace: sent.trace.to_string(),
+        is_awaited_before: is_open && given_up_at.is_some_and(|at| is_awaited_before(at, map, &stages)),
         fate: trace.map_or(Fate::Waiting, |trace| fate(trace, map, &stages, until)),
         stages,
         remarks: sent.remarks.clone(),
@@ -158,6 +175,20 @@ fn at_stage(
     }
 }
 
+/// The dead letters among which it is.
+fn given_up_at(trace: &Trace, map: &Topology) -> Option<StageId> {
+    let is_dead_letter = |stage: &StageId| map.stage(*stage).role == Role::DeadLetter;
+    map.stage_ids().filter(is_dead_letter).find(|stage| trace.arrival(*stage).is_some())
+}
+
+/// Whether a stage through which it came to these dead letters may still show it.
+fn is_awaited_before(dead_letters: StageId, map: &Topology, stages: &[State]) -> bool {
+    let mut before = std::iter::successors(map.stage(dead_letters).parent, |stage| map.stage(*stage).parent);
+    let is_awaited =
+        |stage: StageId| matches!(stages.get(usize::from(stage.0)), Some(State::Waiting(..POLLS_BEFORE)));
+    before.any(is_awaited)
+}
+
 fn fate(trace: &Trace, map: &Topology, stages: &[State], until: Until) -> Fate {
     if let Some(latency) = trace.latency(map) {
         return Fate::Delivered(latency);
@@ -165,9 +196,7 @@ fn fate(trace: &Trace, map: &Topology, stages: &[State], until: Until) -> Fate {
     if let Standing::Ended(Outcome::Refused(reason)) = trace.standing() {
         return Fate::Refused(reason.clone());
     }
-    let is_dead_letter = |stage: &StageId| map.stage(*stage).role == Role::DeadLetter;
-    let given_up = map.stage_ids().filter(is_dead_letter).find(|stage| trace.arrival(*stage).is_some());
-    if let Some(stage) = given_up {
+    if let Some(stage) = given_up_at(trace, map) {
         return Fate::DeadLettered(stage);
     }
     let Some(next) = trace.next_stage(map).filter(|_| until == Until::TheEnd) else { return Fate::Waiting };

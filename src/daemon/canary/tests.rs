@@ -176,5 +176,23 @@ fn a_canary_that_was_refused_or_given_up_has_ended() {
     let mut given_up = World::new();
     given_up.arrives(DEAD, 5);
     assert_eq!(given_up.at(5, Until::Now).fate, Fate::DeadLettered(DEAD));
-    assert!(given_up.at(5, Until::Now).has_ended());
+    assert!(!given_up.at(5, Until::Now).has_ended(), "the stream may have it and was not polled");
+    given_up.arrives(STREAM, 6);
+    assert!(given_up.at(6, Until::Now).has_ended());
+}
+
+#[test]
+fn of_a_canary_that_was_given_up_no_stage_is_called_blind_or_empty_that_was_not_waited_for() {
+    let mut given_up = World::new();
+    given_up.poll(TRANSIT, 1, Vec::new(), Vec::new());
+    given_up.arrives(DEAD, 5);
+    given_up.poll(STREAM, 6, Vec::new(), Vec::new());
+    assert!(!given_up.at(6, Until::Now).has_ended());
+    // The second poll that does not have it: the keys of the stage may be wrong, which must not take until the timeout.
+    given_up.poll(STREAM, 7, Vec::new(), Vec::new());
+    assert!(given_up.at(7, Until::Now).has_ended());
+    let canary = given_up.at(7, Until::TheEnd);
+    for stage in [STREAM, TRANSIT, TABLE] {
+        assert_eq!(*state(&canary, stage), State::NotAwaited, "{canary:?}");
+    }
 }

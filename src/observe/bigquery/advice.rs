@@ -152,7 +152,7 @@ impl BigQuery {
             holders.iter().max_by_key(|holder| (holder.tag, holder.id, holder.tag_within, holder.id_within));
         let found = best.filter(|holder| holder.tag_within + holder.id_within > 0);
         advice.push(match found {
-            Some(holder) => Advice::new(self.told(configured, holder), Some(key_of(&self.settings.id))),
+            Some(holder) => Advice::found(self.told(configured, holder), key_of(&self.settings.id)),
             None => {
                 let names: Vec<_> = holders.iter().take(NAMED).map(|holder| holder.column.as_str()).collect();
                 let more = if holders.len() > NAMED { ", …" } else { "" };
@@ -197,7 +197,7 @@ impl BigQuery {
             (IdIs::TraceId, _) if own.tag_within > 0 => ("id_is", "has the whole tag; write id_is = \"tag\""),
             _ => return None,
         };
-        Some(Advice::new(format!("`{column}` {what}"), Some(key)))
+        Some(Advice::found(format!("`{column}` {what}"), key))
     }
 
     /// Which column has the canary, and what to write.

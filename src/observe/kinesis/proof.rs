@@ -63,6 +63,12 @@ async fn older_record(
         (_, Some(poll)) if poll.stats.records > 0 => {
             Proof::ok(DECRYPTION, "one of the last hour was read and, if the stream is encrypted, decrypted")
         }
+        (_, Some(poll)) if poll.watermark.is_none() => Proof::without(
+            DECRYPTION,
+            DECRYPT,
+            "the last hour was not read to its end, and no record was among what was read; if the stream is encrypted with \
+             a key of your own, whether it may be used is unknown",
+        ),
         _ => Proof::without(
             DECRYPTION,
             DECRYPT,

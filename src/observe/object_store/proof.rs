@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::likely_form::likely_form;
 use super::{Body, GetError, KeyTemplate, Listed, ObjectObserver, ObjectStore, Page, Position};
@@ -36,7 +36,7 @@ enum Newest {
     /// None in this many prefixes. Where there are objects, and one of them, if that is known.
     None {
         searched: usize,
-        elsewhere: Option<Elsewhere>,
+        elsewhere: Above,
         /// When the oldest of the prefixes begins, about.
         since: Timestamp,
     },
@@ -44,6 +44,15 @@ enum Newest {
     NoTime {
         searched: usize,
     },
+}
+
+/// What is above a prefix without objects.
+enum Above {
+    Objects(Elsewhere),
+    /// Every folder above was listed, and none has an object.
+    Nothing,
+    /// A folder could not be listed, for this reason; what is in it is unknown.
+    Unknown(ForeignText),
 }
 
 /// Objects above the prefix.
@@ -118,7 +127,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
             }
         }
         drop(searches);
-        let elsewhere = timeout(limit, self.elsewhere(&top)).await.ok().flatten();
+        let elsewhere = in_time(limit, self.elsewhere(&top)).await;
+        let elsewhere = elsewhere.unwrap_or_else(|error| Above::Unknown(error.detail));
         Ok(Newest::None { searched: count, elsewhere, since })
     }
 
@@ -139,17 +149,17 @@ impl<S: ObjectStore> ObjectObserver<S> {
     }
 
     /// The nearest folder above that has objects.
-    async fn elsewhere(&self, prefix: &str) -> Option<Elsewhere> {
+    async fn elsewhere(&self, prefix: &str) -> Result<Above, ObserveError> {
         let mut above = prefix.trim_end_matches('/');
         loop {
             above = above.rfind('/').map_or("", |at| &above[..at]);
             let folder = if above.is_empty() { String::new() } else { format!("{above}/") };
             // The right to list may end here, as it does with a condition on the prefix.
-            if let Some(newest) = self.newest_in(folder.clone()).await.ok()? {
-                return Some(Elsewhere { folder, newest });
+            if let Some(newest) = self.newest_in(folder.clone()).await? {
+                return Ok(Above::Objects(Elsewhere { folder, newest }));
             }
             if above.is_empty() {
-                return None;
+                return Ok(Above::Nothing);
             }
         }
     }
@@ -183,24 +193,27 @@ fn describe(uri: &str, object: &Listed) -> String {
 
 /// No object where one was expected. That the writer puts them elsewhere below the same folder is a fault of `key`;
 /// anything else may only mean that nothing was written yet.
-fn none(
-    key: &KeyTemplate,
-    resource: &str,
-    searched: usize,
-    elsewhere: Option<Elsewhere>,
-    since: Timestamp,
-) -> Proof {
+fn none(key: &KeyTemplate, resource: &str, searched: usize, elsewhere: Above, since: Timestamp) -> Proof {
     let template = key.to_string();
     let none = match searched {
         1 => format!("there is no object under {template}"),
         count => format!("there is no object in the last {count} prefixes of {template}"),
     };
-    let Some(Elsewhere { folder, newest }) = elsewhere else {
-        let why = format!("{none}, nor in a folder above that may be listed; the writer may not have begun");
-        return Proof {
-            what: NEWEST,
-            verdict: Verdict::NotTried { why, permission: None, key: Some("key") },
-        };
+    let without_example =
+        |why| Proof { what: NEWEST, verdict: Verdict::NotTried { why, permission: None, key: Some("key") } };
+    let Elsewhere { folder, newest } = match elsewhere {
+        Above::Objects(elsewhere) => elsewhere,
+        Above::Nothing => {
+            return without_example(format!(
+                "{none}, nor in any folder above; the writer may not have begun"
+            ));
+        }
+        Above::Unknown(reason) => {
+            return without_example(format!(
+                "{none}; the writer may not have begun, or puts them elsewhere: a folder above cannot be listed \
+                 ({reason})"
+            ));
+        }
     };
     let written = written_at(newest.stamp);
     let form = likely_form(&newest.key, written, key.zone()).filter(|form| *form != template);
@@ -237,4 +250,25 @@ fn none(
 fn fixed_folder(template: &str) -> &str {
     let fixed = template.split('%').next().unwrap_or_default();
     fixed.rsplit_once('/').map_or("", |(folders, _)| folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn why(above: Above) -> String {
+        match none(&KeyTemplate::new("in/%d/"), "s3://b/in/%d/", 24, above, Timestamp::MIN).verdict {
+            Verdict::NotTried { why, .. } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_is_not_called_empty() {
+        let listed = why(Above::Nothing);
+        assert!(listed.contains("nor in any folder above"), "{listed}");
+        let denied = why(Above::Unknown("ListObjectsV2 on s3://b/in/: AccessDenied: no".into()));
+        assert!(!denied.contains("nor in"), "{denied}");
+        assert!(denied.contains("cannot be listed") && denied.contains("AccessDenied"), "{denied}");
+    }
 }

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
 use crate::cloud::account::is_region;
-use crate::cloud::failure::Failure;
+use crate::cloud::failure::{Failure, moved};
 use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
@@ -38,9 +38,7 @@ impl S3 {
         let mut failure = Failure::of_aws(error);
         let theirs = error.raw_response().and_then(bucket_region).filter(|theirs| *theirs != ours);
         if let Some(theirs) = theirs {
-            let hint =
-                format!("the bucket is in {theirs}, not in {ours}; set region of the stage to \"{theirs}\"");
-            failure.text = failure.text.after(&hint);
+            failure.text = failure.text.after(&moved::hint(theirs, ours));
         }
         failure.calling(call).into()
     }

@@ -14,6 +14,7 @@ import time
 
 import cloud
 import letters
+import switches
 import truth
 
 ARCHIVE = "archive"
@@ -73,10 +74,23 @@ def _archive(rows: list[dict], first: dict) -> None:
     tenant = rows[0]["tenant"]
     hour = time.strftime("dt=%Y-%m-%d/hour=%H", time.gmtime())
     name = f"{int(first['approximateArrivalTimestamp'] * 1000):013d}-{first['sequenceNumber']}.ndjson.gz"
-    body = gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    body = _orc(rows) if switches.is_on("archive-orc") else _ndjson(rows)
     before = truth.now_us()
     _s3.put_object(Bucket=os.environ["ARCHIVE_BUCKET"], Key=f"archive/tenant={tenant}/{hour}/{name}", Body=body)
     truth.record(ARCHIVE, (row["message"] for row in rows), before, truth.now_us())
+
+
+def _ndjson(rows: list[dict]) -> bytes:
+    return gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def _orc(rows: list[dict]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.orc
+
+    target = pa.BufferOutputStream()
+    pa.orc.write_table(pa.Table.from_pylist(rows), target, compression="zlib")
+    return target.getvalue().to_pybytes()
 
 
 def _forward(rows: list[dict]) -> None:

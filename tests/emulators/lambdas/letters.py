@@ -1,4 +1,5 @@
-"""Gives up on three of ten canaries, in each form in which a dead letter may come into a queue.
+"""Gives up on three of ten canaries, in each form in which a dead letter may come into a queue; on all of them while the
+switch `give-up` is on.
 
 A whole record of the stream is given up. The bodies have the form of AWS's own messages ("Retaining records of
 asynchronous invocations" and "Configuring destinations for Kinesis event sources" in the Lambda developer guide), since
@@ -11,6 +12,7 @@ import json
 import os
 
 import cloud
+import switches
 import truth
 
 STAGE = "dead_letter"
@@ -20,6 +22,8 @@ _sqs, _sns = cloud.client("sqs"), cloud.client("sns")
 
 def form_of(messages: list[str]) -> str | None:
     """The form in which a record with these messages is given up; None if it is not."""
+    if switches.is_on("give-up") and truth.tags_in(messages):
+        return "on_failure"
     forms = [form for form in os.environ.get("DEAD_LETTERS", "").split(",") if form]
     for tag in truth.tags_in(messages) if forms else []:
         # Digits of the random part of the trace id.

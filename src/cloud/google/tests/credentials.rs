@@ -354,7 +354,11 @@ async fn outside_of_google_cloud_the_error_says_what_to_set() {
         GoogleVariables { metadata_host: Some("metadata.invalid".to_owned()), ..GoogleVariables::default() };
     let settings = GoogleSettings { variables, ..stub.settings(Auth::ApplicationDefault) };
     let error = stub.token_with(&settings).await.unwrap_err();
-    assert!(error.contains("set gcp.auth and gcp.credentials_file"), "{error}");
+    let first = error.find(NO_FILE).unwrap_or_else(|| panic!("{error}"));
+    assert!(error.contains("set GOOGLE_APPLICATION_CREDENTIALS to the federation file"), "{error}");
+    assert!(error.contains("docs/google.md"), "{error}");
+    let cause = error.find("metadata.invalid").unwrap_or_else(|| panic!("{error}"));
+    assert!(first < cause, "advice on its DNS comes before what is to be set: {error}");
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ NAMED = {"blue": "#3274d9", "green": "#56a64b", "orange": "#ff9830", "red": "#e0
          "yellow": "#fade2a", "light-blue": "#8ab8ff", "light-purple": "#ca95e5", "dark-yellow": "#e0b400",
          "dark-blue": "#1f60c4", "dark-purple": "#8f3bb8"}
 # What the proxy multiplies in a cost overrun.
-BILLED = re.compile(r"^(traceprobe_bigquery_bytes_billed_total|traceprobe_estimated_cost_dollars_total)(\{[^}]*\})? (\S+)$")
+BILLED = re.compile(r"^(traceprobe_bigquery_bytes_billed_total|traceprobe_estimated_cost_dollars_total(?=\{service=.bigquery))(\{[^}]*\})? (\S+)$")
 
 
 def free_port():
@@ -119,6 +119,8 @@ def value(text, unit, decimals=None):
         for factor, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
             if abs(number) >= factor:
                 return f"{number / factor:.3g} {name}" + ("/s" if unit == "Bps" else "")
+    if unit.startswith("suffix:"):
+        return f"{number:.3g} {unit.removeprefix('suffix:')}"
     if unit == "currencyUSD":
         return f"${number:.4g}"
     return f"{number:.4g}" + ("/s" if unit == "cps" else "")

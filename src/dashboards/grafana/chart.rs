@@ -9,6 +9,18 @@ use crate::domain::topology::Stage;
 const STAGE_COLOURS: [&str; 8] =
     ["blue", "purple", "yellow", "light-blue", "light-purple", "dark-yellow", "dark-blue", "dark-purple"];
 
+/// The colours of the services that the probe calls.
+const SERVICE_COLOURS: [(&str, &str); 8] = [
+    ("bigquery", "blue"),
+    ("s3", "purple"),
+    ("kinesis", "yellow"),
+    ("logs", "light-blue"),
+    ("gcs", "light-purple"),
+    ("sqs", "dark-yellow"),
+    ("sts", "dark-blue"),
+    ("cloudwatch", "dark-purple"),
+];
+
 /// How a panel draws.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -168,20 +180,29 @@ impl Chart {
         panel
     }
 
-    /// The colour of each stage, if each line is that of a stage.
+    /// The colour of each stage or service, if each line is that of one.
     fn colours(&self, stages: &[Stage]) -> Value {
-        let of_stage =
-            |query: &Query| query.legend.starts_with("{{stage}}") && query.legend.matches("{{").count() == 1;
-        if self.kind != Kind::Lines || self.queries.is_empty() || !self.queries.iter().all(of_stage) {
-            return json!([]);
-        }
-        let colour = |(stage, colour): (&Stage, &&str)| {
+        let is_of = |label: &str| {
+            let is_of = |query: &Query| {
+                query.legend.starts_with(&format!("{{{{{label}}}}}"))
+                    && query.legend.matches("{{").count() == 1
+            };
+            self.kind == Kind::Lines && !self.queries.is_empty() && self.queries.iter().all(is_of)
+        };
+        let colour = |(name, colour): (&str, &str)| {
             json!({
-                "matcher": { "id": "byRegexp", "options": format!("/^{}( over .*)?$/", stage.name) },
+                "matcher": { "id": "byRegexp", "options": format!("/^{name}( over .*)?$/") },
                 "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
             })
         };
-        stages.iter().zip(STAGE_COLOURS.iter().cycle()).map(colour).collect()
+        if is_of("stage") {
+            let names = stages.iter().map(|stage| &*stage.name);
+            names.zip(STAGE_COLOURS.into_iter().cycle()).map(colour).collect()
+        } else if is_of("service") {
+            SERVICE_COLOURS.into_iter().map(colour).collect()
+        } else {
+            json!([])
+        }
     }
 
     fn source(&self) -> Value {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::chart::{Chart, Kind, State};
 use super::dashboard::{Dashboard, Row, Source, Tenants, text};
 use super::query::{Windows, all, bound_of, cap, increase, latency, probe};
-use super::verdict;
+use super::{probe as probe_dashboard, verdict};
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
 use crate::dashboards::settings::Settings;
@@ -86,7 +86,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Total stall",
             "Whether nothing of any tenant arrives. If so, look at what all have in common: transit, table, \
             export. \"none\" says only that something arrives.",
-            4,
+            3,
         )
         .query(format!("max({})", probe("traceprobe_total_stall", "")), "")
         .states(stall)
@@ -117,7 +117,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Delivered",
             "Canaries that arrived at all, in time or late, of those that ended with a verdict. \
             Transfer success.",
-            4,
+            3,
         )
         .query(delivered(), "")
         .unit("percentunit")
@@ -127,10 +127,15 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Cannot be seen",
             "Stages that the probe cannot read, counted for each tenant. There it knows nothing of the \
             pipeline: see the dashboard of the probe.",
-            4,
+            3,
         )
         .query(blind, "")
         .limits(Limits::above(1.0)),
+        Chart::new(Kind::Stat, "The probe's cost", probe_dashboard::COST_HELP, 3)
+            .query(probe_dashboard::against_the_usual(windows), "")
+            .unit("suffix:× usual")
+            .limits(probe_dashboard::COST)
+            .link("What it costs", "/d/traceprobe-probe?${__url_time_range}"),
     ]
 }
 

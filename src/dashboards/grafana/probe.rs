@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Kind, State};
 use super::dashboard::{Dashboard, Row, Source, Tenants};
-use super::query::{Windows, all, average_rate, increase, owned, probe, quantile};
+use super::query::{Windows, all, increase, owned, probe, quantile, times_the_usual};
 use super::verdict;
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
@@ -67,15 +67,15 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         Chart::new(
             Kind::Stat,
             "Cost a day",
-            "What calls and bytes would cost at list prices, from the last hour.",
+            format!("What calls and bytes cost at list prices, at the pace of the last {}.", windows.short),
             4,
         )
         .query(cost, "")
         .unit("currencyUSD"),
         Chart::new(
             Kind::Stat,
-            "BigQuery billed in a day",
-            "Compare it with daily_bytes_billed of the stage.",
+            "BigQuery billed, last 24 h",
+            "Of the stages together. The limit of each is daily_bytes_billed.",
             4,
         )
         .query(billed, "")
@@ -196,10 +196,23 @@ fn visibility(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     charts
 }
 
+const DOLLARS: &str = "traceprobe_estimated_cost_dollars_total";
+
 fn dollars_a_day(by: &str, windows: &Windows) -> String {
-    let dollars = probe("traceprobe_estimated_cost_dollars_total", "");
-    format!("{} * 86400", average_rate(&dollars, by, &windows.short, "1h:1m"))
+    let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };
+    format!("sum{by}(rate({}[{}])) * 86400", probe(DOLLARS, ""), windows.short)
 }
+
+/// How many times as much the probe costs as usual.
+pub(super) fn against_the_usual(windows: &Windows) -> String {
+    times_the_usual(&probe(DOLLARS, ""), &windows.short)
+}
+
+/// Twice the usual is no chance.
+pub(super) const COST: Limits = Limits::above(2.0).critical(10.0);
+/// What it means, and what to do.
+pub(super) const COST_HELP: &str = "At list prices, compared with the cheapest tenth of the last day. Above 2, something makes the probe poll or read \
+    more: see which service it is, and what changed in its source.";
 
 fn cost(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let rate = |series: String, by: &str| format!("sum by ({by}) (rate({series}[$__rate_interval]))");
@@ -240,21 +253,10 @@ fn cost(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         .query(format!("topk(20, {records})"), "{{stage}}")
         .unit("cps"),
     ];
-    let against = {
-        let dollars = probe("traceprobe_estimated_cost_dollars_total", "");
-        let of_the_day = average_rate(&dollars, "", &windows.short, "1d:5m");
-        format!("sum(rate({dollars}[{}]))\n/ {of_the_day}", windows.short)
-    };
     charts.push(
-        Chart::new(
-            Kind::Lines,
-            "Cost against the last day",
-            "How many times as much as on average. Above 2, something makes the probe poll or read more: see which \
-             service it is, and what changed in its source.",
-            12,
-        )
-        .query(against, "times")
-        .limits(Limits::above(2.0).critical(10.0)),
+        Chart::new(Kind::Lines, "Cost, times the usual", COST_HELP, 12)
+            .query(against_the_usual(windows), "times the usual")
+            .limits(COST),
     );
     if settings.has_budgets {
         let used = probe("traceprobe_budget_used_ratio", "");

@@ -54,11 +54,11 @@ pub(super) fn latency(settings: &Settings, q: f64, buckets: &str, by: &str, wind
     format!("clamp_max({}, {})", quantile(q, buckets, by, window), cap(settings))
 }
 
-/// How fast counters grew, summed up, on average of a longer time. `rate` over all of that time would take the
-/// hours before a probe began for hours in which nothing grew.
-pub(super) fn average_rate(series: &str, by: &str, rate: &str, longer: &str) -> String {
-    let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };
-    format!("avg_over_time(sum{by}(rate({series}[{rate}]))[{longer}])")
+/// How many times as fast counters grow, summed up, as in the slowest tenth of the last day. An average would take a rise
+/// for usual as soon as it lasts.
+pub(super) fn times_the_usual(series: &str, window: &str) -> String {
+    let now = format!("sum(rate({series}[{window}]))");
+    format!("{now}\n/ (quantile_over_time(0.1, {now}[1d:5m]) > 0)")
 }
 
 /// How much counters grew, summed up.

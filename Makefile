@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements canary-faults browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements canary-faults load-report browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ statements: ## leave out each statement of config/iam in turn and print what `tr
 
 canary-faults: ## put `traceprobe check --canary` through one fault at a time, and print what it says (takes 3 minutes)
 	TRACEPROBE_CANARY_FAULTS=long $(CARGO) test --locked --all-features --test emulators canary_faults:: -- --nocapture
+
+load-report: ## send the baseline load through the emulators for 5 minutes, and compare its report with what they recorded
+	TRACEPROBE_LOAD=long $(CARGO) test --locked --all-features --test emulators load:: -- --nocapture
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours
 	TRACEPROBE_BROWSER=$(or $(GRID),short) $(CARGO) test --locked --test browser -- --nocapture

@@ -248,8 +248,7 @@ impl Chart {
             defaults["color"] = json!({ "mode": "thresholds" });
         }
         // Growth is extrapolated to the ends of its window, but canaries are whole.
-        let is_count =
-            !self.queries.is_empty() && self.queries.iter().all(|it| it.expr.contains("increase("));
+        let is_count = self.queries.iter().any(|it| it.expr.contains("increase("));
         if self.unit == "short" && (self.kind == Kind::Stat || self.kind == Kind::Lines && is_count) {
             defaults["decimals"] = 0.into();
         }

@@ -2,7 +2,7 @@
 //!
 //! It polls only while traces wait, at the source's interval, and early if a poll would prove something: at
 //! the instant at which a waiting trace crosses a threshold or a deadline. The first poll for young traces waits
-//! a little until the stage before has shown one of them. It limits the time of each poll,
+//! a little until one of them has probably arrived. It limits the time of each poll,
 //! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
 //! never decide what a poll means: the tracker does.
 
@@ -24,6 +24,8 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
 
+/// The coarsest unit of a source's stamps: those of S3 are cut to the second.
+const STAMP_UNIT: Duration = Duration::from_secs(1);
 /// What is decoded for this long is shown on the page. Ordinary records take milliseconds.
 const DECODING_SHOWN_AFTER: Duration = Duration::from_secs(2);
 
@@ -251,12 +253,14 @@ fn over_budget(spent: Spent) -> ObserveError {
     ObserveError { retry_after: Some(spent.wait), ..error }
 }
 
-/// Until when regular polls are not worth a call: until the stage before has shown a canary. What is asked for
+/// Until when regular polls are not worth a call: until a canary has probably arrived. What is asked for
 /// then is soon enough, because the source says itself when a canary arrived. But not for long: a canary that
-/// took another way is to be noticed, too, and a source that is not polled would be called blind.
+/// took another way is to be noticed, too, and a source that is not polled would be called blind. Polls that are
+/// more frequent than the unit of a stamp say more than that, so they are not left out for a canary that comes near.
 fn held_until(wanted: &Wanted, observer: &impl Observe, rhythm: Rhythm) -> Option<Timestamp> {
-    let is_held = wanted.all_far && observer.stamps_arrivals();
-    wanted.oldest().filter(|_| is_held).map(|oldest| oldest + rhythm.proof_every)
+    let is_worth_it = |at: &Timestamp| *at == Timestamp::MAX || rhythm.interval >= STAMP_UNIT;
+    let nothing_before = wanted.nothing_before.filter(|_| observer.stamps_arrivals()).filter(is_worth_it)?;
+    wanted.oldest().map(|oldest| nothing_before.min(oldest + rhythm.proof_every))
 }
 
 /// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
@@ -605,13 +609,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_poll_waits_for_the_stage_before_but_not_for_long() {
-        let wanted = Wanted { all_far: true, ..wanted(1, 1) };
+        let wanted = Wanted { nothing_before: Some(Timestamp::MAX), ..wanted(1, 1) };
         assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [15, 25, 35]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_first_poll_waits_until_a_canary_has_probably_arrived_and_then_polls_follow_as_usual() {
+        let wanted = Wanted { nothing_before: Some(t(1_004)), ..wanted(1, 1) };
+        assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [4, 14, 24]);
+        let wanted = Wanted { nothing_before: Some(t(1_040)), ..wanted_checks(1) };
+        assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [15, 25], "not for long");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_poll_that_proves_something_does_not_wait_for_the_stage_before() {
-        let wanted = Wanted { all_far: true, checkpoints: vec![t(1_004)].into(), ..wanted(1, 1) };
+        let wanted = Wanted {
+            nothing_before: Some(Timestamp::MAX),
+            checkpoints: vec![t(1_004)].into(),
+            ..wanted(1, 1)
+        };
         assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [4, 15, 25, 35]);
     }
 
@@ -619,7 +635,8 @@ mod tests {
     async fn the_stage_before_makes_the_first_poll_begin() {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
-        let (sender, receiver) = watch::channel(Wanted { all_far: true, ..wanted(1, 1) });
+        let (sender, receiver) =
+            watch::channel(Wanted { nothing_before: Some(Timestamp::MAX), ..wanted(1, 1) });
         let (reports, _received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted: receiver, reports, stop: stop.clone() };

@@ -166,6 +166,8 @@ impl Object {
 struct Progress {
     /// Since when objects must have been stamped to be read.
     since: Since,
+    /// Set if an object was left out only because stamps are relied on.
+    relied: bool,
     queue: VecDeque<Object>,
     keys: usize,
     /// Pages of listings that were answered.
@@ -175,6 +177,14 @@ struct Progress {
     /// Set if a listed object was not read.
     incomplete: bool,
     failure: Option<ObserveError>,
+}
+
+impl Progress {
+    /// Stamps turned out not to be reliable: the next poll reads what this one has left out.
+    fn doubt_stamps(&mut self) {
+        self.since.widen();
+        self.incomplete |= self.relied;
+    }
 }
 
 /// What was found in an object, or in its first part up to the limit, and how many bytes were read.
@@ -248,6 +258,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
         let mut progress = Progress {
             since: stamped,
+            relied: false,
             queue: VecDeque::new(),
             keys: 0,
             pages: 0,
@@ -295,7 +306,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let ended = self.clock.now();
             progress.pages += 1;
             if !self.stamps.compare(page.date, ended) {
-                progress.since.widen();
+                progress.doubt_stamps();
             }
             for Listed { key, version, stamp, is_complete, size } in page.objects {
                 progress.keys += 1;
@@ -312,7 +323,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 }
                 let absent_at = known.whole_at.filter(|_| is_new && is_complete);
                 if absent_at.is_some_and(|at| self.stamps.appeared(stamp, at, started)) {
-                    progress.since.widen();
+                    progress.doubt_stamps();
                 }
                 let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
                     version: version.clone(),
@@ -332,6 +343,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     State::Refused { seen_by, retry_at, .. } if retry_at <= self.poll_number => seen_by,
                     State::Refused { .. } | State::Read => continue,
                 };
+                progress.relied |= progress.since.is_after_only(stamp, is_complete);
                 if progress.since.is_after(stamp, is_complete) {
                     // It is not marked as read, in case an older trace waits later. With ordered keys it is,
                     // so that later listings can start behind it.

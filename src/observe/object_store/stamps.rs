@@ -16,8 +16,9 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// The clocks agree if no answer ends later by our clock than this after its date: dates are cut to the second, and
 /// the answer travels.
 const AHEAD: Duration = Duration::from_secs(3);
-/// For how long stamps are not relied on after one was too early.
-const LATE_PAUSE: Duration = Duration::from_hours(24);
+/// For how long stamps are not relied on after an answer or an object cast doubt on them. A slow store must not make
+/// every other poll rely on them.
+const DOUBT: Duration = Duration::from_hours(1);
 
 /// The stamps from which on objects are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,11 @@ impl Since {
         earlier.any >= self.any && earlier.complete >= self.complete
     }
 
+    /// Whether an object with this stamp is read only if all objects are treated alike.
+    pub(super) fn is_after_only(self, stamp: Stamp, is_complete: bool) -> bool {
+        self.is_after(stamp, is_complete) && !self.is_after(stamp, false)
+    }
+
     /// Treats all objects alike.
     pub(super) fn widen(&mut self) {
         self.complete = self.any;
@@ -49,24 +55,28 @@ impl Since {
 /// Whether the stamps of a store can be relied on.
 #[derive(Debug, Default)]
 pub(super) struct Stamps {
-    /// By the last answer, our clock is not ahead of the store's.
+    /// An answer has shown that our clock is not ahead of the store's.
     clocks_agree: bool,
-    /// When an object last appeared long after its stamp.
-    late_at: Option<Timestamp>,
+    doubted_at: Option<Timestamp>,
 }
 
 impl Stamps {
     /// Since when an object must have been stamped to hold a canary that was planned since `planned`.
     pub(super) fn since(&self, planned: Timestamp, slack: Duration, started: Timestamp) -> Since {
-        let is_late = self.late_at.is_some_and(|at| started.since(at) < LATE_PAUSE);
-        let margin = if self.clocks_agree && !is_late { MARGIN.min(slack) } else { slack };
+        let is_doubted = self.doubted_at.is_some_and(|at| started.since(at) < DOUBT);
+        let margin = if self.clocks_agree && !is_doubted { MARGIN.min(slack) } else { slack };
         Since { any: planned - slack, complete: planned - margin }
     }
 
     /// Compares the clocks: the date of an answer, and when it ended by our clock. Returns whether they agree.
     pub(super) fn compare(&mut self, date: Option<Timestamp>, ended: Timestamp) -> bool {
-        self.clocks_agree = date.is_some_and(|date| ended.since(date) <= AHEAD);
-        self.clocks_agree
+        let agree = date.is_some_and(|date| ended.since(date) <= AHEAD);
+        if agree {
+            self.clocks_agree = true;
+        } else {
+            self.doubted_at = Some(ended);
+        }
+        agree
     }
 
     /// Notes an object that the last whole listing, begun at `absent_at`, did not show. Returns whether its stamp is
@@ -74,7 +84,7 @@ impl Stamps {
     pub(super) fn appeared(&mut self, stamp: Stamp, absent_at: Timestamp, started: Timestamp) -> bool {
         let is_late = stamp.interval().is_some_and(|stamped| stamped.latest + MARGIN < absent_at);
         if is_late {
-            self.late_at = Some(started);
+            self.doubted_at = Some(started);
         }
         is_late
     }

@@ -92,6 +92,22 @@ async fn an_object_that_appeared_long_after_its_stamp_is_fetched_and_so_are_othe
 }
 
 #[tokio::test]
+async fn a_poll_that_relied_on_stamps_before_they_turned_out_to_lag_proves_nothing_absent() {
+    let (bucket, mut s3) = polled(a_minute(), 0).await;
+    bucket.put("in/04/a", canary(1), WHOLE, t(-37));
+    s3.prefixes_forgotten();
+    assert!(poll_at(&mut s3, &bucket, 5, 0).await.is_empty(), "by its stamp, no canary can be in it");
+    // This one appeared after second 5, and its stamp does not say so.
+    bucket.put("in/04/z", "a line of somebody\n", WHOLE, t(-70));
+    s3.clock = WallClock::new(|| t(6));
+    bucket.0.lock().unwrap().date = Some(t(6));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, None));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (1, Some(t(6))));
+}
+
+#[tokio::test]
 async fn all_objects_of_a_gap_are_fetched() {
     let (bucket, mut s3) = polled(Settings { gaps: Gaps::Read, ..a_minute() }, 0).await;
     s3.prefixes_forgotten();

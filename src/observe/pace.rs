@@ -165,7 +165,7 @@ async fn poll_forever<O: Observe>(
         }
         // An early poll proves nothing while there is more to read than one poll can.
         let checkpoint = if incomplete { None } else { wanted.checkpoints.next(covered) };
-        let held = held_until(&wanted, observer, rhythm);
+        let held = held_until(&wanted, observer, rhythm, last);
         let due = rhythm.next_poll(last, burst, checkpoint, held);
         let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
@@ -255,12 +255,20 @@ fn over_budget(spent: Spent) -> ObserveError {
 
 /// Until when regular polls are not worth a call: until a canary has probably arrived. What is asked for
 /// then is soon enough, because the source says itself when a canary arrived. But not for long: a canary that
-/// took another way is to be noticed, too, and a source that is not polled would be called blind. Polls that are
-/// more frequent than the unit of a stamp say more than that, so they are not left out for a canary that comes near.
-fn held_until(wanted: &Wanted, observer: &impl Observe, rhythm: Rhythm) -> Option<Timestamp> {
-    let is_worth_it = |at: &Timestamp| *at == Timestamp::MAX || rhythm.interval >= STAMP_UNIT;
+/// took another way is to be noticed, too, and a source that is not polled would be called blind. For a canary that
+/// comes near, it is the first poll that waits, not those of a source where others wait. Polls that are more frequent
+/// than the unit of a stamp say more than that, and do not wait.
+fn held_until(
+    wanted: &Wanted,
+    observer: &impl Observe,
+    rhythm: Rhythm,
+    last: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let oldest = wanted.oldest()?;
+    let is_first = last.is_none_or(|last| last < oldest);
+    let is_worth_it = |at: &Timestamp| *at == Timestamp::MAX || (is_first && rhythm.interval >= STAMP_UNIT);
     let nothing_before = wanted.nothing_before.filter(|_| observer.stamps_arrivals()).filter(is_worth_it)?;
-    wanted.oldest().map(|oldest| nothing_before.min(oldest + rhythm.proof_every))
+    Some(nothing_before.min(oldest + rhythm.proof_every))
 }
 
 /// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
@@ -619,6 +627,18 @@ mod tests {
         assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [4, 14, 24]);
         let wanted = Wanted { nothing_before: Some(t(1_040)), ..wanted_checks(1) };
         assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [15, 25], "not for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_canary_that_comes_near_does_not_delay_the_polls_of_a_source_where_others_wait() {
+        let list = watch::Sender::new(wanted(1, 1));
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            list.send_replace(Wanted { nothing_before: Some(t(1_013)), ..wanted(2, 2) });
+        };
+        let gate = Budgets::default().of("kinesis");
+        let (_, (polls, _)) = tokio::join!(changing, polls_of(list.clone(), &gate, 25, |_| Answer::Fine));
+        assert_eq!(polls, [0, 10, 20]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -548,8 +548,7 @@ impl Prefix {
         started: Timestamp,
         whole_every: Duration,
     ) -> Option<(String, Timestamp)> {
-        let start =
-            self.start.as_ref().filter(|start| !self.repeats && start.since.reaches_back_to(since))?;
+        let start = self.start.as_ref().filter(|start| !self.repeats && start.since.covers(since))?;
         let whole_at = self.whole_at.filter(|at| started.since(*at) < whole_every)?;
         Some((start.after.clone(), whole_at))
     }

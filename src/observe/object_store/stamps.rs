@@ -36,12 +36,12 @@ impl Since {
         stamp.interval().is_some_and(|stamped| stamped.latest < from)
     }
 
-    /// Whether every object that is read from `later` on is also read from here on.
-    pub(super) fn reaches_back_to(self, earlier: Self) -> bool {
-        earlier.any >= self.any && earlier.complete >= self.complete
+    /// Whether every object that is read since `other` is also read since this.
+    pub(super) fn covers(self, other: Self) -> bool {
+        self.any <= other.any && self.complete <= other.complete
     }
 
-    /// Whether an object with this stamp is read only if all objects are treated alike.
+    /// Whether an object with this stamp is too old only because it was complete.
     pub(super) fn is_after_only(self, stamp: Stamp, is_complete: bool) -> bool {
         self.is_after(stamp, is_complete) && !self.is_after(stamp, false)
     }

@@ -410,9 +410,9 @@ pub struct Wanted {
     /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist.
     /// Empty unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
     pub checks: Arc<[Arc<str>]>,
-    /// Set if none of those that wait was seen at the stage before, and that stage is read. Then none is likely
-    /// to have arrived here, and the first poll may wait for that a little.
-    pub all_far: bool,
+    /// Until when none of those that wait is likely to have arrived here, if that is known. The first poll may wait
+    /// for that a little. [`Timestamp::MAX`] if none was seen at the stage before, and that stage is read.
+    pub nothing_before: Option<Timestamp>,
     /// When the probe is stopping: by then a last poll has to begin, so that it is answered before the end.
     pub final_poll: Option<Timestamp>,
 }
@@ -431,7 +431,7 @@ impl Wanted {
         let proven = self.checkpoints.proven;
         let is_earlier = |next: Timestamp| before.checkpoints.next(proven).is_none_or(|then| next < then);
         self.waiting.is_empty() != before.waiting.is_empty()
-            || (before.all_far && !self.all_far)
+            || self.nothing_before < before.nothing_before
             || self.checks != before.checks
             || self.final_poll != before.final_poll
             || self.checkpoints.next(proven).is_some_and(is_earlier)
@@ -470,6 +470,22 @@ mod tests {
         assert!(!wanted(&[1, 2], &[30, 31]).is_urgent_after(&before));
         assert!(wanted(&[1, 2], &[29, 30]).is_urgent_after(&before));
         assert!(!wanted(&[2], &[31]).is_urgent_after(&before), "it looks again when the earlier one is due");
+    }
+
+    #[test]
+    fn an_observer_hears_at_once_that_a_trace_comes_sooner_and_not_that_it_comes_later() {
+        let from = |nothing_before| Wanted { nothing_before, ..wanted(&[1], &[]) };
+        let [now, soon, later] = [None, Some(t(5)), Some(Timestamp::MAX)].map(from);
+        for (before, after, urgent) in [
+            (&later, &soon, true),
+            (&later, &now, true),
+            (&soon, &now, true),
+            (&now, &soon, false),
+            (&soon, &later, false),
+            (&soon, &soon, false),
+        ] {
+            assert_eq!(after.is_urgent_after(before), urgent, "{before:?}, then {after:?}");
+        }
     }
 
     #[test]

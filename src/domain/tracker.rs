@@ -11,6 +11,7 @@ mod copies;
 mod decide;
 mod expiry;
 mod failed_batches;
+mod first_poll;
 mod injection;
 mod leaks;
 mod memory;
@@ -562,7 +563,7 @@ impl Tracker {
         let spec = self.topology.stage(self.topology.source(source).stage);
         let slo = (spec.role == Role::End).then_some(self.settings.slo);
         Wanted {
-            all_far: self.all_are_far(source),
+            nothing_before: self.nothing_before(source),
             revision: self.sources.revision(),
             waiting: state.waiting.clone(),
             recently_seen: state.recently_seen.clone(),

@@ -146,7 +146,7 @@ impl ClosingHistogram {
     }
 
     /// Makes the series with these label values one with the [sparse](BucketBounds::sparse) bounds of these
-    /// thresholds. It starts again from 0 if its bounds change, because nobody knows what would be in the new ones.
+    /// thresholds. It starts again from 0 if its bounds change, because what would be in the new ones is not known.
     pub fn set_thresholds(&self, values: &[impl AsRef<str>], thresholds: &[Duration]) {
         let bounds = self.bucket_bounds.sparse(thresholds);
         let mut all = lock(&self.series);

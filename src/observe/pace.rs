@@ -2,7 +2,7 @@
 //!
 //! It polls only while traces wait, at the source's interval, and early if a poll would prove something: at
 //! the instant at which a waiting trace crosses a threshold or a deadline. The first poll for young traces waits
-//! a little until the stage before has shown one of them. It limits the time of each poll,
+//! a little until one of them has probably arrived. It limits the time of each poll,
 //! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
 //! never decide what a poll means: the tracker does.
 
@@ -24,6 +24,8 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
 
+/// The coarsest unit of a source's stamps: those of S3 are cut to the second.
+const STAMP_UNIT: Duration = Duration::from_secs(1);
 /// What is decoded for this long is shown on the page. Ordinary records take milliseconds.
 const DECODING_SHOWN_AFTER: Duration = Duration::from_secs(2);
 
@@ -163,7 +165,7 @@ async fn poll_forever<O: Observe>(
         }
         // An early poll proves nothing while there is more to read than one poll can.
         let checkpoint = if incomplete { None } else { wanted.checkpoints.next(covered) };
-        let held = held_until(&wanted, observer, rhythm);
+        let held = held_until(&wanted, observer, rhythm, last);
         let due = rhythm.next_poll(last, burst, checkpoint, held);
         let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
@@ -251,12 +253,22 @@ fn over_budget(spent: Spent) -> ObserveError {
     ObserveError { retry_after: Some(spent.wait), ..error }
 }
 
-/// Until when regular polls are not worth a call: until the stage before has shown a canary. What is asked for
+/// Until when regular polls are not worth a call: until a canary has probably arrived. What is asked for
 /// then is soon enough, because the source says itself when a canary arrived. But not for long: a canary that
-/// took another way is to be noticed, too, and a source that is not polled would be called blind.
-fn held_until(wanted: &Wanted, observer: &impl Observe, rhythm: Rhythm) -> Option<Timestamp> {
-    let is_held = wanted.all_far && observer.stamps_arrivals();
-    wanted.oldest().filter(|_| is_held).map(|oldest| oldest + rhythm.proof_every)
+/// took another way is to be noticed, too, and a source that is not polled would be called blind. For a canary that
+/// comes near, it is the first poll that waits, not those of a source where others wait. Polls that are more frequent
+/// than the unit of a stamp say more than that, and do not wait.
+fn held_until(
+    wanted: &Wanted,
+    observer: &impl Observe,
+    rhythm: Rhythm,
+    last: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let oldest = wanted.oldest()?;
+    let is_first = last.is_none_or(|last| last < oldest);
+    let is_worth_it = |at: &Timestamp| *at == Timestamp::MAX || (is_first && rhythm.interval >= STAMP_UNIT);
+    let nothing_before = wanted.nothing_before.filter(|_| observer.stamps_arrivals()).filter(is_worth_it)?;
+    Some(nothing_before.min(oldest + rhythm.proof_every))
 }
 
 /// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
@@ -605,13 +617,37 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_poll_waits_for_the_stage_before_but_not_for_long() {
-        let wanted = Wanted { all_far: true, ..wanted(1, 1) };
+        let wanted = Wanted { nothing_before: Some(Timestamp::MAX), ..wanted(1, 1) };
         assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [15, 25, 35]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_first_poll_waits_until_a_canary_has_probably_arrived_and_then_polls_follow_as_usual() {
+        let wanted = Wanted { nothing_before: Some(t(1_004)), ..wanted(1, 1) };
+        assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [4, 14, 24]);
+        let wanted = Wanted { nothing_before: Some(t(1_040)), ..wanted_checks(1) };
+        assert_eq!(polls_during(30, wanted, |_| Answer::Fine).await.0, [15, 25], "not for long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_canary_that_comes_near_does_not_delay_the_polls_of_a_source_where_others_wait() {
+        let list = watch::Sender::new(wanted(1, 1));
+        let changing = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            list.send_replace(Wanted { nothing_before: Some(t(1_013)), ..wanted(2, 2) });
+        };
+        let gate = Budgets::default().of("kinesis");
+        let (_, (polls, _)) = tokio::join!(changing, polls_of(list.clone(), &gate, 25, |_| Answer::Fine));
+        assert_eq!(polls, [0, 10, 20]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_poll_that_proves_something_does_not_wait_for_the_stage_before() {
-        let wanted = Wanted { all_far: true, checkpoints: vec![t(1_004)].into(), ..wanted(1, 1) };
+        let wanted = Wanted {
+            nothing_before: Some(Timestamp::MAX),
+            checkpoints: vec![t(1_004)].into(),
+            ..wanted(1, 1)
+        };
         assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [4, 15, 25, 35]);
     }
 
@@ -619,7 +655,8 @@ mod tests {
     async fn the_stage_before_makes_the_first_poll_begin() {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
-        let (sender, receiver) = watch::channel(Wanted { all_far: true, ..wanted(1, 1) });
+        let (sender, receiver) =
+            watch::channel(Wanted { nothing_before: Some(Timestamp::MAX), ..wanted(1, 1) });
         let (reports, _received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted: receiver, reports, stop: stop.clone() };

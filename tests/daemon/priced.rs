@@ -21,8 +21,12 @@ const BYTE: f64 = 6.25 / 1_099_511_627_776.0;
 /// BigQuery bills at least this for a query of a table.
 const LEAST_BILLED: f64 = 10_485_760.0;
 
-/// An object is read if it was written at most so long before a waiting canary was planned (`docs/cost.md`).
-const BEFORE: f64 = 60.0;
+/// An object is read if it was written at most so long before a waiting canary was planned (`docs/cost.md`): five
+/// seconds, and half of the one to which its stamp is cut.
+const BEFORE: f64 = 5.5;
+/// A stamp of S3 says of nine arrivals in ten that they were at least so long after it, so the first poll is that much
+/// later than most arrivals.
+const CUT: f64 = 0.9;
 /// A stream is read on where the last poll ended if that is not longer ago; otherwise each shard takes a call more.
 const LOOKBACK: f64 = 10.0;
 /// For so long after each full hour, the prefix of the hour before is listed as well (`key_slack`).
@@ -53,7 +57,8 @@ struct Setting {
     foreign_transit: f64,
     /// Keys of others below the transit's prefix of this hour when the probe starts.
     keys: usize,
-    /// How long the probe runs before counting begins, and how long is counted.
+    /// How long the probe runs before counting begins, so that each source has shown three canaries, and how long is
+    /// counted.
     warm_up: f64,
     counted: f64,
 }
@@ -74,26 +79,26 @@ const SHIPPED: Setting = Setting {
     foreign_archive: 4.0,
     foreign_transit: 1.0,
     keys: 2_500,
-    warm_up: 60.0,
+    warm_up: 120.0,
     counted: 240.0,
 };
 
 /// The same with times that a test can wait for.
 const SHORT: Setting = Setting {
-    tenants: 20,
-    interval: 6.0,
+    tenants: 40,
+    interval: 12.0,
     object_interval: 1.0,
     table_interval: 1.0,
     shards: 1,
-    to_archive: 1.5,
+    to_archive: 2.5,
     to_transit: 2.5,
     to_table: 3.5,
     transit_batch: 0.2,
     foreign_archive: 2.0,
     foreign_transit: 0.5,
     keys: 0,
-    warm_up: 8.0,
-    counted: 30.0,
+    warm_up: 40.0,
+    counted: 36.0,
     ..SHIPPED
 };
 
@@ -123,15 +128,19 @@ impl Setting {
         let in_stream = (stream_polls - 1.0) * self.stream_interval;
         let is_idle = self.interval - in_stream > LOOKBACK;
         let kinesis = canaries * self.shards as f64 * (stream_polls + f64::from(u8::from(is_idle)));
-        let archive_polls = canaries * Self::polls_of_one(in_stream, self.to_archive, self.object_interval);
+        // Enough canaries have shown how long they take.
+        let archive_due = in_stream.max(self.to_archive + CUT);
+        let of_one = Self::polls_of_one(archive_due, self.to_archive, self.object_interval);
+        let archive_polls = canaries * of_one;
         let transit_polls = self.polls_of_all(in_stream, self.to_transit, self.object_interval);
         let in_transit = self.to_transit + self.object_interval / 2.0;
         let queries = self.polls_of_all(in_transit, self.to_table, self.table_interval);
         // Canaries in the transit are packed; below a tenant's prefix, each has an object of its own.
         let transit = 1.0 / self.foreign_transit + 1.0 / (self.transit_batch + 1.0 / canaries);
-        let archive = tenants / self.foreign_archive + canaries;
-        let is_read = ((BEFORE + self.to_archive) / self.interval).min(1.0);
-        let gets = archive * is_read + transit;
+        let last_poll = archive_due + (of_one - 1.0) * self.object_interval;
+        let is_read = ((BEFORE + last_poll) / self.interval).min(1.0);
+        let archive = tenants / self.foreign_archive * is_read + canaries;
+        let gets = archive + transit;
         let lists = (archive_polls + transit_polls * self.pages(transit)) * prefixes;
         [
             ("logs", (canaries, 0.0)),

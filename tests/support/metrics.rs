@@ -11,20 +11,28 @@ impl Metrics {
     /// The values of all series of this name that have these labels. Without any the test fails, because
     /// every series is initialised to 0.
     pub fn values(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
+        let values = self.values_so_far(name, labels);
+        assert!(!values.is_empty(), "the scrape has no {name} with {labels:?}");
+        values
+    }
+
+    fn values_so_far(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         let has = |series: &str| {
             let rest = series.strip_prefix(name);
             let is_named_so = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
             is_named_so && labels.iter().all(|label| series.contains(label))
         };
-        let values: Vec<f64> =
-            self.0.iter().filter(|(series, _)| has(series)).map(|(_, value)| *value).collect();
-        assert!(!values.is_empty(), "the scrape has no {name} with {labels:?}");
-        values
+        self.0.iter().filter(|(series, _)| has(series)).map(|(_, value)| *value).collect()
     }
 
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.values(name, labels).iter().sum()
+    }
+
+    /// The same of series that appear with their first count.
+    pub fn sum_so_far(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.values_so_far(name, labels).iter().sum()
     }
 }
 

@@ -12,10 +12,12 @@ use crate::domain::time::Timestamp;
 /// Keeps the date of the last answer.
 #[derive(Clone, Debug, Default)]
 // A mutex, because the SDK calls interceptors through a shared reference; held for one assignment.
-pub(super) struct ServerDate(Arc<Mutex<Option<Timestamp>>>);
+pub struct ServerDate(Arc<Mutex<Option<Timestamp>>>);
 
 impl ServerDate {
-    pub(super) fn take(&self) -> Option<Timestamp> {
+    /// The date of the last answer, once; `None` if it had none.
+    #[must_use]
+    pub fn take(&self) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -31,10 +33,14 @@ impl Intercept for ServerDate {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let header = context.response().headers().get("date");
-        let date = header.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            date.map(|at| Timestamp::from_secs(at.secs()));
+        let date = context.response().headers().get("date").and_then(http_date);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         Ok(())
     }
+}
+
+/// Reads the header `Date` of an answer.
+pub(in crate::cloud) fn http_date(text: &str) -> Option<Timestamp> {
+    let date = DateTime::from_str(text, Format::HttpDate).ok()?;
+    Some(Timestamp::from_secs(date.secs()))
 }

@@ -26,15 +26,17 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
+use super::aws::http_date;
 use super::calls::{CallResult, Calls};
 use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Effect, Failure, causes};
 use super::pending;
 use super::proxy::Proxy;
 use crate::domain::sighting::FailureKind;
+use crate::domain::time::Timestamp;
 use credentials::{DEFAULT_UNIVERSE, Found};
 use identity::TokenProvider;
 
@@ -210,6 +212,30 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// Parses the body.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if it makes no sense.
+    pub fn parse<T, E: std::error::Error>(
+        &self,
+        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        parse(&self.body).map_err(|error| {
+            let text = format!("the answer makes no sense: {error}");
+            let failure = Failure::new(FailureKind::Garbled, Effect::Unknown, text);
+            Failure { status: Some(self.status), ..failure }
+        })
+    }
+
+    /// When it was answered by the service's clock, cut to the second; `None` if it does not say.
+    #[must_use]
+    pub fn date(&self) -> Option<Timestamp> {
+        http_date(self.headers.get(DATE)?.to_str().ok()?)
+    }
+}
+
 /// A successful response (2xx) whose body is read chunk by chunk.
 #[derive(Debug)]
 pub struct Stream {
@@ -333,13 +359,7 @@ impl Google {
         request: Request<'_>,
         parse: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<T, Failure> {
-        let parsed = |Answer { status, headers: _, body }: Answer| {
-            parse(&body).map_err(|error| {
-                let text = format!("the answer makes no sense: {error}");
-                Failure { status: Some(status), ..Failure::new(FailureKind::Garbled, Effect::Unknown, text) }
-            })
-        };
-        self.interpret(request, parsed).await
+        self.interpret(request, |answer| answer.parse(parse)).await
     }
 
     /// [`Google::send`], and `interpret` for the answer: one that it takes for a failure, such as an error

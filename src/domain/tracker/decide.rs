@@ -1,18 +1,13 @@
 //! Decides what follows for one trace: its hops, its judgement, its outcome.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::{Outcome, UnobservedReason};
-use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{HopRange, Role, SourceId, StageId, TenantId, Topology};
+use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
-
-/// For how long after its planned injection a trace may be called far from a stage.
-const FAR_FOR: Duration = Duration::from_mins(1);
 
 impl Tracker {
     /// Draws every conclusion that the knowledge about a trace allows.
@@ -52,25 +47,6 @@ impl Tracker {
     pub(super) fn hop_target_at(&self, trace: &Trace, stage: StageId) -> Option<Timestamp> {
         let target = self.topology.stage(stage).target?;
         Some(trace.hop_start(&self.topology, stage)?.latest + target)
-    }
-
-    /// Whether none of the traces that wait at a source was seen at the stage before, although that one is read.
-    /// Told of young traces only; it matters for the first poll alone, and looking through all traces of a
-    /// stall would take long.
-    pub(super) fn all_are_far(&self, source: SourceId) -> bool {
-        let Some(before) = self.topology.stage(self.topology.source(source).stage).parent else {
-            return false;
-        };
-        let waiting = &self.sources[source].waiting;
-        let is_young = |oldest: &WantedTrace| self.latest_now.since(oldest.planned_at) < FAR_FOR;
-        let is_far = |wanted: &WantedTrace| {
-            let trace = self.open.get(&wanted.tag.trace);
-            trace.is_none_or(|trace| {
-                let source = self.topology.source_of(trace.tenant, before);
-                trace.arrival(before).is_none() && self.sources[source].may_prove(trace.tenant)
-            })
-        };
-        waiting.first().is_some_and(is_young) && waiting.iter().all(is_far)
     }
 
     /// The outcome, if it is known by now.

@@ -159,6 +159,7 @@ impl Tracker {
         let source = self.topology.source_of(tenant, stage);
         let due = self.trace(id).and_then(|trace| self.hop_target_at(trace, stage));
         self.sources.stop_waiting(source, id, due, Some((now + self.settings.recheck_for, recent)));
+        self.note_delay(id, stage);
         self.consider(id, now, events);
         // The hops to the stages that follow begin here.
         let Some(trace) = self.open.get(&id) else { return };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
+use super::first_poll::Delays;
 use super::readability::Readability;
 use super::snapshot::{Queue, why_blind};
 use crate::domain::checkpoints::{Checkpoints, HopDue};
@@ -120,6 +121,7 @@ impl Sources {
     pub(super) fn forget_hops(&mut self) {
         for source in (0..).map(SourceId).take(self.states.len()) {
             self[source].hops_due = SharedList::default();
+            self[source].delays = Delays::default();
             self.touch(source);
         }
     }
@@ -217,6 +219,8 @@ pub(super) struct SourceState {
     /// When each tenant's canaries were first found here, in this run or a previous one.
     pub(super) seen: BTreeMap<TenantId, Timestamp>,
     pub(super) readability: Readability,
+    /// How long canaries lately took to here from the stage before.
+    pub(super) delays: Delays,
 }
 
 /// A series of failed polls.

@@ -58,14 +58,14 @@ impl Gcs {
 
 impl Listing {
     /// The objects after `after`. The error is the name of an object whose time cannot be read.
-    fn page(self, after: Option<&str>) -> Result<Page, String> {
+    fn page(self, after: Option<&str>, date: Option<Timestamp>) -> Result<Page, String> {
         let mut objects = Vec::with_capacity(self.items.len());
         // `startOffset` is inclusive.
         for item in self.items.into_iter().filter(|item| after != Some(item.name.as_str())) {
             let name = item.name.clone();
             objects.push(item.listed().ok_or(name)?);
         }
-        Ok(Page { objects, next: self.next_page_token })
+        Ok(Page { objects, next: self.next_page_token, date })
     }
 }
 
@@ -78,6 +78,8 @@ impl Item {
             version: self.generation,
             // Appended data arrived at an unknown time after the creation.
             stamp: if appended { Stamp::NotBefore(created) } else { Stamp::Millis(created) },
+            // Composing and copying make a new object with a stamp of its own.
+            is_complete: !appended,
             size: self.size.and_then(|size| size.parse().ok()),
         })
     }
@@ -115,10 +117,11 @@ impl ObjectStore for Gcs {
         };
         query.extend(after.map(|key| ("startOffset", key.to_owned())));
         let request = Request::get(&STORAGE, "objects.list", self.path(None)).query(query);
-        let listing = self.google.read(request, parse).await;
         let listing =
+            self.google.interpret(request, |answer| Ok((answer.parse(parse)?, answer.date()))).await;
+        let (listing, date) =
             listing.map_err(|failure| failure.calling(&format!("objects.list on {}", self.uri(prefix))))?;
-        listing.page(after).map_err(|name| {
+        listing.page(after, date).map_err(|name| {
             let text = format!("objects.list on {}: timeCreated of {name} is invalid", self.uri(prefix));
             ObserveError::new(FailureKind::Garbled, text)
         })
@@ -157,7 +160,7 @@ fn parse(body: &[u8]) -> Result<Listing, serde_json::Error> {
 #[cfg(feature = "fuzzing")]
 #[must_use]
 pub fn read_page(body: &[u8], after: Option<&str>) -> Option<Page> {
-    parse(body).ok()?.page(after).ok()
+    parse(body).ok()?.page(after, None).ok()
 }
 
 fn get_error(failure: Failure, call: &str) -> GetError {

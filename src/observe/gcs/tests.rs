@@ -64,6 +64,8 @@ struct Bucket {
     objects: BTreeMap<String, Stored>,
     /// objects.get of these objects fails with this status.
     broken: HashMap<&'static str, StatusCode>,
+    /// The header `Date` of listings.
+    date: Option<Timestamp>,
     /// Listings fail with this status and reason.
     closed: Option<(StatusCode, &'static str)>,
     calls: Vec<String>,
@@ -102,7 +104,12 @@ async fn list(State(bucket): State<Shared>, Query(query): Query<HashMap<String, 
         })
         .collect();
     let next = names.next().map(|(name, _)| name.clone());
-    json!({"items": items, "nextPageToken": next}).to_string().into_response()
+    let mut answer = json!({"items": items, "nextPageToken": next}).to_string().into_response();
+    if let Some(date) = bucket.date {
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT");
+        answer.headers_mut().insert("date", date.parse().unwrap());
+    }
+    answer
 }
 
 async fn object(
@@ -247,6 +254,28 @@ async fn an_object_that_was_appended_to_arrived_not_before_its_creation() {
     let poll = server.observer(objects()).poll(&wanted()).await.unwrap();
     let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
     assert_eq!(poll.sightings[0].stamp, Stamp::NotBefore(created));
+}
+
+#[tokio::test]
+async fn an_object_that_was_complete_before_a_canary_was_planned_is_not_fetched() {
+    for (clock, finalized, fetched) in [
+        (Some(t(0)), None, 0),
+        (Some(t(0)), Some("2026-11-22T04:59:58.5Z"), 1),
+        (Some(t(-10)), None, 1),
+        (Some(t(0)), Some("2026-11-22T04:59:09Z"), 0),
+    ] {
+        let server = FakeServer::start().await;
+        server.bucket.lock().unwrap().date = clock;
+        let mut observer = server.observer(ObjectSettings { slack: Duration::from_secs(60), ..objects() });
+        observer.poll(&wanted()).await.unwrap();
+        observer.prefixes_forgotten();
+        // The canary was planned 30 s before 4:59:59.
+        let created = "2026-11-22T04:59:09Z";
+        let stored = Stored { generation: 1, created, finalized, body: canary(1) };
+        server.bucket.lock().unwrap().objects.insert("in/04/a".to_owned(), stored);
+        observer.poll(&wanted()).await.unwrap();
+        assert_eq!(server.calls("GET").len(), fetched, "{clock:?} {finalized:?}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@
 //! to whole listings, which are made often enough for the stage not to be blind.
 //!
 //! The observer must never fetch an object that is older than all waiting traces. The exception is an object
-//! whose stamp dates from the start of its upload, because it can hold newer records.
+//! whose stamp dates from the start of its upload, because it can hold newer records. `stamps` says what is older.
 
 mod growth;
 mod key_labels;
@@ -17,6 +17,7 @@ mod key_template;
 mod likely_form;
 mod proof;
 mod settings;
+mod stamps;
 mod store;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -33,6 +34,7 @@ pub use self::key_labels::KeyLabels;
 pub use self::key_template::KeyTemplate;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
+use self::stamps::{Since, Stamps};
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
 use super::decode::{Halt, Limits, Scan, Scanner};
 use super::pace::Rhythm;
@@ -67,7 +69,7 @@ const LATE_KEY_PAUSE: Duration = Duration::from_hours(24);
 #[derive(Debug)]
 pub struct ObjectObserver<S> {
     settings: Settings,
-    store: S,
+    pub(super) store: S,
     /// Set if keys name their tenant. Objects whose keys do not match it are ignored.
     labels: Option<KeyLabels>,
     recognizer: Recognizer,
@@ -79,6 +81,7 @@ pub struct ObjectObserver<S> {
     whole_every: Duration,
     /// When a key was last found that a listing from the last key on would have missed.
     late_key_at: Option<Timestamp>,
+    stamps: Stamps,
     prefixes: BTreeMap<String, Prefix>,
     /// Counts polls.
     poll_number: u64,
@@ -111,7 +114,7 @@ struct Prefix {
 struct Start {
     after: String,
     /// Objects before it that are older than this were not read.
-    from: Timestamp,
+    since: Since,
 }
 
 #[derive(Debug)]
@@ -119,6 +122,8 @@ struct Known {
     /// Changes when the object is overwritten.
     version: String,
     stamp: Stamp,
+    /// See [`Listed::is_complete`].
+    is_complete: bool,
     state: State,
     /// The last poll that listed it.
     poll_number: u64,
@@ -159,8 +164,10 @@ impl Object {
 
 /// The state of one poll, apart from what it found.
 struct Progress {
-    /// Since when objects are read.
-    since: Timestamp,
+    /// Since when objects must have been stamped to be read.
+    since: Since,
+    /// Set if an object was left out only because stamps are relied on.
+    relied: bool,
     queue: VecDeque<Object>,
     keys: usize,
     /// Pages of listings that were answered.
@@ -170,6 +177,14 @@ struct Progress {
     /// Set if a listed object was not read.
     incomplete: bool,
     failure: Option<ObserveError>,
+}
+
+impl Progress {
+    /// Stamps turned out not to be reliable: the next poll reads what this one has left out.
+    fn doubt_stamps(&mut self) {
+        self.since.widen();
+        self.incomplete |= self.relied;
+    }
 }
 
 /// What was found in an object, or in its first part up to the limit, and how many bytes were read.
@@ -197,6 +212,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             list_time: Duration::MAX,
             whole_every: Duration::ZERO,
             late_key_at: None,
+            stamps: Stamps::default(),
             prefixes: BTreeMap::new(),
             poll_number: 0,
             complete_at: None,
@@ -208,6 +224,12 @@ impl<S: ObjectStore> ObjectObserver<S> {
     /// say that the service answered all the time.
     pub(super) fn within(self, rhythm: Rhythm) -> Self {
         Self { list_time: rhythm.timeout * 9 / 10, whole_every: rhythm.proof_every, ..self }
+    }
+
+    /// Forgets what listings have shown, as if the next prefix had begun.
+    #[cfg(test)]
+    pub(super) fn prefixes_forgotten(&mut self) {
+        self.prefixes.clear();
     }
 
     /// Returns the prefixes of objects that can hold events since `since`; `None` if they are too many.
@@ -227,12 +249,16 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let text = format!("listing {prefix}: more than {max} prefixes since {oldest}");
             ObserveError::new(FailureKind::OverBudget, text)
         })?;
-        let from = since - self.settings.slack;
         self.poll_number += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let repeating = self.settings.key.repeating(since, started);
+        let mut stamped = self.stamps.since(since, self.settings.slack, started);
+        if self.settings.gaps == Gaps::Read {
+            stamped.widen();
+        }
         let mut progress = Progress {
-            since,
+            since: stamped,
+            relied: false,
             queue: VecDeque::new(),
             keys: 0,
             pages: 0,
@@ -242,7 +268,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         };
         for prefix in prefixes {
             self.prefixes.entry(prefix.clone()).or_default().repeats = repeating.contains(&prefix);
-            if let Err(failure) = self.list(&prefix, from, started, &mut progress).await {
+            if let Err(failure) = self.list(&prefix, started, &mut progress).await {
                 progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 break;
@@ -258,12 +284,11 @@ impl<S: ObjectStore> ObjectObserver<S> {
     async fn list(
         &mut self,
         prefix: &str,
-        from: Timestamp,
         started: Timestamp,
         progress: &mut Progress,
     ) -> Result<(), ObserveError> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
-        let start = known.next_start(from, started, self.whole_every);
+        let start = known.next_start(progress.since, started, self.whole_every);
         known.is_whole = start.is_none();
         if let Some((_, whole_at)) = &start {
             progress.whole_at = Some(progress.whole_at.map_or(*whole_at, |at| at.min(*whole_at)));
@@ -280,7 +305,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let page = self.store.list(prefix, position).await?;
             let ended = self.clock.now();
             progress.pages += 1;
-            for Listed { key, version, stamp, size } in page.objects {
+            if !self.stamps.compare(page.date, ended) {
+                progress.doubt_stamps();
+            }
+            for Listed { key, version, stamp, is_complete, size } in page.objects {
                 progress.keys += 1;
                 let label = match &self.labels {
                     None => None,
@@ -293,16 +321,21 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 if is_new && known.start.as_ref().is_some_and(|start| key <= start.after) {
                     self.late_key_at = Some(started);
                 }
+                let absent_at = known.whole_at.filter(|_| is_new && is_complete);
+                if absent_at.is_some_and(|at| self.stamps.appeared(stamp, at, started)) {
+                    progress.doubt_stamps();
+                }
                 let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
                     version: version.clone(),
                     stamp,
+                    is_complete,
                     state: State::Seen(ended),
                     poll_number: self.poll_number,
                 });
                 entry.poll_number = self.poll_number;
                 if entry.version != version {
                     entry.version.clone_from(&version);
-                    entry.stamp = stamp;
+                    (entry.stamp, entry.is_complete) = (stamp, is_complete);
                     entry.state = State::Seen(ended);
                 }
                 let seen_by = match entry.state {
@@ -310,8 +343,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     State::Refused { seen_by, retry_at, .. } if retry_at <= self.poll_number => seen_by,
                     State::Refused { .. } | State::Read => continue,
                 };
-                let too_old = stamp.interval().is_some_and(|stamped| stamped.latest < from);
-                if too_old {
+                progress.relied |= progress.since.is_after_only(stamp, is_complete);
+                if progress.since.is_after(stamp, is_complete) {
                     // It is not marked as read, in case an older trace waits later. With ordered keys it is,
                     // so that later listings can start behind it.
                     if self.settings.ordered_keys {
@@ -478,10 +511,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
     /// Called after a poll that listed everything. Forgets objects that no longer exist. If keys grow with
     /// time, also moves the start of the next listing up to the first key that was not read, or that is so
     /// recent that a smaller key may still be written.
-    fn move_on(&mut self, started: Timestamp, oldest: Timestamp, is_complete: bool) {
+    fn move_on(&mut self, started: Timestamp, since: Since, is_complete: bool) {
         let Settings { slack, key_slack, ordered_keys, .. } = self.settings;
         let settled = started - key_slack - slack;
-        let from = oldest - slack;
         let may_skip =
             !ordered_keys && self.late_key_at.is_none_or(|late| started.since(late) >= LATE_KEY_PAUSE);
         for prefix in self.prefixes.values_mut().filter(|prefix| prefix.is_whole) {
@@ -490,8 +522,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
             // A listing of one call can be no shorter. A start needs less room for slow writers than
             // `ordered_keys`, because whole listings follow.
             let has_start = may_skip && !prefix.repeats && prefix.pages > 1;
-            let start = if has_start { prefix.start_after(started - slack, from) } else { None };
-            prefix.start = start.map(|after| Start { after, from });
+            let start = if has_start { prefix.start_after(started - slack, since) } else { None };
+            prefix.start = start.map(|after| Start { after, since });
             if !ordered_keys || prefix.repeats {
                 continue;
             }
@@ -512,23 +544,23 @@ impl Prefix {
     /// After which key the next listing begins, and when the last whole one did; `None` if it is whole.
     fn next_start(
         &self,
-        from: Timestamp,
+        since: Since,
         started: Timestamp,
         whole_every: Duration,
     ) -> Option<(String, Timestamp)> {
-        let start = self.start.as_ref().filter(|start| !self.repeats && start.from <= from)?;
+        let start = self.start.as_ref().filter(|start| !self.repeats && start.since.covers(since))?;
         let whole_at = self.whole_at.filter(|at| started.since(*at) < whole_every)?;
         Some((start.after.clone(), whole_at))
     }
 
     /// After which key a listing may begin if none that was written before `settled` is missing. Objects that
-    /// were written before `from` are not read.
-    fn start_after(&self, settled: Timestamp, from: Timestamp) -> Option<String> {
+    /// are older than `since` are not read.
+    fn start_after(&self, settled: Timestamp, since: Since) -> Option<String> {
         let witnesses = self.objects.iter().map(|(key, known)| {
             let written = known.stamp.interval();
             let is_done = match known.state {
                 State::Read => true,
-                State::Seen(_) => written.is_some_and(|written| written.latest < from),
+                State::Seen(_) => since.is_after(known.stamp, known.is_complete),
                 State::Refused { .. } => false,
             };
             Witness { key: key.as_str(), written, is_done }

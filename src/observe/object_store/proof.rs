@@ -137,7 +137,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let mut token: Option<String> = None;
         for _ in 0..PAGES {
             let position = token.as_deref().map_or(Position::First, Position::Token);
-            let Page { objects, next } = self.store.list(&prefix, position).await?;
+            let Page { objects, next, date: _ } = self.store.list(&prefix, position).await?;
             let with_bytes = objects.into_iter().filter(|object| object.size != Some(0));
             newest = newest.into_iter().chain(with_bytes).max_by_key(|object| written_at(object.stamp));
             token = next;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::sighting::Stamp;
+use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 
 /// A bucket whose objects have keys.
@@ -63,6 +64,8 @@ pub struct Page {
     pub objects: Vec<Listed>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<String>,
+    /// When it was answered by the store's clock, cut to the second; `None` if the answer does not say.
+    pub date: Option<Timestamp>,
 }
 
 /// One object of a listing.
@@ -73,6 +76,8 @@ pub struct Listed {
     pub version: String,
     /// The store's own stamp of when it was written.
     pub stamp: Stamp,
+    /// Whether it is known that it was complete when it was stamped: every record in it had been written before.
+    pub is_complete: bool,
     /// In bytes; `None` if the listing does not say.
     pub size: Option<u64>,
 }

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
 use crate::cloud::account::is_region;
+use crate::cloud::aws::ServerDate;
 use crate::cloud::failure::{Failure, moved};
 use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
@@ -27,6 +28,12 @@ pub struct S3 {
 impl S3 {
     pub(super) fn new(client: Client, bucket: &str) -> Self {
         Self { client, bucket: bucket.into() }
+    }
+
+    /// Whether it is a directory bucket (S3 user guide, directory bucket naming rules). Its ETags say nothing about
+    /// how an object was uploaded.
+    fn is_directory(&self) -> bool {
+        self.bucket.ends_with("--x-s3")
     }
 
     /// Makes the error of a failed call. If the answer names another region as that of the bucket, it says so.
@@ -77,7 +84,8 @@ impl ObjectStore for S3 {
             Position::After(key) => request.start_after(key),
             Position::Token(token) => request.continuation_token(token),
         };
-        let answer = request.send().await;
+        let date = ServerDate::default();
+        let answer = request.customize().interceptor(date.clone()).send().await;
         let page = answer
             .map_err(|error| self.explain(&format!("ListObjectsV2 on {}", self.uri(prefix)), &error))?;
         let more = page.is_truncated == Some(true);
@@ -88,12 +96,14 @@ impl ObjectStore for S3 {
             // (S3 user guide).
             let stamp =
                 if is_multipart(&version) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
+            let is_complete = !self.is_directory() && is_put_whole(&version);
             let size = object.size.and_then(|size| u64::try_from(size).ok());
-            Some(Listed { key: object.key?, version, stamp, size })
+            Some(Listed { key: object.key?, version, stamp, is_complete, size })
         };
         Ok(Page {
             objects: page.contents.unwrap_or_default().into_iter().filter_map(listed).collect(),
             next: page.next_continuation_token.filter(|_| more),
+            date: date.take(),
         })
     }
 
@@ -136,6 +146,14 @@ fn is_refusal(status: u16) -> bool {
 fn is_multipart(etag: &str) -> bool {
     let parts = etag.trim_matches('"').rsplit_once('-');
     parts.is_some_and(|(_, parts)| !parts.is_empty() && parts.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether an object was put or copied by one request: then its ETag is 32 hexadecimal digits, whatever encrypts it.
+/// The request has its length, so the writer had all of it before. A store that makes ETags in another way is not
+/// relied on.
+fn is_put_whole(etag: &str) -> bool {
+    let digits = etag.trim_matches('"');
+    digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn instant(date: &DateTime) -> Timestamp {

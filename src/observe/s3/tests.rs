@@ -1,5 +1,6 @@
 mod dead_letters;
 mod growth;
+mod stamps;
 mod time_zones;
 
 use std::collections::BTreeMap;
@@ -65,6 +66,8 @@ struct Store {
     closed: Option<(u16, &'static str)>,
     /// Every page of a listing is empty, and names a next one.
     endless: bool,
+    /// The header `Date` of answers.
+    date: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -84,7 +87,11 @@ impl HttpConnector for Bucket {
         let range = request.headers().get("range").unwrap_or("bytes=0-");
         let (status, body) = if path.is_empty() { store.list(query) } else { store.get(path, range) };
         let status = StatusCode::try_from(status).unwrap();
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+        let mut answer = HttpResponse::new(status, SdkBody::from(body));
+        if let Some(date) = store.date {
+            answer.headers_mut().insert("date", date.strftime("%a, %d %b %Y %H:%M:%S GMT"));
+        }
+        HttpConnectorFuture::ready(Ok(answer))
     }
 }
 

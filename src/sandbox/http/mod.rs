@@ -23,13 +23,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Query, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::connection::{Cutter, Listener};
+use super::clock::now;
 use super::fault::ServiceEffect;
 use super::names::Service;
 use super::settings::SRE_ACCOUNT;
@@ -138,7 +139,7 @@ async fn handle(
             Service::Gcs => gcs::failure_response(failure, &call),
         };
     }
-    let response = match service {
+    let mut response = match service {
         Service::Logs => logs::handle(&context.shared, &target.operation, &call),
         Service::Kinesis => kinesis::handle(&context.shared, &target.operation, &call),
         Service::S3 => s3::handle(&context.shared, &target.operation, &call),
@@ -146,6 +147,8 @@ async fn handle(
         Service::Bigquery => bigquery::handle(&context.shared, &target.operation, &call).await,
         Service::Gcs => gcs::handle(&context.shared, &target.operation, &call),
     };
+    let date = context.shared.lock().stamp(service, now()).format("%a, %d %b %Y %H:%M:%S GMT");
+    response.headers_mut().extend(HeaderValue::try_from(date).map(|date| (header::DATE, date)));
     if effects.contains(&ServiceEffect::CutAfter) {
         cutter.cut();
     }

@@ -47,7 +47,8 @@ impl Healthcheck {
                 ExitCode::FAILURE
             }
             Err(error) => {
-                complain!("{url}: {error}");
+                let reason = crate::cloud::failure::causes(&error);
+                complain!("{url}: {reason}; is this the daemon's address? See --config and --address");
                 ExitCode::FAILURE
             }
         }

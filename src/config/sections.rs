@@ -407,7 +407,14 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
     );
     let file = read.find("credentials_file", value::text);
     let text = read.find("credentials", |value| match value {
-        Value::String(text) => Ok(text.clone()),
+        Value::String(text) => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+            Ok(_) => Ok(text.clone()),
+            Err(error) => Err(format!(
+                "is not a JSON object (line {}, column {}); write the whole text of the file in single quotes",
+                error.line(),
+                error.column()
+            )),
+        },
         // Not quoted, because it is secret.
         _ => Err("is not text; write the JSON of the file in single quotes".to_owned()),
     });

@@ -93,8 +93,9 @@ impl Daemon {
         crate::cloud::install_tls();
         let gate = Arc::new(gate(&config)?);
         let listen = config.probe.listen;
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen} (probe.listen)"))?;
         let address = listener.local_addr().context("cannot read the address of the listening port")?;
         let calls = Calls::default();
         let clients = build::clients(&config.aws, &config.google, calls.clone()).await?;

@@ -183,9 +183,15 @@ pub(super) fn of_own_credentials(text: &str) -> Mend {
     let command = Some("aws sts get-caller-identity".to_owned());
     let refused = "the credentials that the probe finds are valid and have not expired: AWS_ACCESS_KEY_ID with its \
                    AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else AWS_PROFILE, else the role of the task";
-    let possibilities =
-        if has_code_of_refused_credentials(text) { vec![refused.to_owned()] } else { Vec::new() };
-    Mend { command, key: Some("aws.auth".to_owned()), possibilities, ..Mend::default() }
+    let missing = "there are credentials where the probe looks: AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, else \
+                   AWS_PROFILE, else the role of the task (taskRoleArn) or of the instance";
+    let possibility = if has_code_of_refused_credentials(text) { refused } else { missing };
+    Mend {
+        command,
+        key: Some("aws.auth".to_owned()),
+        possibilities: vec![possibility.to_owned()],
+        ..Mend::default()
+    }
 }
 
 /// What needs no cloud: the tag key and the store.

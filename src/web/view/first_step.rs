@@ -58,7 +58,7 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
             "Run `traceprobe check`: the probe cannot read {stage}, which says nothing about the pipeline."
         ),
         ConditionName::NeverSeen => format!(
-            "Check the source configured for {stage} with `traceprobe check`: its format, key, column and pattern."
+            "Check the source configured for {stage} with `traceprobe check --canary`: its format, key, column and pattern."
         ),
         ConditionName::LateInjection => {
             "Check throttling of PutLogEvents and whether the probe gets enough processor time.".to_owned()

@@ -21,6 +21,8 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug, PartialEq)]
 pub struct BucketBounds(Arc<[f64]>);
 
+/// The usual targets in seconds, which queries of others may compare any hop with.
+const USUAL: [f64; 5] = [1.0, 5.0, 10.0, 30.0, 60.0];
 /// How many times the bound before a bound of a hop must be, unless it is a threshold or the last one. Every tenant
 /// has a series for each bound of each hop, most of what a scrape takes.
 const STEP: f64 = 1.8;
@@ -38,11 +40,12 @@ impl BucketBounds {
         &self.0
     }
 
-    /// Fewer bounds: the thresholds, the first and the last one, and of the others those that are at least 1.8 times
-    /// the one before.
+    /// Fewer bounds: the thresholds, 1, 5, 10, 30 and 60 s, the first and the last one, and of the others those that are
+    /// at least 1.8 times the one before.
     #[must_use]
     pub fn sparse(&self, thresholds: &[Duration]) -> Self {
-        let is_threshold = |bound: f64| thresholds.iter().any(|it| it.as_secs_f64() == bound);
+        let is_threshold =
+            |bound: f64| USUAL.contains(&bound) || thresholds.iter().any(|it| it.as_secs_f64() == bound);
         let mut kept: Vec<f64> = Vec::new();
         for (at, bound) in self.0.iter().copied().enumerate() {
             let is_far = kept.last().is_none_or(|last| bound >= last * STEP);

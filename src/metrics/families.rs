@@ -38,7 +38,7 @@ families! {
     e2e_latency: Latency<OfTenant> = "traceprobe_e2e_latency_seconds",
         "From planned injection to arrival at the end stage. Each trace counts once: when it arrives, or as soon as it is proven to have missed the SLO, so a stall raises the quantiles instead of silencing them.";
     hop_latency: Latency<TenantHop> = "traceprobe_hop_latency_seconds",
-        "From arrival at the stage before to arrival at this stage; counted like end-to-end latency, with the stage's target as the threshold. Buckets: the stage's target and critical, and of probe.buckets those that are at least 1.8 times the one before. Compare the hops: the one whose quantile rises is the cause.";
+        "From arrival at the stage before to arrival at this stage; counted like end-to-end latency, with the stage's target as the threshold. Buckets: the stage's target and critical, 1, 5, 10, 30 and 60 s, and of probe.buckets those that are at least 1.8 times the one before. Compare the hops: the one whose quantile rises is the cause.";
     traces: Counter<TenantOutcome> = "traceprobe_traces_total",
         "Traces by outcome. Each trace ends in exactly one.";
     adopted_traces: Counter<TenantOutcome> = "traceprobe_adopted_traces_total",

@@ -47,7 +47,7 @@ dashboards-files: ## write the dashboards of the example and the configurations 
 		$(CARGO) run --locked -- dashboards $$for --config config/traceprobe.toml --output dashboards/$$for || exit 1; \
 	done
 
-dashboards-pictures: ## draw Grafana's dashboards in a stall, an archive outage and a cost overrun into FOLDER (takes 50 minutes)
+dashboards-pictures: ## draw Grafana's dashboards in a stall, an archive outage and a cost overrun into FOLDER (takes 70 minutes)
 	$(CARGO) build --locked
 	for tenants in 3 50; do for fault in stall archive cost; do \
 		$$(tests/tools/venv.sh tests/browser | tail -n 1) tests/dashboards/draw.py $(or $(FOLDER),target/dashboards) --tenants $$tenants --fault $$fault || exit 1; \

@@ -74,7 +74,7 @@ families! {
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
         "Canaries of which a second copy is stored (another sequence number, key or row), each counted once per stage. Reading one copy twice does not count. In S3 and Google Cloud Storage both copies must still exist after copy_recheck. Copies that arrive while nothing waits are only read with gaps = \"read\".";
     uncharged_copies: Counter<TenantStageReason> = "traceprobe_uncharged_copies_total",
-        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (another process sent the same slot, as during a deployment), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart). A series appears with its first copy.";
+        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (another process sent the same slot, as during a deployment), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart). Other series than those of retried_put and second_sender appear with their first copy.";
     corrupted: Counter<TenantStage> = "traceprobe_corrupted_total",
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",

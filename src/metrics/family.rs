@@ -82,7 +82,7 @@ impl<K: Kind, L: Labels> Family<K, L> {
 
     /// Creates every series that there is from the start.
     fn create(&self, map: &Topology) {
-        for labels in L::all(map).filter(|_| L::FROM_START) {
+        for labels in L::all(map).filter(|labels| labels.is_from_start()) {
             match labels.thresholds(map) {
                 Some(thresholds) => self.metric.create(labels.values(map).as_ref(), &thresholds),
                 None => drop(self.metric.series(labels.values(map).as_ref())),

@@ -27,9 +27,11 @@ pub(super) trait Labels: Copy {
     /// Every set of values that can occur.
     fn all(map: &Topology) -> impl Iterator<Item = Self>;
 
-    /// Whether every set has its series from the start. Otherwise one gets it with its first count, which hides that
-    /// count from `rate()`.
-    const FROM_START: bool = true;
+    /// Whether there is a series from the start. Otherwise it appears with its first count, which hides that count from
+    /// `rate()`.
+    fn is_from_start(self) -> bool {
+        true
+    }
 
     /// The thresholds that a latency has to be compared with, if it is compared with few.
     fn thresholds(self, _: &Topology) -> Option<Vec<Duration>> {
@@ -311,8 +313,10 @@ label_set! {
         let of_tenant = product(map.tenant_ids(), map.stage_ids(), |tenant, stage| (tenant, stage));
         product(of_tenant, UnchargedReason::ALL, |(tenant, stage), reason| Self { tenant, stage, reason })
     };
-    // Most never occur, nothing is alerted on, and they would be a tenth of the series of a tenant.
-    const FROM_START: bool = false;
+    // The others seldom occur, nothing is alerted on, and they would be a tenth of the series of a tenant.
+    fn is_from_start(self) -> bool {
+        matches!(self.reason, UnchargedReason::RetriedPut | UnchargedReason::SecondSender)
+    }
 }
 
 label_set! {

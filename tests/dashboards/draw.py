@@ -38,7 +38,7 @@ PALETTE = ["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#8ab8ff", "#c
            "#ff780a", "#a352cc", "#1f60c4", "#fade2a", "#37872d", "#fa6400", "#8f3bb8", "#96d98d", "#ffee52", "#c0d8ff"]
 NAMED = {"blue": "#3274d9", "green": "#56a64b", "orange": "#ff9830", "red": "#e02f44", "purple": "#a352cc",
          "yellow": "#fade2a", "light-blue": "#8ab8ff", "light-purple": "#ca95e5", "dark-yellow": "#e0b400",
-         "dark-blue": "#1f60c4", "dark-purple": "#8f3bb8"}
+         "dark-blue": "#1f60c4", "dark-purple": "#8f3bb8", "light-yellow": "#fff899"}
 # What the proxy multiplies in a cost overrun.
 BILLED = re.compile(r"^(traceprobe_bigquery_bytes_billed_total|traceprobe_estimated_cost_dollars_total(?=\{service=.bigquery))(\{[^}]*\})? (\S+)$")
 
@@ -343,10 +343,10 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--tenants", type=int, default=3)
     parser.add_argument("--fault", default="healthy")
-    parser.add_argument("--minutes", type=float, help="default: 4; 15 of cost, which is compared with what was before")
+    parser.add_argument("--minutes", type=float, help="default: 4; 24 of cost, which is compared with what was before")
     parser.add_argument("--only")
     options = parser.parse_args()
-    options.minutes = options.minutes or (15 if options.fault == "cost" else 4)
+    options.minutes = options.minutes or (24 if options.fault == "cost" else 4)
     options.folder.mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="traceprobe-draw-"))
     port, own = free_port(), options.fault in ("healthy", "archive", "cost")
@@ -387,7 +387,8 @@ def main():
                     continue
                 fill = lambda expr: (expr.replace("$job", ".+").replace("$instance", ".+")
                                      .replace("$tenant", first if file.name == "tenant.json" else ".+")
-                                     .replace("$__rate_interval", "20s").replace("$__range", f"{int(span[1] - span[0])}s"))
+                                     # A day in minutes.
+                                     .replace("[1d:5m]", "[1d:20s]").replace("$__rate_interval", "20s").replace("$__range", f"{int(span[1] - span[0])}s"))
                 sheet.set_content(page(json.loads(file.read_text()), prometheus, fill, span, first if file.name == "tenant.json" else "all tenants"))
                 name = f"{options.fault}-{options.tenants}-{file.stem}.png"
                 sheet.screenshot(path=options.folder / name, full_page=True)

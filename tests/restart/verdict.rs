@@ -33,6 +33,8 @@ const STAGES: [Stage; 4] = [Stage::TenantStream, Stage::Archive, Stage::Transit,
 /// A poll that began this long after the canary was put was looking for it, even on a busy machine: the
 /// observers get the new list of wanted canaries right after the put.
 const WANTED_AFTER: Duration = Duration::from_secs(1);
+/// How long a put may be under way while others of its tenant begin and end: an attempt takes 5 s at most.
+const OVERLAP: Duration = Duration::from_secs(5);
 
 /// The number of canaries by how they were judged.
 #[derive(Debug, Default)]
@@ -153,8 +155,8 @@ impl Judge<'_> {
         tally
     }
 
-    /// Within a run, a tenant's canaries are put one after the other: one without an answer cannot be
-    /// followed by one with an answer.
+    /// Within a run, puts of a tenant overlap only as long as a put may take: one without an answer cannot be followed by
+    /// one with an answer that was planned later than that.
     fn order_faults(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
         let mut waits = BTreeMap::new();
         let mut faults = Vec::new();
@@ -164,9 +166,12 @@ impl Judge<'_> {
                 continue;
             };
             match trace.put {
-                Put::Planned => drop(waits.insert((run, trace.tenant), id)),
+                Put::Planned => drop(waits.insert((run, trace.tenant), *id)),
                 Put::Accepted { .. } | Put::Refused { .. } => {
-                    if let Some(earlier) = waits.remove(&(run, trace.tenant)) {
+                    let waits: Option<TraceId> = waits.remove(&(run, trace.tenant));
+                    if let Some(earlier) =
+                        waits.filter(|it| trace.planned_at.since(it.planned_at()) > OVERLAP)
+                    {
                         faults.push(format!("{id} was put and answered after {earlier}, which was not"));
                     }
                 }

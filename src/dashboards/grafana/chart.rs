@@ -15,10 +15,10 @@ const SERVICE_COLOURS: [(&str, &str); 8] = [
     ("s3", "purple"),
     ("kinesis", "yellow"),
     ("logs", "light-blue"),
-    ("gcs", "light-purple"),
+    ("gcs", "dark-purple"),
     ("sqs", "dark-yellow"),
-    ("sts", "dark-blue"),
-    ("cloudwatch", "dark-purple"),
+    ("sts", "light-yellow"),
+    ("cloudwatch", "dark-blue"),
 ];
 
 /// How a panel draws.

@@ -55,11 +55,13 @@ pub(super) fn latency(settings: &Settings, q: f64, buckets: &str, by: &str, wind
 }
 
 /// How many times as fast counters grow, summed up, as in the slowest tenth of the last day. An average would take a rise
-/// for usual as soon as it lasts. Nothing is said of the first window of a probe, of which `rate` sees only a part.
+/// for usual as soon as it lasts. `rate` sees only a part of the first window of a probe, so nothing of it is usual, and
+/// until there is something else, the present is.
 pub(super) fn times_the_usual(series: &str, window: &str) -> String {
     let now =
         format!("(sum(rate({series}[{window}])) and on () sum(rate({series}[{window}] offset {window})))");
-    format!("{now}\n/ on () (quantile_over_time(0.1, {now}[1d:5m]) > 0)")
+    let first = format!("sum(rate({series}[{window}]))");
+    format!("{now}\n/ on () (quantile_over_time(0.1, {now}[1d:5m]) > 0)\nor {first} / ({first} > 0)")
 }
 
 /// How much counters grew, summed up.

@@ -472,6 +472,25 @@ external_id = "{external_id}"
     text
 }
 
+/// A stage of the pipeline's dead-letter queue, whose messages are looked at.
+fn dead_letters(about: &About, name: &str, interval: &str) -> String {
+    let queue_url = &about.dead_letter_queue_url;
+    format!(
+        r#"
+[[stage]]
+name = "{name}"
+kind = "sqs"
+role = "dead_letter"
+after = "tenant_stream"
+queue_url = "{queue_url}"
+peek = true
+peek_messages = 200
+peek_hides = "1s"
+interval = "{interval}"
+"#
+    )
+}
+
 /// The arrivals that the pipeline records, too. Those in the log of the export are not.
 fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
     trace.arrivals().filter(|arrival| STAGES.contains(&arrival.stage))

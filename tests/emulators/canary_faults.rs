@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::support::pipeline::Pipeline;
 use crate::support::process::PROGRAM;
-use crate::{Scene, configuration, one_at_a_time, variables};
+use crate::{Scene, configuration, dead_letters, one_at_a_time, variables};
 
 const ENDS_WITHIN: Duration = Duration::from_secs(90);
 /// A canary is everywhere after about 3 s; what is missing is known at the end.
@@ -301,21 +301,7 @@ async fn set_scene() -> Scene {
     let lock = one_at_a_time().await;
     let pipeline = Pipeline::start("canary-faults", 1).await;
     let config = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("emulators-canary-faults.toml");
-    let letters = format!(
-        r#"
-[[stage]]
-name = "dead_letters"
-kind = "sqs"
-role = "dead_letter"
-after = "tenant_stream"
-queue_url = "{}"
-peek = true
-peek_messages = 200
-peek_hides = "1s"
-interval = "1s"
-"#,
-        pipeline.about.dead_letter_queue_url
-    );
+    let letters = dead_letters(&pipeline.about, "dead_letters", "1s");
     let text = configuration(&pipeline.about) + &letters;
     std::fs::write(&config, text).expect("cannot write the configuration");
     Scene { pipeline, config, _lock: lock }

@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 
 use crate::support::page::{Recent, Trace};
 use crate::support::pipeline::{About, Pipeline, Truth};
-use crate::{CLOCK_ALLOWANCE_US, Scene, TENANTS, configuration, one_at_a_time};
+use crate::{CLOCK_ALLOWANCE_US, Scene, TENANTS, configuration, dead_letters, one_at_a_time};
 
 const FORMS: [&str; 5] = ["record", "event", "on_failure", "notification", "batch"];
 const CANARIES: usize = 100;
@@ -62,21 +62,7 @@ async fn set() -> Scene {
     let pipeline = Pipeline::start_giving_up("letters", TENANTS, &FORMS).await;
     let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-letters.toml");
     let text = configuration(&pipeline.about).replace("interval = \"1200ms\"", "interval = \"400ms\"");
-    let stage = format!(
-        r#"
-[[stage]]
-name = "{STAGE}"
-kind = "sqs"
-role = "dead_letter"
-after = "tenant_stream"
-queue_url = "{}"
-peek = true
-peek_messages = 200
-peek_hides = "1s"
-interval = "2s"
-"#,
-        pipeline.about.dead_letter_queue_url
-    );
+    let stage = dead_letters(&pipeline.about, STAGE, "2s");
     std::fs::write(&config, text + &stage).expect("cannot write the configuration");
     Scene { pipeline, config, _lock: lock }
 }

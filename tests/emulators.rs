@@ -7,6 +7,8 @@
 
 #[path = "emulators/canary_faults.rs"]
 mod canary_faults;
+#[path = "emulators/fan_out.rs"]
+mod fan_out;
 #[path = "emulators/formats.rs"]
 mod formats;
 #[path = "emulators/identity.rs"]

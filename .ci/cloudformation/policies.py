@@ -13,7 +13,8 @@ IAM = pathlib.Path(__file__).resolve().parents[2] / "config" / "iam"
 LISTS = [
     (r"arn:aws:iam::\d{12}:role/traceprobe-inject", "TenantRoleArns"),
     (r"arn:aws:iam::\d{12}:role/traceprobe-observe", "ObserverRoleArns"),
-    (r"arn:aws:kinesis:eu-central-1:999999999999:stream/logs-.*", "StreamArns"),
+    (r"arn:aws:kinesis:eu-central-1:999999999999:stream/logs-[^/]*", "StreamArns"),
+    (r"arn:aws:kinesis:eu-central-1:999999999999:stream/logs-[^/]*/consumer/.*", "StreamConsumerArns"),
     (r"archive/tenant=.*", "ArchivePrefixes"),
     (r"arn:aws:s3:::sre-archive/archive/tenant=.*", "ArchiveObjectArns"),
 ]
@@ -53,7 +54,7 @@ WORKSPACE = "arn:aws:aps:eu-central-1:999999999999:workspace/ws-00000000-0000-00
 KEY = "arn:aws:kms:eu-central-1:999999999999:key/00000000-0000-0000-0000-000000000000"
 
 # Statements that need more than the parameters that they name.
-MORE = {"PeekAtDeadLetters": {"PeekIntoQueue"}}
+MORE = {"PeekAtDeadLetters": {"PeekIntoQueue"}, "SubscribeToTheTenantStreams": {"StreamConsumerArns"}}
 # What must not be left of the example.
 LEFT_OVER = re.compile(r"acme|globex|sre-|eu-central-1|\d{12}|0{8}-|0123456789abcdef|dlq|aggregator")
 

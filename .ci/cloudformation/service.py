@@ -18,6 +18,7 @@ The probe on ECS. Generated from config/ecs/*.json and config/iam/*.json: change
 TASK_POLICIES = [
     "task-role.json",
     "task-role-observer.json",
+    "task-role-enhanced-fan-out.json",
     "task-role-log-group-stage.json",
     "task-role-dead-letter-stage.json",
     "task-role-dead-letter-queue.json",

@@ -14,7 +14,7 @@ use crate::cloud::budget::{self, Budgets};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
 use crate::cloud::trust::check_roots;
-use crate::config::Tenant;
+use crate::config::{Config, Source, Tenant};
 use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
 use crate::domain::tag::Keyring;
@@ -119,12 +119,19 @@ pub fn recognizer(keyring: &Keyring, topology: &Topology) -> Recognizer {
     Recognizer { keys: Arc::new(keyring.clone()), templates: templates.collect() }
 }
 
-/// Lists the operations and prices of injection and of each stage.
+/// Lists the operations and prices of injection and of each of these stages, as they are configured.
 #[must_use]
-pub fn costs(stages: &[Stage]) -> StageCosts {
+pub fn costs(stages: &[Stage], config: &Config) -> StageCosts {
     let kinds = || Kind::ALL.iter().map(|kind| spec(*kind).costs);
     let all: Vec<Costs> = kinds().chain([inject::COSTS]).collect();
-    let stages = stages.iter().map(|stage| spec(stage.kind).costs).collect();
+    let of_source = |stage: &Stage| {
+        let same = |source: &&Source| {
+            config.stages.get(usize::from(source.stage.0)).is_some_and(|it| it.name == stage.name)
+        };
+        config.sources.iter().find(same).map(|source| source.settings.costs())
+    };
+    let costs = |stage: &Stage| of_source(stage).unwrap_or_else(|| spec(stage.kind).costs);
+    let stages = stages.iter().map(costs).collect();
     StageCosts { all, stages, ..StageCosts::default() }
 }
 

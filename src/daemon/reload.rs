@@ -215,7 +215,7 @@ impl Reloading {
         let (done, is_done) = oneshot::channel();
         let change = Change {
             topology: common.topology.clone(),
-            stage_costs: build::costs(common.topology.stages()).stages,
+            stage_costs: build::costs(common.topology.stages(), config).stages,
             lanes,
             polled,
             schemas,

@@ -103,8 +103,10 @@ impl Daemon {
         let clients = Clients { budgets: budgets.clone(), ..clients };
         let topology = Arc::new(config.topology());
         let bucket_bounds = BucketBounds::new(&config.probe.buckets);
-        let costs =
-            StageCosts { budgets: build::budgets_so_far(budgets, &clock), ..build::costs(&config.stages) };
+        let costs = StageCosts {
+            budgets: build::budgets_so_far(budgets, &clock),
+            ..build::costs(&config.stages, &config)
+        };
         let metrics = Metrics::new(topology.clone(), &bucket_bounds, build::calls_so_far(calls), costs)
             .context("cannot register the metrics")?;
         let recognizer = build::recognizer(&config.keyring, &topology);

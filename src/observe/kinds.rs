@@ -141,6 +141,11 @@ pub(crate) trait KindSettings: Evidence + Sized {
         None
     }
 
+    /// What its polls call, and what that costs.
+    fn costs(&self) -> Costs {
+        Self::spec().costs
+    }
+
     /// What the observer takes from the topology besides the tenants of its source, as text. An observer goes on
     /// over a change of the configuration that does not change this, nor its settings.
     fn context(&self, _: &Site<'_>) -> String {
@@ -304,6 +309,14 @@ macro_rules! kinds {
             pub fn account(&self) -> Option<&Account> {
                 match self {
                     $(Self::$kind(settings) => settings.account(),)*
+                }
+            }
+
+            /// Returns what its polls call, and what that costs.
+            #[must_use]
+            pub fn costs(&self) -> Costs {
+                match self {
+                    $(Self::$kind(settings) => settings.costs(),)*
                 }
             }
 

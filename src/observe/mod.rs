@@ -40,6 +40,7 @@ use crate::cloud::NoClient;
 use crate::cloud::account::Account;
 use crate::domain::canary::Template;
 use crate::domain::copies::Presence;
+use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::Unreadable;

@@ -149,7 +149,7 @@ def granted(made):
     """What statements grant: Sid -> effect, actions, resources, conditions. The parts of a statement are one again."""
     grants = {}
     for statement in made:
-        sid = statement["Sid"].split("Of")[0] if statement["Sid"].endswith("Bucket") else statement["Sid"]
+        sid = statement["Sid"].split("Of")[0] if statement["Sid"].endswith(("Bucket", "Arns")) else statement["Sid"]
         conditions = {
             (operator, key): as_set(value)
             for operator, keys in statement.get("Condition", {}).items()

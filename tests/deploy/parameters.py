@@ -19,6 +19,9 @@ EVERYTHING = {
     "TenantRoleArns": ",".join(f"arn:aws:iam::1111111111{number:02}:role/traceprobe-inject" for number in range(50)),
     "ObserverRoleArns": "arn:aws:iam::111111111111:role/traceprobe-observe",
     "StreamArns": ",".join(f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}" for tenant in TENANTS),
+    "StreamConsumerArns": ",".join(
+        f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}/consumer/traceprobe:*" for tenant in TENANTS[:20]
+    ),
     "StreamKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
     "ArchiveBucket": "sre-archive",
     "ArchivePrefixes": ",".join(f"archive/tenant={tenant}/*" for tenant in TENANTS),
@@ -60,6 +63,9 @@ def example():
     listed = {
         "TenantRoleArns": task["AssumeTheRolesOfTheTenants"]["Resource"],
         "StreamArns": task["ReadTheTenantStreams"]["Resource"],
+        "StreamConsumerArns": [
+            arn for arn in statements("task-role-enhanced-fan-out.json")[0]["Resource"] if "/consumer/" in arn
+        ],
         "ArchivePrefixes": task["ListTheArchive"]["Condition"]["StringLike"]["s3:prefix"],
         "ArchiveObjectArns": [arn for arn in task["ReadTheObjects"]["Resource"] if "sre-archive" in arn],
     }

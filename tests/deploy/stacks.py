@@ -101,7 +101,7 @@ def check(cloud):
     [service] = cloud.client("ecs", SRE).describe_services(cluster="sre", services=["traceprobe"])["services"]
     assert service["deploymentConfiguration"]["maximumPercent"] == 200, service
     attached = cloud.client("iam", SRE).list_attached_role_policies(RoleName="traceprobe-task")["AttachedPolicies"]
-    assert len(attached) == 6, attached
+    assert len(attached) == 8, attached
     key = cloud.client("secretsmanager", SRE).get_secret_value(SecretId="traceprobe/tag-key")["SecretString"]
     assert len(key) == 64, len(key)
 

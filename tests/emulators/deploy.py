@@ -112,6 +112,8 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: 
         kinesis.create_stream(StreamName=stream, ShardCount=1)
     for stream in [CENTRAL_STREAM, *(tenant.stream for tenant in the_tenants)]:
         kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
+    for tenant in the_tenants:
+        kinesis.register_stream_consumer(StreamARN=stream_arn(tenant.stream), ConsumerName="traceprobe")
     queue_arn = f"arn:aws:sqs:{REGION}:{SRE}:{DEAD_LETTER_QUEUE}"
     topic_arn = aws.root("sns", SRE).create_topic(Name=DEAD_LETTER_TOPIC)["TopicArn"]
     from_topic = document({

@@ -10,6 +10,8 @@ Event source mappings are not affected: one thread of MiniStack runs them one by
 Its endpoint for the credentials of containers gives keys that belong to nobody. Here it gives a session of the role
 `traceprobe-task`, as ECS does, if the trust policy of that role lets the ECS tasks of the account assume it.
 
+A subscription of enhanced fan-out ends after seconds and not after five minutes, so that tests see it renewed.
+
 usage: ministack_launcher.py PORT DIR
 """
 
@@ -23,6 +25,7 @@ FUNCTION_SLOTS = 4
 SRE, REGION = "999999999999", "eu-central-1"
 TASK_ROLE = f"arn:aws:iam::{SRE}:role/traceprobe-task"
 SESSION_SECONDS = 3600
+SUBSCRIPTION_SECONDS = 20
 
 
 def task_credentials() -> dict:
@@ -76,7 +79,7 @@ def main() -> None:
     os.environ.update(settings)
 
     from ministack import app
-    from ministack.services import imds, lambda_svc
+    from ministack.services import imds, kinesis, lambda_svc
 
     run = lambda_svc._execute_function_with_config_scope
     slots = threading.BoundedSemaphore(FUNCTION_SLOTS)
@@ -87,6 +90,7 @@ def main() -> None:
 
     lambda_svc._execute_function_with_config_scope = run_in_a_slot
     imds._ecs_task_credentials_doc = task_credentials
+    kinesis.SUBSCRIPTION_SECONDS = SUBSCRIPTION_SECONDS
     sys.argv = ["ministack"]
     app.main()
 

@@ -42,6 +42,8 @@ class Places:
             self.aws.root("logs", tenant.account).create_log_group(logGroupName=tenant.log_group)
         for tenant in self.tenants:
             self._kinesis.get_waiter("stream_exists").wait(StreamName=tenant.stream, WaiterConfig={"Delay": 1})
+            self._kinesis.register_stream_consumer(
+                StreamARN=deploy.stream_arn(tenant.stream), ConsumerName="traceprobe")
             self._kinesis.put_record(StreamName=tenant.stream, Data=LINE, PartitionKey="a")
             self._put(deploy.ARCHIVE_BUCKET, f"archive/tenant={tenant.name}/dt={now:%Y-%m-%d}/hour={now:%H}/1.gz")
         self._put(deploy.TRANSIT_BUCKET, f"transit/{now:%Y/%m/%d/%H}/1.gz")

@@ -209,6 +209,10 @@ log_group = "/ecs/globex/app"
 role_arn = "arn:aws:iam::333333333333:role/traceprobe-inject"
 external_id = "globex-1b90d4"
 
+[tenant.stage.tenant_stream]
+mode = "enhanced_fan_out"
+consumer = "traceprobe"
+
 [[stage]]
 name = "tenant_stream"
 kind = "kinesis"

@@ -73,6 +73,7 @@ const fn google(service: &'static str, permission: &'static str, file: &'static 
 const TASK: &str = "config/iam/task-role.json";
 const LETTERS: &str = "config/iam/task-role-dead-letter-stage.json";
 const QUEUE: &str = "config/iam/task-role-dead-letter-queue.json";
+const FAN_OUT: &str = "config/iam/task-role-enhanced-fan-out.json";
 const EXPORT: &str = "config/iam/task-role-log-group-stage.json";
 const INJECT: &str = "config/iam/tenant-inject.json";
 const INJECT_CHECK: &str = "config/iam/tenant-inject-check.json";
@@ -84,7 +85,7 @@ const TABLE_READER: &str = "config/iam/bigquery-table-reader.json";
 const OBJECT_READER: &str = "config/iam/gcs-object-reader.json";
 
 /// Which statement allows what.
-const TABLE: [Row; 22] = [
+const TABLE: [Row; 24] = [
     aws("logs", "logs:CreateLogStream", None, "CreateTheProbesLogStream", INJECT),
     aws("logs", "logs:PutLogEvents", None, "WriteCanariesToTheProbesLogStreamsOnly", INJECT),
     aws("logs", "logs:DescribeSubscriptionFilters", None, "SeeTheSubscriptionFilters", INJECT_CHECK),
@@ -94,6 +95,8 @@ const TABLE: [Row; 22] = [
     aws("kinesis", "kinesis:ListShards", None, "ReadTheTenantStreams", TASK),
     aws("kinesis", "kinesis:GetShardIterator", None, "ReadTheTenantStreams", TASK),
     aws("kinesis", "kinesis:GetRecords", None, "ReadTheTenantStreams", TASK),
+    aws("kinesis", "kinesis:DescribeStreamConsumer", None, "SubscribeToTheTenantStreams", FAN_OUT),
+    aws("kinesis", "kinesis:SubscribeToShard", None, "SubscribeToTheTenantStreams", FAN_OUT),
     aws("kinesis", "kms:Decrypt", None, "DecryptTheStreams", TASK),
     aws("s3", "s3:ListBucket", Some(Place::OfTenant), "ListTheArchive", TASK),
     aws("s3", "s3:ListBucket", Some(Place::Shared), "ListTheTransit", TASK),

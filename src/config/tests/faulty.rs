@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 107] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 111] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -101,6 +101,30 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 107] = [
         "stream = \"arn:aws:kinesis:us-west-2:111111111111:stream/logs-{tenant}\"\nregion = \"us-east-1\"",
         "stage.stream.region:",
         "remove region, or correct one of them",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"",
+        "stage.stream.consumer:",
+        "missing; mode = \"enhanced_fan_out\" needs",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nconsumer = \"traceprobe\"",
+        "stage.stream.consumer:",
+        "has no effect with mode = \"get_records\"",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"fan_out\"\nconsumer = \"traceprobe\"",
+        "stage.stream.mode:",
+        "\"fan_out\" is not one of \"get_records\", \"enhanced_fan_out\"",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:eu-central-1:111111111111:stream/logs\"",
+        "stage.stream.consumer:",
+        "is not a valid consumer",
     ),
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),

@@ -5,11 +5,12 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::operation::get_shard_iterator::GetShardIteratorError;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{ChildShard, Record, ShardIteratorType};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Position;
+use super::fan_out::Subscription;
 use super::read_budget::Pages;
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::{Timestamp, WallClock};
@@ -37,17 +38,51 @@ pub(super) struct Answer {
     pub(super) shard: String,
     /// The iterator that was used; `None` if it is no longer valid.
     pub(super) iterator: Option<String>,
-    pub(super) page: Result<GetRecordsOutput, PageError>,
+    /// The subscription that goes on; `None` if there is none.
+    pub(super) subscription: Option<Subscription>,
+    /// `None` if nothing has come.
+    pub(super) page: Result<Option<Page>, PageError>,
     /// When the whole answer had been received.
     pub(super) received_at: Timestamp,
     /// Held until the page is dropped: see [`Pages`].
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
+/// What a shard has sent, or answered.
+pub(super) struct Page {
+    pub(super) records: Vec<Record>,
+    pub(super) millis_behind: Option<i64>,
+    /// If the page reaches the tip, everything that arrived before this has been read; `None` for the start of the
+    /// poll.
+    pub(super) complete_up_to: Option<Timestamp>,
+    /// Where to go on, if it is not behind the last record.
+    pub(super) continuation: Option<String>,
+    /// The iterator of the next page.
+    pub(super) iterator: Option<String>,
+    /// The shards that follow; `None` unless the shard was read to its end.
+    pub(super) children: Option<Vec<ChildShard>>,
+}
+
+impl From<GetRecordsOutput> for Page {
+    fn from(answer: GetRecordsOutput) -> Self {
+        let ended = answer.next_shard_iterator.is_none();
+        Self {
+            records: answer.records,
+            millis_behind: answer.millis_behind_latest,
+            complete_up_to: None,
+            continuation: None,
+            iterator: answer.next_shard_iterator,
+            children: ended.then(|| answer.child_shards.unwrap_or_default()),
+        }
+    }
+}
+
 /// Why a page was not read.
 pub(super) enum PageError {
     /// The shard no longer exists.
     ShardGone,
+    /// The shard or the consumer does not exist.
+    Absent(ObserveError),
     /// The position is no longer valid in this shard.
     PositionLost,
     Failed(ObserveError),
@@ -57,9 +92,16 @@ impl GetRecords {
     pub(super) async fn send(mut self) -> Answer {
         tokio::time::sleep_until(self.not_before).await;
         let room = self.pages.room().await;
-        let page = self.page().await;
+        let page = self.page().await.map(|answer| Some(answer.into()));
         let received_at = self.clock.now();
-        Answer { shard: self.shard, iterator: self.iterator, page, received_at, _room: room }
+        Answer {
+            shard: self.shard,
+            iterator: self.iterator,
+            subscription: None,
+            page,
+            received_at,
+            _room: room,
+        }
     }
 
     async fn page(&mut self) -> Result<GetRecordsOutput, PageError> {

@@ -8,7 +8,10 @@
 //! The observer must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that
 //! the tip was reached. A position moves only together with the sightings that were read up to it, so a poll
 //! may be dropped at any `await`.
+//!
+//! With a registered consumer, a cursor has a subscription instead of an iterator, and a poll takes what has come.
 
+mod fan_out;
 mod get_records;
 mod proof;
 mod read_budget;
@@ -21,12 +24,14 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ChildShard, Record, Shard, ShardFilter, ShardFilterType};
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
+use self::fan_out::{ARRIVAL, NextEvent, Parked, RESUBSCRIBE, Subscription};
 use self::get_records::{Answer, GetRecords, PageError, date, is_arn, is_invalid};
 pub use self::read_budget::Pages;
-use self::read_budget::{GAP, ReadBudget};
+use self::read_budget::{GAP, MAX_WAIT, ReadBudget};
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
 use super::decode::Limits;
@@ -56,6 +61,8 @@ pub struct Kinesis {
     arn: Option<String>,
     /// What finds the ARN.
     aws: Option<Aws>,
+    /// The ARN of the consumer whose name is configured, once it is known.
+    consumer: Option<String>,
     /// Limits the answers in memory, for all streams together.
     room: Pages,
     client: Client,
@@ -83,6 +90,12 @@ struct Cursor {
     position: Position,
     /// A short-lived token for `position`.
     iterator: Option<String>,
+    /// What comes from `position` on, with enhanced fan-out.
+    subscription: Option<Subscription>,
+    /// The same while nothing waits.
+    parked: Option<Parked>,
+    /// When the service takes another subscription; `None` if at once.
+    subscribe_at: Option<Instant>,
     /// Everything that arrived from `begun` up to `reached` has been read, except what settles late.
     begun: Timestamp,
     reached: Timestamp,
@@ -114,6 +127,9 @@ impl Cursor {
             parents,
             position: Position::From(start),
             iterator: None,
+            subscription: None,
+            parked: None,
+            subscribe_at: None,
             begun: start,
             reached: start,
             tip: None,
@@ -128,20 +144,39 @@ impl Cursor {
 
     fn jump(&mut self, to: Timestamp) {
         self.position = Position::From(to);
-        self.iterator = None;
+        self.close();
         self.begun = to;
         self.reached = to;
     }
 
-    /// Notes how far behind the tip an answer ended, in a poll that began at `started`. Returns whether it
-    /// reached the tip.
-    fn take_tip(&mut self, millis_behind: Option<i64>, started: Timestamp, settle: Duration) -> bool {
+    /// Reads from `position` again.
+    fn close(&mut self) {
+        self.iterator = None;
+        self.subscription = None;
+    }
+
+    /// Whether it can be read in a poll that begins now.
+    fn is_due(&self, fanned_out: bool) -> bool {
+        if !fanned_out {
+            return self.budget.is_due();
+        }
+        self.subscription.is_some() || self.subscribe_at.is_none_or(|at| at <= Instant::now() + MAX_WAIT)
+    }
+
+    /// Whether its subscription has to be kept, because another one would be refused.
+    fn is_held(&self) -> bool {
+        self.subscription.is_some() && self.subscribe_at.is_some_and(|at| at > Instant::now())
+    }
+
+    /// Notes how far behind the tip a page ended that is complete up to `at` if it reached the tip. Returns whether
+    /// it did.
+    fn take_tip(&mut self, millis_behind: Option<i64>, at: Timestamp, settle: Duration) -> bool {
         let millis = millis_behind.and_then(|millis| u64::try_from(millis).ok());
         self.behind = millis.map(Duration::from_millis);
         let at_tip = millis_behind.is_some_and(|millis| millis <= 0);
         if at_tip {
-            self.tip = Some(started);
-            self.reached = self.reached.max(started - settle);
+            self.tip = Some(at);
+            self.reached = self.reached.max(at - settle);
         }
         at_tip
     }
@@ -176,6 +211,7 @@ impl Kinesis {
             settings,
             arn,
             aws: None,
+            consumer: None,
             room,
             client,
             recognizer,
@@ -216,6 +252,7 @@ impl Kinesis {
 
     async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
         self.find_arn().await;
+        let consumer = self.find_consumer().await?;
         // A shard that the last list left out, because it had ended too early, may hold an older trace.
         let older = self.cursors.values().any(|cursor| start < cursor.begun);
         if self.unlisted || older {
@@ -223,7 +260,13 @@ impl Kinesis {
             self.adopt(shards, start);
         }
         self.poll_number += 1;
+        for cursor in self.cursors.values_mut() {
+            cursor.subscription = cursor.parked.take().and_then(Parked::take).or(cursor.subscription.take());
+        }
         self.aim(start);
+        if self.cursors.values().any(|cursor| cursor.subscription.is_some()) {
+            tokio::time::sleep(ARRIVAL).await;
+        }
         let mut progress = Progress {
             started,
             start,
@@ -246,21 +289,50 @@ impl Kinesis {
                 cursor.pages += 1;
                 cursor.requested = self.poll_number;
                 progress.calls += 1;
-                let request = GetRecords {
-                    client: self.client.clone(),
-                    stream: self.settings.stream.clone(),
-                    arn: self.arn.clone(),
-                    limit: cursor
-                        .budget
-                        .limit(self.settings.max_records_per_call, self.settings.max_bytes_per_second),
-                    not_before: cursor.budget.take_slot(),
-                    pages: self.room.clone(),
-                    shard,
-                    position: cursor.position.clone(),
-                    iterator: cursor.iterator.clone(),
-                    clock: self.clock.clone(),
+                let request = match &consumer {
+                    Some(consumer) => {
+                        let subscription = cursor.subscription.take();
+                        let not_before = cursor.subscribe_at;
+                        if subscription.is_none() {
+                            cursor.subscribe_at = Some(
+                                not_before.map_or_else(Instant::now, |at| at.max(Instant::now()))
+                                    + RESUBSCRIBE,
+                            );
+                        }
+                        let request = NextEvent {
+                            client: self.client.clone(),
+                            stream: self.settings.stream.clone(),
+                            consumer: consumer.clone(),
+                            shard,
+                            position: cursor.position.clone(),
+                            subscription,
+                            not_before,
+                            started: progress.started,
+                            pages: self.room.clone(),
+                            clock: self.clock.clone(),
+                        };
+                        request.send().left_future()
+                    }
+                    None => {
+                        let request = GetRecords {
+                            client: self.client.clone(),
+                            stream: self.settings.stream.clone(),
+                            arn: self.arn.clone(),
+                            limit: cursor.budget.limit(
+                                self.settings.max_records_per_call,
+                                self.settings.max_bytes_per_second,
+                            ),
+                            not_before: cursor.budget.take_slot(),
+                            pages: self.room.clone(),
+                            shard,
+                            position: cursor.position.clone(),
+                            iterator: cursor.iterator.clone(),
+                            clock: self.clock.clone(),
+                        };
+                        request.send().right_future()
+                    }
                 };
-                answers.push(request.send());
+                answers.push(request);
             }
             match answers.next().await {
                 Some(answer) => self.take(answer, &mut progress).await,
@@ -369,7 +441,7 @@ impl Kinesis {
                 cursor.jump(start);
                 cursor.tip = None;
                 cursor.ended = false;
-            } else if cursor.reached + slack < start && !cursor.ended {
+            } else if cursor.reached + slack < start && !cursor.ended && !cursor.is_held() {
                 cursor.jump(start);
             }
         }
@@ -385,7 +457,9 @@ impl Kinesis {
         };
         let fresh = |cursor: &Cursor| cursor.queued < self.poll_number && ready(cursor);
         let readable = self.cursors.iter().filter(|(_, cursor)| fresh(cursor));
-        let (due, over_budget): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.budget.is_due());
+        let fanned_out = self.settings.consumer.is_some();
+        let (due, over_budget): (Vec<_>, Vec<_>) =
+            readable.partition(|(_, cursor)| cursor.is_due(fanned_out));
         // A shard at its tip is covered up to the poll that reached it; the others have more to read.
         progress.incomplete |= over_budget.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
         let mut queue: Vec<(u64, String)> =
@@ -407,7 +481,13 @@ impl Kinesis {
         };
         cursor.iterator = answer.iterator;
         let page = match answer.page {
-            Ok(page) => page,
+            Ok(Some(page)) => page,
+            Ok(None) => {
+                cursor.subscription = answer.subscription;
+                // A shard at its tip is covered up to when that was known.
+                progress.incomplete |= cursor.behind != Some(Duration::ZERO);
+                return;
+            }
             Err(error) => return self.take_error(&answer.shard, error, progress),
         };
         let all = self.take_records(&answer.shard, page.records, answer.received_at, progress).await;
@@ -416,15 +496,23 @@ impl Kinesis {
         };
         if !all {
             // The next poll goes on behind the last record that was decoded in time.
-            cursor.iterator = None;
+            cursor.close();
             progress.incomplete = true;
             return;
         }
-        let at_tip = cursor.take_tip(page.millis_behind_latest, progress.started, self.settings.settle);
-        cursor.iterator = page.next_shard_iterator;
-        if cursor.iterator.is_none() {
+        let complete_up_to = page.complete_up_to.unwrap_or(progress.started);
+        let at_tip = cursor.take_tip(page.millis_behind, complete_up_to, self.settings.settle);
+        cursor.iterator = page.iterator;
+        if let Some(sequence) = page.continuation {
+            cursor.position = Position::After(sequence);
+        }
+        if let Some(children) = page.children {
             cursor.ended = true;
-            self.take_children(page.child_shards.unwrap_or_default(), progress);
+            self.take_children(children, progress);
+        } else if let Some(subscription) = answer.subscription {
+            // Until nothing more has come.
+            cursor.subscription = Some(subscription);
+            progress.queue.push_back(answer.shard);
         } else if !at_tip {
             if cursor.pages < self.settings.pages_per_poll && cursor.budget.is_due_within(GAP) {
                 progress.queue.push_back(answer.shard);
@@ -440,6 +528,13 @@ impl Kinesis {
             return;
         };
         match error {
+            PageError::Absent(failure) => {
+                // The shard, for the same reasons, or the consumer, which may have been registered again.
+                self.cursors.remove(shard);
+                self.unlisted = true;
+                self.consumer = None;
+                progress.failure.get_or_insert(failure);
+            }
             PageError::ShardGone => {
                 // Its retention is over, or the stream was deleted and created again: list the shards again.
                 self.cursors.remove(shard);
@@ -571,6 +666,12 @@ impl Observe for Kinesis {
 
     fn on_idle(&mut self) {
         self.idle = true;
+        // What nobody waits for need not be sent.
+        for cursor in self.cursors.values_mut() {
+            let held = cursor.is_held();
+            let subscription = cursor.subscription.take().filter(|_| held);
+            cursor.parked = subscription.zip(cursor.subscribe_at).map(|(it, at)| Parked::until(at, it));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fan_out::RESUBSCRIBE;
 use super::settings::{SPEC, Settings};
 use super::{Kinesis, Pages};
 use crate::cloud::NoClient;
@@ -16,6 +17,9 @@ const OLDEST: Duration = Duration::from_hours(1);
 const MAX_CALLS: usize = 20;
 const MAX_RECORDS: i32 = 10;
 
+/// Polls after the first one of a subscription, until it has reached the tip of every shard.
+const MORE_POLLS: usize = 5;
+
 const DECRYPTION: &str = "record";
 const DECRYPT: &str = "kms:Decrypt";
 
@@ -27,8 +31,16 @@ pub(super) async fn prove(
     wanted: &Wanted,
 ) -> Result<Vec<Proof>, NoClient> {
     let mut observer = settings.observer(site, shared)?;
-    let (mut proof, poll) = polled(&mut observer, site, &SPEC, &settings.stream, wanted).await;
+    let (mut proof, mut poll) = polled(&mut observer, site, &SPEC, &settings.stream, wanted).await;
+    // What a subscription was opened for may come a moment later.
+    let mut more = if settings.consumer.is_some() { MORE_POLLS } else { 0 };
+    while more > 0 && poll.as_ref().is_some_and(|poll| poll.watermark.is_none()) {
+        more -= 1;
+        tokio::time::sleep(site.rhythm.interval).await;
+        (proof, poll) = polled(&mut observer, site, &SPEC, &settings.stream, wanted).await;
+    }
     let shards = observer.shards();
+    drop(observer);
     if let Verdict::Ok(seen) = &mut proof.verdict {
         *seen = format!("{shards} {}, {seen}", if shards == 1 { "shard" } else { "shards" });
     }
@@ -53,6 +65,9 @@ async fn older_record(
         pages_per_poll: 1,
         ..settings.clone()
     };
+    if settings.consumer.is_some() {
+        tokio::time::sleep(RESUBSCRIBE).await;
+    }
     let mut observer: Kinesis = settings.observer(site, shared)?;
     let planned_at = site.clock.now() - OLDEST;
     let waiting = wanted.waiting.iter().map(|it| WantedTrace { planned_at, ..*it }).collect();

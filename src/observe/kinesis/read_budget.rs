@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) const GAP: Duration = Duration::from_secs(1);
 /// How long a call may wait for its slot within a poll: with one poll a second, a poll that is a millisecond
 /// early must not skip the shard. Longer waits would run into the next poll.
-const MAX_WAIT: Duration = Duration::from_millis(250);
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(250);
 /// The record limit of the first call, before sizes are known. A record has up to 1 MiB, but most are far
 /// smaller, and an answer has 10 MiB at most.
 const FIRST_LIMIT: u64 = 100;

@@ -29,10 +29,12 @@ const MIN_BYTES_PER_SECOND: u64 = 16 << 10;
 /// A shard delivers this many bytes per second to all its readers together (Kinesis quotas).
 const MAX_BYTES_PER_SECOND: u64 = 2 << 20;
 
-static KEYS: [Key; 7] = {
+static KEYS: [Key; 9] = {
     let [region, role_arn, external_id] = account::KEYS;
     [
         Key::text("stream").required(),
+        Key::text("mode").or("get_records").one_of(&["get_records", "enhanced_fan_out"]),
+        Key::text("consumer"),
         Key::new("max_records", Shape::Integer).or("10000"),
         Key::text("gaps").or("skip"),
         Key::text("max_bytes_per_second").or("512KB"),
@@ -55,12 +57,27 @@ pub(in crate::observe) static SPEC: Spec = Spec {
             operation("ListShards", "kinesis:ListShards"),
             operation("GetShardIterator", "kinesis:GetShardIterator"),
             operation("GetRecords", "kinesis:GetRecords"),
+            operation("DescribeStreamConsumer", "kinesis:DescribeStreamConsumer"),
+            operation("SubscribeToShard", "kinesis:SubscribeToShard"),
         ],
         // On-demand standard (Kinesis Data Streams pricing, $0.04 a GB retrieved).
         bytes: &[BytePrice { service: "kinesis", of: Bytes::Read, dollars: 0.04 / 1e9 }],
     },
     permissions: include_str!("permissions.json"),
 };
+
+/// On-demand standard (Kinesis Data Streams pricing, $0.05 a GB retrieved with enhanced fan-out).
+const FANNED_OUT: &[BytePrice] = &[BytePrice { service: "kinesis", of: Bytes::Read, dollars: 0.05 / 1e9 }];
+
+/// How the stream is read. The names are those of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    GetRecords,
+    EnhancedFanOut,
+}
+
+const MODES: [(&str, Mode); 2] =
+    [("get_records", Mode::GetRecords), ("enhanced_fan_out", Mode::EnhancedFanOut)];
 
 const fn operation(name: &'static str, permission: &'static str) -> Operation {
     Operation { service: "kinesis", name, permission, dollars: 0.0 }
@@ -73,6 +90,9 @@ pub struct Settings {
     pub account: Account,
     /// Name or ARN of the stream.
     pub stream: String,
+    /// Name or ARN of the registered consumer to which the service sends what arrives (enhanced fan-out); `None` to
+    /// call GetRecords.
+    pub consumer: Option<String>,
     /// Maximum number of records per call; at most 10,000 (Kinesis API reference, GetRecords).
     pub max_records_per_call: i32,
     /// Maximum bytes of records read per second and shard. All its readers share 2 MiB (Kinesis quotas).
@@ -100,6 +120,7 @@ impl Settings {
         Self {
             account,
             stream: stream.into(),
+            consumer: None,
             max_records_per_call: 10_000,
             max_bytes_per_second: 512 << 10,
             pages_per_poll: 2,
@@ -128,11 +149,25 @@ impl KindSettings for Settings {
                 "; a shard delivers 2MB per second to all its readers together",
             ),
         );
+        let mode = read.get("mode", value::choice(&MODES));
+        let consumer = read.find("consumer", scope.expanded(check_consumer));
+        let consumer = match (mode?, consumer?) {
+            (Mode::EnhancedFanOut, None) => Err(read.report(
+                "consumer",
+                "missing; mode = \"enhanced_fan_out\" needs the name or ARN of a consumer that is registered with the stream, for example \"traceprobe\"",
+            )),
+            (Mode::GetRecords, Some(_)) => Err(read.report(
+                "consumer",
+                "has no effect with mode = \"get_records\"; write mode = \"enhanced_fan_out\", or remove consumer",
+            )),
+            (_, consumer) => Ok(consumer),
+        };
         let account = Account::read(read, scope.region, stream.as_deref().ok());
         Ok(Self {
             max_records_per_call: i32::try_from(max_records?).unwrap_or(i32::MAX),
             gaps: gaps?,
             max_bytes_per_second: max_bytes_per_second?,
+            consumer: consumer?,
             ..Self::new(account?, stream?)
         })
     }
@@ -161,6 +196,11 @@ impl KindSettings for Settings {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
 
+    fn costs(&self) -> Costs {
+        let bytes = if self.consumer.is_some() { FANNED_OUT } else { SPEC.costs.bytes };
+        Costs { bytes, ..SPEC.costs }
+    }
+
     fn reads_gaps(&self) -> bool {
         self.gaps == Gaps::Read
     }
@@ -184,22 +224,43 @@ impl KindSettings for Settings {
     }
 }
 
-/// Checks a stream: a name, `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream), or an ARN.
+/// Checks a stream: a name or an ARN.
 fn check_stream(text: String) -> Result<String, String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "kinesis", _, _, resource] => resource.strip_prefix("stream/").unwrap_or(""),
         [name] => *name,
         _ => "",
     };
-    let good = (1..=128).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-    if good {
+    if is_name(name) {
         Ok(text)
     } else {
         Err(format!(
             "\"{text}\" is not a valid stream name or ARN; write a name of up to 128 letters, digits, `_`, `.` and `-` ({{tenant}} is replaced), for example \"logs-{{tenant}}\", or a whole ARN"
         ))
     }
+}
+
+/// Checks a consumer: a name like that of a stream, or an ARN (AWS Kinesis API reference, RegisterStreamConsumer).
+fn check_consumer(text: String) -> Result<String, String> {
+    let name = match text.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "kinesis", _, _, resource, created] if created.bytes().all(|b| b.is_ascii_digit()) => {
+            resource.split_once("/consumer/").map_or("", |(_, name)| name)
+        }
+        [name] => *name,
+        _ => "",
+    };
+    if is_name(name) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is not a valid consumer; write its name, up to 128 letters, digits, `_`, `.` and `-` ({{tenant}} is replaced), for example \"traceprobe\", or its whole ARN, which ends with the time of its registration"
+        ))
+    }
+}
+
+/// `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream and RegisterStreamConsumer).
+fn is_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
 impl Evidence for Settings {

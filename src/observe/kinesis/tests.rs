@@ -1,3 +1,5 @@
+mod fan_out;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -81,6 +83,10 @@ struct State {
     lists: VecDeque<Value>,
     pages: std::collections::HashMap<String, VecDeque<Value>>,
     calls: Vec<(String, Value)>,
+    /// Answers of SubscribeToShard, by shard.
+    subscriptions: std::collections::HashMap<String, VecDeque<SdkBody>>,
+    /// What DescribeStreamConsumer answers.
+    consumer: Value,
     /// GetRecords with this iterator is never answered.
     stuck: Option<&'static str>,
     /// GetRecords is never answered.
@@ -102,6 +108,15 @@ impl HttpConnector for Service {
         let state = || self.state.lock().unwrap();
         if iterator.is_some() && (state().hangs || iterator == state().stuck) {
             return HttpConnectorFuture::new(std::future::pending());
+        }
+        if operation == "SubscribeToShard" {
+            let mut state = state();
+            state.calls.push((operation.to_owned(), sent.clone()));
+            let queued = state.subscriptions.get_mut(sent["ShardId"].as_str().unwrap());
+            let body =
+                queued.and_then(VecDeque::pop_front).expect("it is subscribed to more often than expected");
+            let status = StatusCode::try_from(200).unwrap();
+            return HttpConnectorFuture::ready(Ok(HttpResponse::new(status, body)));
         }
         let answer = self.answer(operation, &sent);
         let status = if answer.get("__type").is_some() { 400 } else { 200 };
@@ -133,6 +148,7 @@ impl Service {
             "ListShards" => state.lists.front().cloned().unwrap(),
             // In these tests, an iterator is the id of its shard.
             "GetShardIterator" => json!({"ShardIterator": sent["ShardId"]}),
+            "DescribeStreamConsumer" => state.consumer.clone(),
             "GetRecords" => {
                 let shard = sent["ShardIterator"].as_str().unwrap();
                 let pages = state.pages.get_mut(shard).unwrap();
@@ -147,6 +163,10 @@ impl Service {
     }
 
     fn kinesis_in(&self, settings: Settings, room: Pages) -> Kinesis {
+        self.kinesis_with(settings, room, WallClock::new(|| t(0)))
+    }
+
+    fn kinesis_with(&self, settings: Settings, room: Pages, clock: WallClock) -> Kinesis {
         let service = SharedHttpConnector::new(self.clone());
         let http = http_client_fn(move |_, _| service.clone());
         let config = aws_sdk_kinesis::Config::builder()
@@ -156,7 +176,6 @@ impl Service {
             .retry_config(RetryConfig::disabled())
             .http_client(http)
             .build();
-        let clock = WallClock::new(|| t(0));
         Kinesis::new(settings, room, Client::from_conf(config), recognizer(), clock)
     }
 

@@ -1,0 +1,289 @@
+//! Enhanced fan-out: the service sends what a shard gets to a registered consumer, which has 2 MiB a second of each
+//! shard to itself (Kinesis quotas). So nothing is taken from what all other readers of the shard share.
+//!
+//! A subscription is one long answer. Nothing in it says when an event was sent. But what had not come yet when a
+//! poll had looked, was sent after the poll began: that bounds from below up to when an event is complete.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::event_stream::EventReceiver;
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
+use aws_sdk_kinesis::types::{
+    ShardIteratorType, StartingPosition, SubscribeToShardEvent, SubscribeToShardEventStream,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::event_stream::RawMessage;
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::get_records::{Answer, Page, PageError, date, is_arn, is_invalid};
+use super::read_budget::Pages;
+use super::{Kinesis, Position};
+use crate::domain::sighting::FailureKind;
+use crate::domain::time::{Timestamp, WallClock};
+use crate::observe::ObserveError;
+use crate::observe::failure::explain;
+
+/// From one call of SubscribeToShard on a shard to the next. Within five seconds of a call that succeeded, the
+/// service refuses another; after them, it takes the subscription from whoever has it (Kinesis API reference).
+pub(super) const RESUBSCRIBE: Duration = Duration::from_secs(6);
+/// How long a poll waits before it looks. What the machine received before is in the subscription by then, even
+/// if the whole process stood still.
+pub(super) const ARRIVAL: Duration = Duration::from_millis(100);
+/// How long a poll that subscribes waits for the first event, which the service sends at once.
+const FIRST_EVENT: Duration = Duration::from_millis(500);
+/// A subscription without any event for so long is broken: the service also sends events without records. The
+/// Kinesis Client Library gives up after 35 seconds, too.
+const SILENCE: Duration = Duration::from_secs(35);
+
+type Receiver = EventReceiver<SubscribeToShardEventStream, SubscribeToShardEventStreamError>;
+type StreamError = SdkError<SubscribeToShardEventStreamError, RawMessage>;
+
+/// An open subscription of one shard. It ends after five minutes at the latest (Kinesis API reference).
+#[derive(Debug)]
+pub(super) struct Subscription {
+    receiver: Receiver,
+    /// What comes from now on was sent after this.
+    sent_after: Timestamp,
+    /// When the last event came.
+    heard: Instant,
+}
+
+/// A subscription that nothing waits for. It is closed when another one could be opened at once, and until then it is
+/// taken back if something waits again.
+#[derive(Debug)]
+pub(super) struct Parked(Arc<Mutex<Option<Subscription>>>);
+
+impl Parked {
+    pub(super) fn until(closes_at: Instant, subscription: Subscription) -> Self {
+        let slot = Arc::new(Mutex::new(Some(subscription)));
+        let closing = Arc::downgrade(&slot);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(closes_at).await;
+            if let Some(slot) = closing.upgrade() {
+                drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+        });
+        Self(slot)
+    }
+
+    /// Returns it, unless it was closed.
+    pub(super) fn take(self) -> Option<Subscription> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A request for the next event of a shard.
+pub(super) struct NextEvent {
+    pub(super) client: Client,
+    /// As configured.
+    pub(super) stream: String,
+    /// The ARN of the consumer.
+    pub(super) consumer: String,
+    pub(super) shard: String,
+    pub(super) position: Position,
+    /// The subscription; one is opened at the position if there is none.
+    pub(super) subscription: Option<Subscription>,
+    /// When the service takes another subscription.
+    pub(super) not_before: Option<Instant>,
+    /// When the poll began to look.
+    pub(super) started: Timestamp,
+    pub(super) pages: Pages,
+    pub(super) clock: WallClock,
+}
+
+impl NextEvent {
+    /// Takes the next event that has come. The page is `None` if there is none.
+    pub(super) async fn send(mut self) -> Answer {
+        let (mut subscription, patience) = match self.subscription.take() {
+            Some(subscription) => (subscription, Duration::ZERO),
+            None => match self.subscribe().await {
+                Ok(subscription) => (subscription, FIRST_EVENT),
+                Err(error) => return self.answer(None, Err(error)),
+            },
+        };
+        let room = self.pages.room().await;
+        let page = match subscription.next(patience).await {
+            None if subscription.heard.elapsed() >= SILENCE => {
+                let text = format!("{}: no event for {} s", self.call(), SILENCE.as_secs());
+                Err(PageError::Failed(ObserveError::new(FailureKind::Timeout, text)))
+            }
+            None => {
+                subscription.sent_after = subscription.sent_after.max(self.started);
+                Ok(None)
+            }
+            Some(Ok(Some(event))) => Ok(Some(page(event, subscription.sent_after))),
+            // Its time is over. The next poll opens another one.
+            Some(Ok(None)) => return self.answer(None, Ok(None)),
+            Some(Err(error)) => Err(self.stream_error(error)),
+        };
+        let open = page.is_ok().then_some(subscription);
+        Answer { _room: room, ..self.answer(open, page) }
+    }
+
+    fn answer(self, subscription: Option<Subscription>, page: Result<Option<Page>, PageError>) -> Answer {
+        let received_at = self.clock.now();
+        Answer { shard: self.shard, iterator: None, subscription, page, received_at, _room: None }
+    }
+
+    async fn subscribe(&self) -> Result<Subscription, PageError> {
+        if let Some(not_before) = self.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        let position = match &self.position {
+            Position::From(start) => {
+                StartingPosition::builder().r#type(ShardIteratorType::AtTimestamp).timestamp(date(*start))
+            }
+            Position::After(sequence) => StartingPosition::builder()
+                .r#type(ShardIteratorType::AfterSequenceNumber)
+                .sequence_number(sequence),
+        };
+        let sent_after = self.clock.now();
+        let request = self.client.subscribe_to_shard().consumer_arn(&self.consumer).shard_id(&self.shard);
+        match request.set_starting_position(position.build().ok()).send().await {
+            Ok(answer) => {
+                let (receiver, heard) = (answer.event_stream, Instant::now());
+                Ok(Subscription { receiver, sent_after, heard })
+            }
+            Err(error) => {
+                let code = error.code();
+                Err(match &self.position {
+                    Position::After(_) if is_invalid(code) => PageError::PositionLost,
+                    _ if code == Some(NOT_FOUND) => PageError::Absent(explain(&self.call(), &error)),
+                    _ => PageError::Failed(explain(&self.call(), &error)),
+                })
+            }
+        }
+    }
+
+    fn stream_error(&self, error: StreamError) -> PageError {
+        let (call, error) = (self.call(), as_answer(error));
+        let absent = error.code() == Some(NOT_FOUND);
+        let failure = explain(&call, &error);
+        if absent { PageError::Absent(failure) } else { PageError::Failed(failure) }
+    }
+
+    fn call(&self) -> String {
+        format!("SubscribeToShard on {} of stream {}", self.shard, self.stream)
+    }
+}
+
+const NOT_FOUND: &str = "ResourceNotFoundException";
+
+impl Subscription {
+    /// Returns the next event, if one comes in time. A call that is dropped loses nothing.
+    async fn next(
+        &mut self,
+        patience: Duration,
+    ) -> Option<Result<Option<SubscribeToShardEvent>, StreamError>> {
+        let event = async {
+            loop {
+                match self.receiver.recv().await {
+                    Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => {
+                        return Ok(Some(event));
+                    }
+                    // Of a kind that is newer than the SDK.
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        // Otherwise the runtime may take its turn although an event has come.
+        let event = tokio::task::unconstrained(event);
+        let event = if patience.is_zero() {
+            event.now_or_never()
+        } else {
+            tokio::time::timeout(patience, event).await.ok()
+        };
+        if event.is_some() {
+            self.heard = Instant::now();
+        }
+        event
+    }
+}
+
+fn page(event: SubscribeToShardEvent, sent_after: Timestamp) -> Page {
+    let children = event.child_shards.unwrap_or_default();
+    // The last event of a shard names its children (Kinesis API reference, SubscribeToShardEvent).
+    let ended = !children.is_empty();
+    let continuation = Some(event.continuation_sequence_number).filter(|number| !number.is_empty());
+    Page {
+        records: event.records,
+        millis_behind: Some(event.millis_behind_latest),
+        complete_up_to: Some(sent_after),
+        continuation,
+        iterator: None,
+        children: ended.then_some(children),
+    }
+}
+
+/// An error within a stream has no answer of its own, and a header of its message has its code.
+fn as_answer(error: StreamError) -> SdkError<ErrorMetadata> {
+    let answer = || HttpResponse::new(StatusCode::try_from(200).expect("it is a status"), SdkBody::empty());
+    match error {
+        SdkError::ServiceError(error) => {
+            let mut metadata = ErrorMetadata::builder();
+            if let Some(code) = error.err().code().map(str::to_owned).or_else(|| exception(error.raw())) {
+                metadata = metadata.code(code);
+            }
+            if let Some(message) = error.err().message() {
+                metadata = metadata.message(message);
+            }
+            SdkError::service_error(metadata.build(), answer())
+        }
+        SdkError::DispatchFailure(failure) => SdkError::DispatchFailure(failure),
+        SdkError::TimeoutError(error) => SdkError::TimeoutError(error),
+        SdkError::ConstructionFailure(error) => SdkError::ConstructionFailure(error),
+        other => {
+            let source = other.into_source();
+            SdkError::response_error(source.unwrap_or_else(|error| error.to_string().into()), answer())
+        }
+    }
+}
+
+/// The kind of an exception in a stream (Amazon event stream encoding, `:exception-type`).
+fn exception(message: &RawMessage) -> Option<String> {
+    let RawMessage::Decoded(message) = message else { return None };
+    let header = message.headers().iter().find(|header| header.name().as_str() == ":exception-type")?;
+    header.value().as_string().ok().map(|code| code.as_str().to_owned())
+}
+
+impl Kinesis {
+    /// Returns the ARN of the consumer; `None` if none is configured. Asks for it if only its name is known.
+    pub(super) async fn find_consumer(&mut self) -> Result<Option<String>, ObserveError> {
+        let Some(consumer) = &self.settings.consumer else { return Ok(None) };
+        if is_arn(consumer) {
+            return Ok(Some(consumer.clone()));
+        }
+        if self.consumer.is_none() {
+            let call =
+                format!("DescribeStreamConsumer on consumer {consumer} of stream {}", self.settings.stream);
+            let Some(arn) = &self.arn else {
+                let text = format!(
+                    "{call}: the ARN of the stream is unknown, because GetCallerIdentity was not answered; write \
+                     stream or consumer as an ARN (consumer)"
+                );
+                return Err(ObserveError::new(FailureKind::Error, text));
+            };
+            let request = self.client.describe_stream_consumer().stream_arn(arn).consumer_name(consumer);
+            let answer = request.send().await.map_err(|error| {
+                let absent = error.code() == Some(NOT_FOUND);
+                let failure = explain(&call, &error);
+                if absent {
+                    let text = format!("{}; register it, or correct its name (consumer)", failure.detail);
+                    return ObserveError::new(failure.kind, text);
+                }
+                failure
+            })?;
+            self.consumer = answer.consumer_description.map(|it| it.consumer_arn);
+        }
+        Ok(self.consumer.clone())
+    }
+}

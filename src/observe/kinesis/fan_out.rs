@@ -20,6 +20,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::event_stream::RawMessage;
 use futures::FutureExt;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::get_records::{Answer, Page, PageError, date, is_arn, is_invalid};
@@ -58,24 +59,27 @@ pub(super) struct Subscription {
 /// A subscription that nothing waits for. It is closed when another one could be opened at once, and until then it is
 /// taken back if something waits again.
 #[derive(Debug)]
-pub(super) struct Parked(Arc<Mutex<Option<Subscription>>>);
+pub(super) struct Parked {
+    slot: Arc<Mutex<Option<Subscription>>>,
+    /// Closes it; ends with this.
+    _closing: JoinSet<()>,
+}
 
 impl Parked {
     pub(super) fn until(closes_at: Instant, subscription: Subscription) -> Self {
         let slot = Arc::new(Mutex::new(Some(subscription)));
-        let closing = Arc::downgrade(&slot);
-        tokio::spawn(async move {
+        let mut closing = JoinSet::new();
+        let parked = slot.clone();
+        closing.spawn(async move {
             tokio::time::sleep_until(closes_at).await;
-            if let Some(slot) = closing.upgrade() {
-                drop(slot.lock().unwrap_or_else(PoisonError::into_inner).take());
-            }
+            drop(parked.lock().unwrap_or_else(PoisonError::into_inner).take());
         });
-        Self(slot)
+        Self { slot, _closing: closing }
     }
 
     /// Returns it, unless it was closed.
     pub(super) fn take(self) -> Option<Subscription> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

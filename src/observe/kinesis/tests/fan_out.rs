@@ -1,20 +1,23 @@
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use bytes::Bytes;
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
+use tokio::sync::mpsc::{self, Receiver};
 
 use super::*;
 
 const ARN: &str = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
 const CONSUMER: &str = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme/consumer/traceprobe:1";
 
+/// Most events that wait in a subscription.
+const EVENTS: usize = 8;
+
 /// What the service sends into an open subscription.
 type Sent = Result<Bytes, std::io::Error>;
 
 /// Sends into a subscription, which ends when this is dropped.
-struct Sender(UnboundedSender<Sent>);
+struct Sender(mpsc::Sender<Sent>);
 
 impl Sender {
     fn event(&self, records: &[Value], continuation: &str, behind: i64) {
@@ -43,12 +46,13 @@ impl Sender {
         }
         let mut frame = Vec::new();
         write_message_to(&message, &mut frame).unwrap();
-        self.0.unbounded_send(Ok(frame.into())).unwrap();
+        self.0.try_send(Ok(frame.into())).unwrap();
     }
 }
 
-fn body(received: UnboundedReceiver<Sent>) -> SdkBody {
-    let frames = received.map(|bytes| bytes.map(hyper::body::Frame::data));
+fn body(mut received: Receiver<Sent>) -> SdkBody {
+    let frames = futures::stream::poll_fn(move |context| received.poll_recv(context));
+    let frames = frames.map(|bytes| bytes.map(hyper::body::Frame::data));
     SdkBody::from_body_1_x(BoxBody::new(StreamBody::new(frames)))
 }
 
@@ -67,7 +71,7 @@ fn fanned_out() -> Settings {
 
 /// The next subscription of a shard.
 fn accept(service: &Service, shard: &str) -> Sender {
-    let (sender, received) = unbounded();
+    let (sender, received) = mpsc::channel(EVENTS);
     let mut state = service.state.lock().unwrap();
     state.subscriptions.entry(shard.to_owned()).or_default().push_back(body(received));
     Sender(sender)

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements canary-faults load-report browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions cost statements canary-faults load-report load-profiles browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files dashboards-files dashboards-pictures
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ canary-faults: ## put `traceprobe check --canary` through one fault at a time, a
 
 load-report: ## send the baseline load through the emulators for 5 minutes, and compare its report with what they recorded
 	TRACEPROBE_LOAD=long $(CARGO) test --locked --all-features --test emulators load:: -- --nocapture
+
+load-profiles: ## send the shipped profiles in full through the sandbox, two at a time; PROFILES=a,b chooses, TIME=0.1 shortens
+	TRACEPROBE_LOAD=long $(if $(PROFILES),TRACEPROBE_LOAD_PROFILES=$(PROFILES)) $(if $(TIME),TRACEPROBE_LOAD_TIME=$(TIME)) \
+		$(CARGO) test --release --locked --test daemon load::every_shipped -- --nocapture
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours
 	TRACEPROBE_BROWSER=$(or $(GRID),short) $(CARGO) test --locked --test browser -- --nocapture

@@ -19,7 +19,7 @@ const SHARD: &str = "shardId-000000000000";
 /// Most times that the subscription is taken, until the probe notices, and how often it is looked at in between: if
 /// nothing waits just then, there is nothing to notice.
 const TAKEN_TIMES: usize = 5;
-const LOOKS: usize = 40;
+const POLLS: usize = 40;
 /// The service takes a subscription from its reader at the earliest after five seconds.
 const TAKEN_WITHIN_TRIES: usize = 30;
 
@@ -33,9 +33,9 @@ async fn arrivals_by_enhanced_fan_out_are_true_while_another_reader_takes_the_su
     let mut losses = 0.0;
     for _ in 0..TAKEN_TIMES {
         let taken = take_the_subscription(&scene.pipeline.about).await;
-        let mut looks = tokio::time::interval(Duration::from_millis(200));
-        for _ in 0..LOOKS {
-            looks.tick().await;
+        let mut polls = tokio::time::interval(Duration::from_millis(200));
+        for _ in 0..POLLS {
+            polls.tick().await;
             losses = failed_polls(&daemon).await;
             if losses > 0.0 {
                 break;

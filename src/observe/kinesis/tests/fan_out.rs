@@ -247,7 +247,7 @@ async fn a_canary_that_waits_soon_again_is_read_although_another_subscription_wo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_is_named_is_looked_up_once() {
+async fn a_consumer_that_is_named_is_described_once() {
     let settings = Settings {
         consumer: Some("traceprobe".to_owned()),
         ..Settings::new(Account::in_region("eu-central-1"), ARN)
@@ -262,8 +262,8 @@ async fn a_consumer_that_is_named_is_looked_up_once() {
     sender.event(&[], "10", 0);
     kinesis.poll(&wanted()).await.unwrap();
     kinesis.poll(&wanted()).await.unwrap();
-    let [asked] = &service.calls("DescribeStreamConsumer")[..] else { panic!("not asked once") };
-    assert_eq!((&asked["StreamARN"], &asked["ConsumerName"]), (&json!(ARN), &json!("traceprobe")));
+    let [described] = &service.calls("DescribeStreamConsumer")[..] else { panic!("not described once") };
+    assert_eq!((&described["StreamARN"], &described["ConsumerName"]), (&json!(ARN), &json!("traceprobe")));
     assert_eq!(service.calls("SubscribeToShard")[0]["ConsumerARN"], CONSUMER);
 }
 

@@ -24,6 +24,10 @@ use crate::domain::sighting::FailureKind;
 /// Largest error document that is searched for its code, in bytes. A larger body is the page of a proxy.
 const MAX_DOCUMENT: usize = 64 << 10;
 
+/// How the text of a failure begins, behind the call, if there are no credentials of our own to sign it with. What was
+/// tried to find some follows; it is long, so that texts may be cut at different places.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials of AWS";
+
 /// The host that sent an answer. It is stored with the answer, because errors of the SDK do not name it.
 #[derive(Clone, Debug)]
 pub(in crate::cloud) struct Host(pub(in crate::cloud) String);
@@ -108,7 +112,8 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
         || sources(error).any(is_failed_connect);
     let effect = if never_sent { Effect::NotSent } else { Effect::Unknown };
     // Without credentials, the host is one of several that were asked for some.
-    let text = match find::<Unreached>(error).filter(|_| !without_identity) {
+    let text = match find::<Unreached>(error) {
+        _ if without_identity => format!("{NO_CREDENTIALS}: {}", causes(error)),
         Some(unreached) => unreached.to_string(),
         None => causes(error),
     };

@@ -9,7 +9,7 @@ use super::finding::{Failed, Finding, Mark};
 use super::mend::Mend;
 use crate::cloud::Clients;
 use crate::cloud::aws::Caller;
-use crate::cloud::failure::aws::has_code_of_refused_credentials;
+use crate::cloud::failure::aws::{NO_CREDENTIALS, has_code_of_refused_credentials};
 use crate::cloud::failure::{Effect, Failure};
 use crate::cloud::pending::within;
 use crate::config::Config;
@@ -96,8 +96,9 @@ impl Identity {
         if failure.kind != FailureKind::Denied {
             return None;
         }
-        let reason = failure.text.as_str().trim_start_matches("GetCallerIdentity: ");
-        if failure.effect == Effect::NotSent && text.ends_with(reason) {
+        // Whatever was called, and whichever role was to be assumed for it.
+        let lacks_credentials = |text: &str| text.split(": ").any(|part| part == NO_CREDENTIALS);
+        if failure.effect == Effect::NotSent && lacks_credentials(&failure.text) && lacks_credentials(text) {
             return Some(UNUSABLE);
         }
         // Each service has a code and a sentence of its own for it.
@@ -260,12 +261,20 @@ mod tests {
 
     #[test]
     fn missing_credentials_are_told_once() {
-        let failure = Failure::new(FailureKind::Denied, Effect::NotSent, "no providers in chain");
-        let identity =
-            Identity { aws: Some(Err(failure.calling("GetCallerIdentity"))), ..Identity::default() };
-        assert_eq!(identity.explains("ListShards on stream s: no providers in chain"), Some(UNUSABLE));
+        let without =
+            format!("{NO_CREDENTIALS}: dispatch failure: {}", "not here, and not there; ".repeat(21));
+        let of = |call: &str| {
+            let failure = Failure::new(FailureKind::Denied, Effect::NotSent, without.as_str());
+            failure.calling(call)
+        };
+        let identity = Identity { aws: Some(Err(of("GetCallerIdentity"))), ..Identity::default() };
+        let of_role = of("AssumeRole").calling("CreateLogStream on `/ecs/globex/app`").text;
+        assert!(of_role.ends_with("B)"), "with a role in front, the text is cut: {of_role}");
+        for text in [&*of("ListShards on stream s").text, &*of_role] {
+            assert_eq!(identity.explains(text), Some(UNUSABLE), "{text}");
+        }
         assert_eq!(identity.explains("ListShards on stream s: AccessDenied: no"), None);
-        assert_eq!(Identity::default().explains("no providers in chain"), None);
+        assert_eq!(Identity::default().explains(&of_role), None);
     }
 
     #[test]

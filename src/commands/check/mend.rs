@@ -204,7 +204,9 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
             (Some(FailureKind::Denied), Some(statement), Some(resource)) => {
                 denied(subject, &statement, resource)
             }
-            (Some(FailureKind::NotFound), _, _) if symptom.permission.is_some() => not_found(subject),
+            (Some(FailureKind::NotFound), _, _) if symptom.permission.is_some() => {
+                not_found(subject, identity)
+            }
             (Some(FailureKind::Denied), None, _) => other_region(subject, symptom.text),
             _ => Vec::new(),
         };
@@ -272,13 +274,17 @@ fn denied(subject: &Subject<'_>, statement: &str, resource: &str) -> Vec<String>
 }
 
 /// Where a place is searched that does not exist: by its name, in one region of one account.
-fn not_found(subject: &Subject<'_>) -> Vec<String> {
+fn not_found(subject: &Subject<'_>, identity: &Identity) -> Vec<String> {
     let Some(account) = subject.account else { return Vec::new() };
     let mut possibilities = vec![format!("{}.{} is the right name", subject.keys, subject.place_key)];
     possibilities.extend(in_region(subject));
     let holder = account.holder();
     possibilities.push(match &account.role {
         Some(_) => format!("it is in account {holder}, that of {}.role_arn", subject.keys),
+        None if identity.is_anonymous() => {
+            "it is in the account that the emulator gives to dummy credentials: aws.auth is \"none\""
+                .to_owned()
+        }
         None => format!("it is in the probe's own account: {}.role_arn is not set", subject.keys),
     });
     possibilities

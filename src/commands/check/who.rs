@@ -29,6 +29,10 @@ const UNUSABLE: &str = "the probe's own AWS credentials cannot be used; see \"wh
 const REFUSED: &str = "the credentials were refused; see \"who am I, AWS\"";
 const REFUSED_ELSEWHERE: &str = "the credentials were refused; see the first FAIL that says so";
 
+/// Why nobody is told whom an emulator takes us for.
+const ANONYMOUS: &str =
+    "aws.auth is \"none\": no account is known, because the dummy credentials are nobody's";
+
 /// Whom Google takes us for.
 #[derive(Clone, Debug)]
 pub(super) enum GoogleIdentity {
@@ -51,11 +55,14 @@ pub(super) struct Identity {
     google: GoogleIdentity,
     /// When AWS answered, by our own clock.
     answered: Option<Timestamp>,
+    /// Whether calls are signed with dummy credentials. What an emulator says of them is no account of ours.
+    is_anonymous: bool,
 }
 
 impl Identity {
     /// Asks AWS and Google at the same time.
     pub(super) async fn request(
+        config: &Config,
         clients: &Clients,
         google: impl Future<Output = GoogleIdentity>,
         clock: &WallClock,
@@ -69,17 +76,26 @@ impl Identity {
         };
         let aws = async { (aws.await, clock.now()) };
         let ((aws, answered), google) = futures::join!(aws, google);
-        Self { aws: Some(aws), google, answered: Some(answered) }
+        Self { aws: Some(aws), google, answered: Some(answered), is_anonymous: config.aws.anonymous }
+    }
+
+    /// Whether calls are signed with the dummy credentials of `aws.auth = "none"`.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        self.is_anonymous
     }
 
     /// The ARN of our own AWS identity.
     pub(super) fn arn(&self) -> Option<&str> {
-        Some(self.aws.as_ref()?.as_ref().ok()?.arn.as_str())
+        Some(self.caller()?.arn.as_str())
     }
 
     /// The number of our own account.
     pub(super) fn account(&self) -> Option<&str> {
-        Some(self.aws.as_ref()?.as_ref().ok()?.account.as_str())
+        Some(self.caller()?.account.as_str())
+    }
+
+    fn caller(&self) -> Option<&Caller> {
+        self.aws.as_ref().filter(|_| !self.is_anonymous)?.as_ref().ok()
     }
 
     /// The principal as which Google knows us.
@@ -124,6 +140,7 @@ impl Identity {
     fn of_aws(&self) -> Finding {
         let what = format!("{WHO}, AWS");
         match &self.aws {
+            Some(Ok(_)) if self.is_anonymous => Finding::general(Mark::NotTried, &what, ANONYMOUS),
             Some(Ok(caller)) => {
                 Finding::general(Mark::Ok, &what, format!("{} in account {}", caller.arn, caller.account))
             }
@@ -246,7 +263,16 @@ mod tests {
             server_date: Some(theirs),
         };
         let answered = Some(Timestamp::from_secs(1_000 + skew));
-        Identity { aws: Some(Ok(caller)), google: GoogleIdentity::default(), answered }
+        Identity { aws: Some(Ok(caller)), answered, ..Identity::default() }
+    }
+
+    #[test]
+    fn what_an_emulator_says_of_dummy_credentials_is_no_account_of_ours() {
+        let anonymous = Identity { is_anonymous: true, ..identity(1) };
+        assert_eq!((anonymous.arn(), anonymous.account()), (None, None));
+        let finding = anonymous.of_aws();
+        assert_eq!((finding.mark, &*finding.detail), (Mark::NotTried, ANONYMOUS));
+        assert_eq!(anonymous.of_clock().mark, Mark::Ok, "its clock is one nevertheless");
     }
 
     #[test]

@@ -283,6 +283,68 @@ async fn a_service_that_cannot_be_reached_is_named_with_host_operation_reason_an
     }
 }
 
+/// Answers every call with this status and text, as something else than a service does. Returns its address.
+async fn something_else(status: u16, text: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let app = axum::Router::new().fallback(async move || (status, text));
+    #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_the_service_is_named_and_no_place_is_called_missing() {
+    let pages =
+        [something_else(404, "404 page not found").await, something_else(200, "<html>welcome</html>").await];
+    let cases = [
+        ("GCP_ENDPOINTS_BIGQUERY", "BigQuery", "gcp.endpoints.bigquery"),
+        ("AWS_ENDPOINTS_KINESIS", "Kinesis", "aws.endpoints.kinesis"),
+        ("AWS_ENDPOINTS_LOGS", "CloudWatch Logs", "aws.endpoints.logs"),
+        ("AWS_ENDPOINTS_S3", "S3", "aws.endpoints.s3"),
+        ("AWS_ENDPOINTS_STS", "STS", "aws.endpoints.sts"),
+    ];
+    for (key, title, named) in cases {
+        for url in &pages {
+            let url = format!("{url}/of/{title}").replace(' ', "-");
+            // Several checks of one stream would exceed the reads that a shard allows.
+            let stand = Stand::brisk(1).await;
+            let findings = findings(&stand, &[(key, &url)]).await;
+            let failed = with_mark(&findings, "fail");
+            assert!(!failed.is_empty(), "{key}={url}: {findings:#?}");
+            for finding in failed {
+                let detail = finding["detail"].as_str().unwrap();
+                let expected = format!("{named} is \"{url}\", which does not answer like {title}");
+                assert!(detail.contains(&expected), "{detail}");
+                assert_eq!(finding["mend"]["key"], named, "{finding:#}");
+                assert!(finding["mend"]["command"].is_null(), "{finding:#}");
+                assert_eq!(finding["mend"]["possibilities"], serde_json::json!([]), "{finding:#}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_path_in_the_short_form_of_an_endpoint_is_named_by_that_form() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut table: toml::Table = text.parse().unwrap();
+    let gcp = table["gcp"].as_table_mut().unwrap();
+    gcp["endpoints"].as_table_mut().unwrap().remove("bigquery").unwrap();
+    let wrong = format!("{}/bigqury/v2", something_else(404, "404 page not found").await);
+    gcp.insert("endpoint".to_owned(), wrong.clone().into());
+    let config = config.with_file_name("short.toml");
+    std::fs::write(&config, table.to_string()).unwrap();
+    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = format!("gcp.endpoint is \"{wrong}\", which does not answer like BigQuery");
+    assert!(said.lines().any(|line| line.starts_with("FAIL") && line.contains(&expected)), "{said}");
+    assert!(said.lines().any(|line| line.trim() == "key      gcp.endpoint"), "{said}");
+    assert!(!said.contains("stage.bigquery.table"), "{said}");
+}
+
 /// Runs `check --canary --json`. Returns the exit code and the canaries.
 async fn canaries(stand: &Stand, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let (output, said) = check(stand, &[&["--canary", "--json"], arguments].concat(), &[]).await;

@@ -194,7 +194,8 @@ async fn without_sts_refused_credentials_are_told_by_the_first_who_refuses_them(
     let refused = |finding: &&Value| detail(finding).contains("ExpiredToken");
     let told: Vec<_> = with_mark(&document, "fail").into_iter().filter(refused).collect();
     assert_eq!(told.len(), 1, "{told:#?}");
-    has_all(&told[0]["mend"].to_string(), &["AWS_SESSION_TOKEN", "aws sts get-caller-identity"]);
+    let command = format!("aws --endpoint-url {closed} sts get-caller-identity");
+    has_all(&told[0]["mend"].to_string(), &["AWS_SESSION_TOKEN", &command]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +249,8 @@ async fn a_bucket_in_another_region_is_listed_there_and_the_key_to_set_is_named(
         let mend = &finding["mend"];
         let key = format!("stage.{}.region", finding["stage"].as_str().unwrap());
         assert_eq!(mend["key"], *key, "{finding:#}");
-        has_all(mend["command"].as_str().unwrap(), &["aws s3 ls --region us-west-2 "]);
+        let expected = format!("aws --endpoint-url {url} s3 ls --region us-west-2 ");
+        has_all(mend["command"].as_str().unwrap(), &[&expected]);
         has_all(
             mend["possibilities"][0].as_str().unwrap(),
             &[&format!("{key}, or else aws.region, is \"us-west-2\"")],

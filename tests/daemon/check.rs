@@ -459,4 +459,25 @@ async fn an_interrupted_check_prints_what_is_known() {
     let status = tokio::time::timeout(SOON, until_it_ends).await.expect("it does not end");
     assert_eq!(status.code(), Some(130), "{said:#?}");
     assert!(said.iter().any(|line| line.starts_with("not tried canary of acme")), "{said:#?}");
+    let hint = said.iter().find(|line| line.trim().starts_with("look ")).expect("it says what was sent");
+    for part in [
+        " zqtp",
+        "was sent to /ecs/acme/app at 20",
+        "CloudWatch Logs took it",
+        "seen at ",
+        "not yet at bigquery",
+    ] {
+        assert!(hint.contains(part), "no {part:?} in {hint}");
+    }
+    let tag = hint.split(' ').find(|word| word.starts_with("zqtp")).unwrap();
+    let commands: Vec<_> = said.iter().filter(|line| line.trim().starts_with("run ")).collect();
+    for parts in [
+        ["aws --endpoint-url http://127.0.0.1", " logs filter-log-events", "# search the log group"],
+        ["bq --api http://127.0.0.1", " query ", "# bigquery: query the row"],
+    ] {
+        let is_it = |line: &&&String| line.contains(tag) && parts.iter().all(|part| line.contains(part));
+        assert_eq!(commands.iter().filter(is_it).count(), 1, "{parts:?}: {said:#?}");
+    }
+    let is_seen = |line: &&String| line.contains("# transit: ") || line.contains("run      SELECT");
+    assert!(!commands.iter().any(is_seen), "{commands:#?}");
 }

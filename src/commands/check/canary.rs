@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice::Adviser;
 use super::finding::Mark;
+use super::lookups::{CanaryLookup, lookups, story};
 use super::report::{Format, Progress, Report};
 use crate::cloud::Clients;
 use crate::commands::output::say;
@@ -19,6 +20,9 @@ use crate::domain::topology::{StageId, Topology};
 pub(super) const MISSING: u8 = 3;
 /// Exit code if a stage could not be read, so that it is unknown whether a canary arrived.
 pub(super) const UNKNOWN: u8 = 4;
+
+/// Most canaries of an interrupted check that come with commands: with more, those of the first show how to look.
+const WITH_COMMANDS: usize = 5;
 
 /// What became of one canary. The fields are the JSON that docs/check.md documents.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -38,6 +42,8 @@ pub(super) struct CanaryReport {
     remarks: Vec<String>,
     /// What to look at, where it is missing or changed.
     advice: Vec<String>,
+    /// Commands that look for it, if it was still followed when the check was interrupted.
+    lookups: Vec<CanaryLookup>,
     /// Where it was found with another tenant; `null` if it was not.
     leaked: Option<String>,
     #[serde(skip)]
@@ -70,10 +76,19 @@ pub(super) async fn send(
     let followed = run.await?;
     live.progress.clear();
     let mut adviser = Adviser::new(config, &clients, clock.wall());
-    let mut code = 0;
+    let (mut code, mut with_commands) = (0, 0);
     for canary in &followed {
-        let advice = if stop.is_cancelled() { Vec::new() } else { adviser.advise(canary).await };
-        let canary = CanaryReport { advice, ..CanaryReport::of(canary, &topology) };
+        let (advice, lookups) = match (stop.is_cancelled(), canary.has_ended()) {
+            (false, _) => (adviser.advise(canary).await, Vec::new()),
+            (true, true) => Default::default(),
+            (true, false) => {
+                with_commands += 1;
+                let is_shown = with_commands <= WITH_COMMANDS;
+                let lookups = if is_shown { lookups(config, &topology, canary) } else { Vec::new() };
+                (vec![story(config, &topology, canary)], lookups)
+            }
+        };
+        let canary = CanaryReport { advice, lookups, ..CanaryReport::of(canary, &topology) };
         code = code.max(canary.exit_code);
         report.add_canary(canary);
     }
@@ -228,6 +243,7 @@ impl CanaryReport {
             stages,
             remarks: canary.remarks.clone(),
             advice: Vec::new(),
+            lookups: Vec::new(),
             leaked,
             exit_code,
         }
@@ -246,6 +262,7 @@ impl CanaryReport {
         }
         lines.extend(remarks.iter().map(|remark| format!("          note     {remark}")));
         lines.extend(self.advice.iter().map(|text| format!("          look     {text}")));
+        lines.extend(self.lookups.iter().map(|lookup| format!("          run      {}", lookup.line())));
         lines
     }
 }

@@ -7,6 +7,7 @@
 mod advice;
 mod canary;
 mod finding;
+mod lookups;
 mod mend;
 mod region;
 mod report;

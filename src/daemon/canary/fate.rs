@@ -24,6 +24,8 @@ pub struct Followed {
     /// The id of its trace, as the page shows it.
     pub trace: String,
     pub tag: Tag,
+    /// What became of the call that put it; `None` before it was planned.
+    pub put: Option<Put>,
     pub fate: Fate,
     /// By [`StageId`].
     pub stages: Vec<State>,
@@ -126,6 +128,7 @@ pub(super) fn of(
         tenant: sent.tenant,
         log_group: sent.log_group.clone(),
         trace: sent.trace.to_string(),
+        put: trace.map(|trace| trace.put),
         is_awaited_before: is_open && given_up_at.is_some_and(|at| is_awaited_before(at, map, &stages)),
         fate: trace.map_or(Fate::Waiting, |trace| fate(trace, map, &stages, until)),
         stages,

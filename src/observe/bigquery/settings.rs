@@ -14,7 +14,7 @@ use crate::cloud::google::BIGQUERY;
 use crate::cloud::pending::within;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question, SAME_QUERY};
 use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::shell::quoted;
@@ -495,7 +495,7 @@ impl Evidence for Settings {
                     quoted(&query)
                 ),
             },
-            Lookup { what: "the same query, for the console", command: query },
+            Lookup { what: SAME_QUERY, command: query },
         ]
     }
 

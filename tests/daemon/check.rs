@@ -404,6 +404,71 @@ async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
     assert_eq!((state(&canaries[0], "transit"), state(&canaries[0], "bigquery")), ("arrived", "missing"));
 }
 
+/// What `check --canary` says of one canary with these keys.
+async fn canary_with(stand: &Stand, keys: &[(&str, &str)]) -> Value {
+    let (output, said) = check(stand, &["--canary", "--json", "--timeout", "5s"], keys).await;
+    let document: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    document["canaries"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_another_label_is_told_with_both_labels_and_the_keys() {
+    let stand = Stand::brisk(1).await;
+    for (keys, parts) in [
+        (
+            ("TENANT_ACME_LABEL", "acmecorp"),
+            [
+                "column `tenant` has `acme` and not `acmecorp`",
+                "label = \"acme\"",
+                "stage.bigquery.tenant_column",
+            ],
+        ),
+        (
+            ("STAGE_BIGQUERY_TENANT_COLUMN", "trace_id"),
+            [
+                "column `trace_id` has `zqtp",
+                "and not `acme`, the label of tenant acme: tenant_column does not name the tenant",
+                "tenant.acme.label",
+            ],
+        ),
+    ] {
+        let canary = canary_with(&stand, &[keys]).await;
+        let advice: Vec<_> = canary["advice"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(advice.len(), 1, "{canary:#}");
+        for part in parts {
+            assert!(advice[0].contains(part), "no {part:?} in {}", advice[0]);
+        }
+        let detail = canary["detail"].as_str().unwrap();
+        assert!(detail.contains("bigquery: there, but with the label `"), "{detail}");
+        assert!(!detail.contains("lost") && !detail.contains("another tenant"), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_the_label_of_another_tenant_is_still_a_leak() {
+    let stand = Stand::brisk(2).await;
+    let keys = [("TENANT_ACME_LABEL", "globex"), ("TENANT_GLOBEX_LABEL", "acme")];
+    let canary = canary_with(&stand, &keys).await;
+    let advice = canary["advice"].to_string();
+    assert!(advice.contains("has `acme`, the label of tenant globex, and not `globex`"), "{advice}");
+    assert!(canary["detail"].as_str().unwrap().contains("found with another tenant"), "{canary:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_names_somebody_else_is_told_with_the_label_and_the_key() {
+    let stand = Stand::brisk(1).await;
+    let key = ("STAGE_TRANSIT_KEY", "transit/%Y/%m/%d/%H/{tenant}.ndjson");
+    let canary = canary_with(&stand, &[key]).await;
+    let advice = canary["advice"].to_string();
+    for part in
+        ["transit: the canary is there", "where {tenant} is in key", "and not `acme`", "stage.transit.key"]
+    {
+        assert!(advice.contains(part), "no {part:?} in {advice}");
+    }
+    assert!(!advice.contains("was lost between"), "{advice}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_only_a_side_stage_has_is_told_to_be_there() {
     let stand = Stand::brisk(1).await;

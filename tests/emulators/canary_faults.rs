@@ -43,7 +43,7 @@ struct Fault {
     unsaid: &'static [&'static str],
 }
 
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 21] = [
     Fault {
         name: "none",
         wrong: Wrong::Nothing,
@@ -144,6 +144,26 @@ const FAULTS: [Fault; 19] = [
             &["look ", "bigquery", "write id_column = \"trace_id\"", "stage.bigquery.id_column"],
         ],
         unsaid: &["it was lost between"],
+    },
+    Fault {
+        name: "label wrong",
+        wrong: Wrong::Configuration(|config| set_tenant(config, "label", "acmecorp")),
+        exit_code: 3,
+        said: &[
+            &["FAIL", "canary of acme", "bigquery: there, but with the label `acme`"],
+            &["look ", "bigquery", "has `acme` and not `acmecorp`", "tenant.acme.label"],
+        ],
+        unsaid: &["it was lost between", "id_column"],
+    },
+    Fault {
+        name: "label column wrong",
+        wrong: Wrong::Configuration(|config| set_stage(config, "bigquery", "tenant_column", "trace_id")),
+        exit_code: 3,
+        said: &[
+            &["FAIL", "canary of acme", "bigquery: there, but with the label `"],
+            &["look ", "bigquery", "column `trace_id` has `", "and not `acme`", "stage.bigquery.tenant_column"],
+        ],
+        unsaid: &["it was lost between", "id_column"],
     },
     Fault {
         name: "canary template that is not what the pipeline forwards (not JSON)",

@@ -14,6 +14,7 @@ use crate::commands::output::say;
 use crate::config::Config;
 use crate::daemon::canary::{self, Errand, Fate, Followed, State};
 use crate::daemon::clock::ProbeClock;
+use crate::domain::foreign::ForeignText;
 use crate::domain::topology::{StageId, Topology};
 
 /// Exit code if a canary did not arrive where it should have.
@@ -175,15 +176,22 @@ impl CanaryReport {
     fn of(canary: &Followed, topology: &Topology) -> Self {
         let name = |stage: StageId| topology.stage(stage).name.to_string();
         let stages = topology.stage_ids().zip(&canary.stages);
+        let at = |stage: StageId| {
+            let number = usize::from(stage.0);
+            let Some(state) = canary.stages.get(number) else { return String::new() };
+            match (state, canary.mislabelled.get(number)) {
+                (State::Missing(_), Some(Some(seen))) => format!("there, but with the label `{seen}`"),
+                (state, _) => describe(state),
+            }
+        };
         let stages: Vec<_> = stages
             .map(|(stage, state)| StageReport {
                 stage: name(stage),
                 state: label(state),
                 seconds: if let State::Arrived(after) = state { Some(after.as_secs_f64()) } else { None },
-                detail: describe(state),
+                detail: at(stage),
             })
             .collect();
-        let at = |stage: StageId| canary.stages.get(usize::from(stage.0)).map(describe).unwrap_or_default();
         let (outcome, mut detail, of_fate) = match &canary.fate {
             Fate::Waiting => ("waiting", "still on its way".to_owned(), UNKNOWN),
             Fate::Delivered(after) => {
@@ -199,6 +207,9 @@ impl CanaryReport {
                 ("dead_lettered", text, MISSING)
             }
             Fate::Refused(reason) => ("refused", format!("not accepted: {reason}"), MISSING),
+            Fate::Missing(stage) if is_mislabelled(canary, *stage) => {
+                ("missing", format!("{}: {}", name(*stage), at(*stage)), MISSING)
+            }
             Fate::Missing(stage) => {
                 let last = last_seen(canary, topology);
                 let after = last
@@ -224,7 +235,11 @@ impl CanaryReport {
         }
         let leaked = canary.leaked.as_ref().map(ToString::to_string);
         if let Some(leaked) = &leaked {
-            detail = format!("{detail}; found with another tenant: {leaked}");
+            // A label that no tenant has is no other tenant.
+            let is_told = |seen: &ForeignText| topology.tenant_by_label(seen).is_none();
+            if !canary.mislabelled.iter().flatten().any(is_told) {
+                detail = format!("{detail}; found with another tenant: {leaked}");
+            }
             exit_code = exit_code.max(MISSING);
         }
         let mark = match exit_code {
@@ -265,6 +280,11 @@ impl CanaryReport {
         lines.extend(self.lookups.iter().map(|lookup| format!("          run      {}", lookup.line())));
         lines
     }
+}
+
+/// Whether it is at a stage with a label that is not its tenant's.
+fn is_mislabelled(canary: &Followed, stage: StageId) -> bool {
+    matches!(canary.mislabelled.get(usize::from(stage.0)), Some(Some(_)))
 }
 
 /// The last stage of the main path at which it was seen.

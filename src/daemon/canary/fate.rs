@@ -33,6 +33,8 @@ pub struct Followed {
     pub records: Vec<u64>,
     /// Whether its content could not be checked where it was found, by [`StageId`].
     pub unchecked: Vec<bool>,
+    /// With which label it was found where its tenant has another one, by [`StageId`].
+    pub mislabelled: Vec<Option<ForeignText>>,
     /// What else was noticed: copies, changes.
     pub remarks: Vec<String>,
     /// Where it was found with another tenant; `None` if it was not.
@@ -125,6 +127,7 @@ pub(super) fn of(
         tag: sent.tag,
         records: Vec::new(),
         unchecked: Vec::new(),
+        mislabelled: Vec::new(),
         tenant: sent.tenant,
         log_group: sent.log_group.clone(),
         trace: sent.trace.to_string(),

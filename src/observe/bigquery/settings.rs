@@ -26,7 +26,7 @@ use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed, text};
-use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use crate::observe::kinds::{Attribution, KindSettings, LabelPlace, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
 use crate::observe::proving::in_time;
 use crate::observe::{ObserveError, console};
@@ -324,6 +324,11 @@ impl KindSettings for Settings {
             by_tag: self.id_is == IdIs::Tag,
             remedy: "; set tenant_column if rows say whose they are",
         }
+    }
+
+    fn label_place(&self) -> Option<LabelPlace> {
+        let column = self.tenant_column.as_ref()?;
+        Some(LabelPlace { key: "tenant_column", has: format!("column `{column}` has") })
     }
 
     fn expected_schema(&self) -> ExpectedSchema {

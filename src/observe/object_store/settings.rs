@@ -12,7 +12,7 @@ use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed};
 use crate::observe::decode::Limits;
-use crate::observe::kinds::{Attribution, Scope};
+use crate::observe::kinds::{Attribution, LabelPlace, Scope};
 use crate::observe::{GAPS, Gaps};
 
 /// The largest object that a poll can read within its timeout and the memory of a container.
@@ -151,6 +151,12 @@ impl Settings {
             by_tag: true,
             remedy: "; put {tenant} into key at its place if keys name the tenant",
         }
+    }
+
+    /// Returns where the rest of a key names the tenant, if it does.
+    pub(in crate::observe) fn label_place(&self) -> Option<LabelPlace> {
+        let _after = self.after_tenant.as_ref()?;
+        Some(LabelPlace { key: "key", has: "where {tenant} is in key, its object has".to_owned() })
     }
 
     /// Returns how the rest of a key names the tenant, if it does.

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
-use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
+use traceprobe::sandbox::{
+    ARCHIVE_BUCKET, Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET,
+};
 
 use crate::SOON;
 use crate::commands::program;
@@ -160,6 +162,22 @@ async fn a_key_with_another_form_of_date_fails_and_is_told_with_the_right_one() 
     let detail = failed[0]["detail"].as_str().unwrap();
     assert!(detail.contains(&key) && detail.contains("key = \"transit/%Y/%m/%d/%H/\""), "{detail}");
     assert_eq!(failed[0]["mend"]["key"], "stage.transit.key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_names_the_tenant_is_proposed_with_the_placeholder() {
+    let stand = Stand::brisk(2).await;
+    for tenant in ["acme", "globex"] {
+        let key = now().strftime(&format!("archive/tenant={tenant}/dt=%Y-%m-%d/hour=%H/1.gz"));
+        stand.sandbox.put_object(ARCHIVE_BUCKET, &key, b"{}\n".to_vec());
+    }
+    let right = "key = \"archive/tenant={tenant}/dt=%Y-%m-%d/hour=%H/\"";
+    for wrong in ["archive/tenant={tenant}/date=%Y-%m-%d/hour=%H/", "archive/all/dt=%Y-%m-%d/hour=%H/"] {
+        let findings = findings(&stand, &[("STAGE_ARCHIVE_KEY", wrong)]).await;
+        let newest = |finding: &&Value| finding["stage"] == "archive" && finding["what"] == "newest object";
+        let details: Vec<_> = findings.iter().filter(newest).filter_map(|it| it["detail"].as_str()).collect();
+        assert!(!details.is_empty() && details.iter().all(|detail| detail.contains(right)), "{details:#?}");
+    }
 }
 
 /// Accepts connections and never answers.

@@ -77,6 +77,7 @@ const FAULTS: [Fault; 21] = [
         exit_code: 3,
         said: &[
             &["stage archive", "newest object", "there is no object", "\"archive/tenant=acme/\""],
+            &["newest object", "key = \"archive/tenant={tenant}/dt="],
             &["key", "stage.archive.key"],
             &["FAIL", "canary of acme", "archive: missing"],
             &["look ", "archive", "no record at all", "stage.archive.key"],

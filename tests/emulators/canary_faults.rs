@@ -43,7 +43,7 @@ struct Fault {
     unsaid: &'static [&'static str],
 }
 
-const FAULTS: [Fault; 21] = [
+const FAULTS: [Fault; 22] = [
     Fault {
         name: "none",
         wrong: Wrong::Nothing,
@@ -154,7 +154,7 @@ const FAULTS: [Fault; 21] = [
             &["FAIL", "canary of acme", "bigquery: there, but with the label `acme`"],
             &["look ", "bigquery", "has `acme` and not `acmecorp`", "tenant.acme.label"],
         ],
-        unsaid: &["it was lost between", "id_column"],
+        unsaid: &["it was lost between", "write id_column"],
     },
     Fault {
         name: "label column wrong",
@@ -162,9 +162,15 @@ const FAULTS: [Fault; 21] = [
         exit_code: 3,
         said: &[
             &["FAIL", "canary of acme", "bigquery: there, but with the label `"],
-            &["look ", "bigquery", "column `trace_id` has `", "and not `acme`", "stage.bigquery.tenant_column"],
+            &[
+                "look ",
+                "bigquery",
+                "column `trace_id` has `",
+                "and not `acme`",
+                "stage.bigquery.tenant_column",
+            ],
         ],
-        unsaid: &["it was lost between", "id_column"],
+        unsaid: &["it was lost between", "write id_column"],
     },
     Fault {
         name: "canary template that is not what the pipeline forwards (not JSON)",
@@ -220,6 +226,27 @@ const FAULTS: [Fault; 21] = [
             &["FAIL", "canary of acme", "bigquery: cannot be read"],
         ],
         unsaid: &[],
+    },
+    Fault {
+        name: "path of the endpoint wrong",
+        wrong: Wrong::Configuration(|config| {
+            let url =
+                config["gcp"]["endpoint"].as_str().expect("it is a text").replace("/bigquery/", "/bigqury/");
+            set(config, "gcp", "endpoint", &url);
+        }),
+        exit_code: 4,
+        said: &[
+            &[
+                "FAIL",
+                "stage bigquery",
+                "columns",
+                "gcp.endpoint is \"",
+                "which does not answer like BigQuery",
+            ],
+            &["key", "gcp.endpoint"],
+            &["FAIL", "canary of acme", "bigquery: cannot be read"],
+        ],
+        unsaid: &["stage.bigquery.table"],
     },
     Fault {
         name: "external id wrong",

@@ -176,6 +176,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
             remember: 10_000,
             stale_after: Duration::from_secs(30),
             pipeline: Pipeline::default(),
+            endpoints: traceprobe::domain::tool_endpoints::ToolEndpoints::default(),
             evidence: BTreeMap::new(),
             log_groups: BTreeMap::new(),
         }),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use traceprobe::config::Config;
+use traceprobe::config::{Config, OTHER_VARIABLES};
 use traceprobe::domain::kind::Kind;
 use traceprobe::observe::spec;
 
@@ -18,6 +18,35 @@ fn the_readmes_first_configuration_is_valid() {
     let block = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = Config::parse(block, key()).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!((config.tenants.len(), config.stages.len()), (1, 2));
+}
+
+#[test]
+fn the_guide_for_machines_outside_ecs_names_only_what_there_is() {
+    let guide = fs::read_to_string("docs/deploy-elsewhere.md").unwrap();
+    assert!(fs::read_to_string("README.md").unwrap().contains("(docs/deploy-elsewhere.md)"));
+    let keys = fs::read_to_string("config/traceprobe.toml").unwrap();
+    let known = |name: &str| {
+        let key = name.trim_start_matches("TRACEPROBE_").to_ascii_lowercase();
+        let (table, key) = key.split_once('_').unwrap_or((&key, ""));
+        OTHER_VARIABLES.contains(&name)
+            || (keys.contains(&format!("[{table}]")) && keys.contains(&format!("\n# {key} = ")))
+    };
+    let variables = guide.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let variables: Vec<_> = variables.filter(|word| word.starts_with("TRACEPROBE_")).collect();
+    assert!(variables.len() > 5, "{variables:?}");
+    for name in variables {
+        assert!(known(name), "{name} is not a valid variable");
+    }
+    let unit = fs::read_to_string("config/systemd/traceprobe.service").unwrap();
+    for line in
+        ["Restart=always", "RestartPreventExitStatus=78", "/etc/traceprobe/environment", "DynamicUser=yes"]
+    {
+        assert!(guide.contains(line) && unit.contains(line), "{line} is not in both");
+    }
+    let program = fs::read_to_string("src/commands/run.rs").unwrap();
+    for code in ["75", "76", "78", "130", "143"] {
+        assert!(guide.contains(code) && program.contains(code), "exit code {code} is not in both");
+    }
 }
 
 /// The configurations of `docs/recipes/`.

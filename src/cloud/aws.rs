@@ -41,6 +41,7 @@ pub(super) use self::session::Session;
 use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
 use super::failure::Failure;
+use super::failure::answerer::{Answerer, Endpoint};
 use super::failure::unreached::Directory;
 use super::proxy::Proxy;
 use crate::domain::time::Timestamp;
@@ -68,6 +69,19 @@ pub struct AwsSettings {
 }
 
 impl AwsSettings {
+    /// The key and the URL of the endpoint that is configured for a service in a region; `None` for the usual one.
+    #[must_use]
+    pub fn endpoint_of(&self, service: &str, region: Option<&str>) -> Option<(String, &str)> {
+        let regional =
+            region.and_then(|region| Some((region, self.regional_endpoints.get(region)?.get(service)?)));
+        if let Some((region, url)) = regional {
+            return Some((format!("aws.endpoints.{region}.{service}"), url));
+        }
+        let of_service =
+            self.endpoints.get(service).map(|url| (format!("aws.endpoints.{service}"), url.as_str()));
+        of_service.or_else(|| Some(("aws.endpoint".to_owned(), self.endpoint.as_deref()?)))
+    }
+
     /// Which keys name which hosts.
     fn directory(&self) -> Directory {
         let of_service =
@@ -301,15 +315,35 @@ impl Aws {
         let endpoint = self.endpoint(service, region, &self.base);
         let plain_http = endpoint.is_some_and(|url| url.to_ascii_lowercase().starts_with("http://"));
         let (calls, directory) = (self.calls.clone(), self.directory.clone());
-        CountCalls { service, calls, plain_http, session, directory }
+        let answerer = self.answerer(service, region);
+        CountCalls { service, calls, plain_http, answerer, session, directory }
+    }
+
+    /// Who should answer the calls to a service in a region.
+    fn answerer(&self, service: &'static str, region: Option<&str>) -> Answerer {
+        let configured = self.settings.endpoint_of(service, region);
+        let of_environment = || Some(("AWS_ENDPOINT_URL".to_owned(), self.base.endpoint_url()?));
+        let endpoint = configured.or_else(of_environment).map(|(key, url)| Endpoint::new(key, url));
+        let usual = format!("https://{service}.{}.amazonaws.com", region.unwrap_or("REGION"));
+        Answerer { title: title(service), host: None, usual, endpoint }
     }
 
     /// Returns the endpoint of a service in a region; `None` for the one that the SDK knows.
     fn endpoint(&self, service: &str, region: Option<&str>, config: &SdkConfig) -> Option<String> {
-        let AwsSettings { endpoint, endpoints, regional_endpoints, .. } = &*self.settings;
-        let regional = region.and_then(|region| regional_endpoints.get(region)?.get(service));
-        let configured = regional.or_else(|| endpoints.get(service)).or(endpoint.as_ref());
-        configured.cloned().or_else(|| config.endpoint_url().map(str::to_owned))
+        let configured = self.settings.endpoint_of(service, region).map(|(_, url)| url);
+        configured.or_else(|| config.endpoint_url()).map(str::to_owned)
+    }
+}
+
+/// The name of a service for people.
+fn title(service: &'static str) -> &'static str {
+    match service {
+        "kinesis" => "Kinesis",
+        "logs" => "CloudWatch Logs",
+        "s3" => "S3",
+        "sqs" => "SQS",
+        "sts" => "STS",
+        other => other,
     }
 }
 

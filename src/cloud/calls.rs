@@ -14,7 +14,8 @@ use aws_sdk_sts::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use super::aws::Session;
-use super::failure::aws::{Host, of_connector, of_response, refuses_credentials};
+use super::failure::answerer::Answerer;
+use super::failure::aws::{of_connector, of_response, refuses_credentials};
 use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Failure, find};
 use super::pending;
@@ -99,6 +100,8 @@ pub struct CountCalls {
     pub(super) calls: Calls,
     /// Whether the endpoint of the service is configured as http.
     pub(super) plain_http: bool,
+    /// Who should answer; the host is known when a call is made.
+    pub(super) answerer: Answerer,
     /// The credentials that sign the calls.
     pub(super) session: Session,
     /// Which keys name which hosts.
@@ -140,7 +143,8 @@ impl Intercept for CountCalls {
             pending::sent(&operation, &host, || self.directory.advice(&host, Obstacle::Unanswered));
         }
         if let Some(host) = address.as_ref().and_then(reqwest::Url::host_str) {
-            config.interceptor_state().store_put(Host(host.to_owned()));
+            let host = Some(host.to_owned());
+            config.interceptor_state().store_put(Answerer { host, ..self.answerer.clone() });
         }
         Ok(())
     }
@@ -151,9 +155,9 @@ impl Intercept for CountCalls {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let host: Option<Host> = config.load::<Host>().cloned();
-        if let Some(host) = host {
-            context.response_mut().add_extension(host);
+        let answerer: Option<Answerer> = config.load::<Answerer>().cloned();
+        if let Some(answerer) = answerer {
+            context.response_mut().add_extension(answerer);
         }
         Ok(())
     }

@@ -49,15 +49,17 @@ pub use self::settings::{
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::budget::Budget;
-use crate::cloud::google::GoogleSettings;
+use crate::cloud::google::{BIGQUERY, GoogleSettings};
 use crate::domain::conditions::Criteria;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{InstanceCode, Keyring};
+use crate::domain::tool_endpoints::{AwsEndpoint, ToolEndpoints};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
 use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
+use crate::keys::secret::masked_urls;
 
 /// The variable with the address at which commands ask the daemon of this machine.
 pub const DAEMON_ADDRESS: &str = "TRACEPROBE_HEALTHCHECK_ADDRESS";
@@ -201,6 +203,28 @@ impl Config {
 
     fn intervals(&self) -> impl Iterator<Item = Duration> + Clone {
         self.topology.tenants().iter().map(|tenant| tenant.interval)
+    }
+
+    /// Returns what the clouds' own tools must be told to reach services that are not at their usual address.
+    #[must_use]
+    pub fn tool_endpoints(&self) -> ToolEndpoints {
+        let AwsSettings { region, endpoint, endpoints, regional_endpoints, .. } = &self.aws;
+        let at = |service: Option<&str>, region: Option<&String>, url: &str| AwsEndpoint {
+            service: service.map(str::to_owned),
+            region: region.cloned(),
+            url: masked_urls(url).into_owned(),
+        };
+        let regional = regional_endpoints.iter().flat_map(|(region, of_region)| {
+            of_region.iter().map(move |(service, url)| at(Some(service), Some(region), url))
+        });
+        let of_service = endpoints.iter().map(|(service, url)| at(Some(service), None, url));
+        let of_all = endpoint.iter().map(|url| at(None, None, url));
+        let bigquery = self.google.endpoints.get(BIGQUERY.name).map(|url| masked_urls(url));
+        ToolEndpoints::new(
+            regional.chain(of_service).chain(of_all).collect(),
+            region.clone(),
+            bigquery.as_deref(),
+        )
     }
 
     /// Returns the effective configuration as TOML, with the origin of each value as a comment. It contains

@@ -461,9 +461,18 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
     let all = || {
         // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
-        let endpoints = bigquery.into_iter().chain(endpoints?).collect();
+        let endpoints = endpoints?;
+        let is_short_endpoint = bigquery.is_some() && !endpoints.contains_key(BIGQUERY.name);
+        let endpoints = bigquery.into_iter().chain(endpoints).collect();
         let (auth, proxy) = (auth?, proxy.clone()?);
-        Ok(GoogleSettings { endpoints, auth, proxy, variables, ..GoogleSettings::default() })
+        Ok(GoogleSettings {
+            endpoints,
+            is_short_endpoint,
+            auth,
+            proxy,
+            variables,
+            ..GoogleSettings::default()
+        })
     };
     (all(), project)
 }

@@ -484,3 +484,25 @@ fn endpoints_of_a_region_are_set_in_a_table_of_its_own_or_by_a_variable() {
     let regional = &aws.regional_endpoints["us-west-2"];
     assert_eq!((&*regional["sts"], &*regional["kinesis"]), ("https://b", "https://c"));
 }
+
+#[test]
+fn commands_are_told_the_configured_endpoints_without_what_is_secret_in_them() {
+    let text = with(
+        "[gcp]",
+        "[aws.endpoints]\nsts = \"https://me:hush@sts\"\n[aws.endpoints.us-west-2]\nkinesis = \"https://west\"\n[gcp]\nendpoint = \"https://b/bigquery/v2\"",
+    );
+    let more = [("TRACEPROBE_AWS_ENDPOINT", "http://all")];
+    let endpoints = Config::parse(&text, env(&more)).unwrap().tool_endpoints();
+    for (command, told) in [
+        ("aws sts assume-role", "aws --endpoint-url 'https://…@sts' sts assume-role"),
+        ("aws kinesis x --region us-west-2", "aws --endpoint-url https://west kinesis x --region us-west-2"),
+        (
+            "aws kinesis x --region eu-central-1",
+            "aws --endpoint-url http://all kinesis x --region eu-central-1",
+        ),
+        ("bq ls", "bq --api https://b ls"),
+    ] {
+        assert_eq!(endpoints.told(command), told);
+    }
+    assert_eq!(Config::parse(GOOD, env(&[])).unwrap().tool_endpoints().told("aws s3 ls"), "aws s3 ls");
+}

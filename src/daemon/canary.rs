@@ -61,6 +61,8 @@ struct Follower {
     records: HashMap<SourceId, u64>,
     /// The canaries whose content could not be checked where they were found.
     unchecked: HashSet<(TraceId, SourceId)>,
+    /// The labels with which canaries were found that are not those of their tenants.
+    mislabelled: HashMap<(TraceId, SourceId), ForeignText>,
     began: Timestamp,
 }
 
@@ -214,8 +216,8 @@ impl Follower {
         for (id, source) in topology.source_ids().zip(&config.sources) {
             tracker.expect_schema(id, source.settings.expected_schema());
         }
-        let (unreadable, records, unchecked) = Default::default();
-        Self { tracker, topology, sent: Vec::new(), unreadable, records, unchecked, began: now }
+        let (sent, unreadable, records, unchecked, mislabelled) = Default::default();
+        Self { tracker, topology, sent, unreadable, records, unchecked, mislabelled, began: now }
     }
 
     /// Registers a canary of each log group, and returns what is to be put.
@@ -255,6 +257,12 @@ impl Follower {
                     Integrity::Unchecked => self.unchecked.insert(seen),
                     Integrity::Intact | Integrity::Corrupted { .. } => self.unchecked.remove(&seen),
                 };
+                let sent = self.sent.iter().find(|sent| sent.trace == sighting.tag.trace);
+                if let (Some(sent), Some(label)) = (sent, &sighting.label)
+                    && !label.is_label(&self.topology.tenant(sent.tenant).label)
+                {
+                    self.mislabelled.insert(seen, label.clone());
+                }
             }
         }
         let events = self.tracker.apply(input, now);
@@ -303,15 +311,14 @@ impl Follower {
         let traces: BTreeMap<TraceId, _> = traces.map(|trace| (trace.id(), trace)).collect();
         let one = |sent: &Sent| {
             let trace = traces.get(&sent.trace).map(AsRef::as_ref);
-            let followed = fate::of(sent, trace, &snapshot, &self.unreadable, until);
-            let sources = self.topology.stage_ids().map(|stage| self.topology.source_of(sent.tenant, stage));
-            let (records, unchecked) = sources
-                .map(|source| {
-                    let records = self.records.get(&source).copied().unwrap_or_default();
-                    (records, self.unchecked.contains(&(sent.trace, source)))
-                })
-                .unzip();
-            Followed { records, unchecked, ..followed }
+            let mut followed = fate::of(sent, trace, &snapshot, &self.unreadable, until);
+            for source in self.topology.stage_ids().map(|stage| self.topology.source_of(sent.tenant, stage)) {
+                let at = (sent.trace, source);
+                followed.records.push(self.records.get(&source).copied().unwrap_or_default());
+                followed.unchecked.push(self.unchecked.contains(&at));
+                followed.mislabelled.push(self.mislabelled.get(&at).cloned());
+            }
+            followed
         };
         self.sent.iter().map(one).collect()
     }

@@ -313,6 +313,7 @@ pub(super) fn page_settings(config: &Config, roster: &Roster) -> web::Settings {
         remember: config.probe.remember,
         stale_after: STALE_AFTER,
         pipeline: config.pipeline.clone(),
+        endpoints: config.tool_endpoints(),
         evidence: roster.evidence(),
         log_groups: roster.log_groups(),
     }

@@ -38,6 +38,9 @@ pub struct Question<'a> {
 /// A name that stands for a placeholder in the commands of the runbook: `("STREAM", "logs-acme")`.
 pub type NamedPlace = (&'static str, String);
 
+/// What a [`Lookup`] does that is no command of a shell, but a query to be pasted into the console.
+pub const SAME_QUERY: &str = "the same query, for the console";
+
 /// Anchor of the runbook's section with checks of a log group.
 pub const LOG_GROUP_CHECKS: &str = "log-group";
 

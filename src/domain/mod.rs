@@ -33,6 +33,7 @@ pub mod steady;
 pub mod tag;
 pub mod time;
 pub mod time_zone;
+pub mod tool_endpoints;
 pub mod topology;
 pub mod trace;
 pub mod tracker;

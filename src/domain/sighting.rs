@@ -323,7 +323,7 @@ pub enum FailureKind {
     Denied,
     /// The stream, bucket, table or log group does not exist.
     NotFound,
-    /// No connection could be made.
+    /// No connection could be made, or what answered is not the service.
     Unreachable,
     /// There was no answer in time.
     Timeout,

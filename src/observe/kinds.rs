@@ -83,6 +83,15 @@ pub struct Attribution {
     pub remedy: &'static str,
 }
 
+/// Where a source names the tenant of a canary.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LabelPlace {
+    /// The key that says so: `tenant_column`.
+    pub key: &'static str,
+    /// For people, to be followed by the label: "column `tenant` has".
+    pub has: String,
+}
+
 /// What an observer needs in addition to the settings of its source.
 pub struct Site<'a> {
     /// All tenants, stages and sources.
@@ -125,6 +134,11 @@ pub(crate) trait KindSettings: Evidence + Sized {
 
     /// Returns whether the source shows which tenant a canary belongs to.
     fn attribution(&self) -> Attribution;
+
+    /// Returns where a label is that names the tenant of a canary; `None` if nothing but the tag does.
+    fn label_place(&self) -> Option<LabelPlace> {
+        None
+    }
 
     /// Returns what the schema of the source is compared with, if it has one.
     fn expected_schema(&self) -> ExpectedSchema {
@@ -285,6 +299,14 @@ macro_rules! kinds {
             pub fn attribution(&self) -> Attribution {
                 match self {
                     $(Self::$kind(settings) => settings.attribution(),)*
+                }
+            }
+
+            /// Returns where a label is that names the tenant of a canary; `None` if nothing but the tag does.
+            #[must_use]
+            pub fn label_place(&self) -> Option<LabelPlace> {
+                match self {
+                    $(Self::$kind(settings) => settings.label_place(),)*
                 }
             }
 

@@ -34,7 +34,7 @@ use futures::future::BoxFuture;
 
 pub use self::blocking::Decoder;
 pub(crate) use self::kinds::Scope;
-pub use self::kinds::{Attribution, Site, Spec};
+pub use self::kinds::{Attribution, LabelPlace, Site, Spec};
 use self::kinds::{KindSettings, kinds};
 use crate::cloud::NoClient;
 use crate::cloud::account::Account;

@@ -16,6 +16,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::tool_endpoints::ToolEndpoints;
 use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Snapshot;
 use crate::metrics::Format;
@@ -151,6 +152,8 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Names of the parts of the pipeline that are not polled, for commands of the runbook.
     pub pipeline: Pipeline,
+    /// What the tools in these commands must be told to reach the services.
+    pub endpoints: ToolEndpoints,
     /// Commands that show what each source holds.
     pub evidence: BTreeMap<SourceId, Arc<dyn Evidence>>,
     /// Commands that show what each log group of a tenant holds.

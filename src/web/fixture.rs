@@ -17,6 +17,7 @@ use crate::domain::pipeline::Pipeline;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::tool_endpoints::ToolEndpoints;
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
 use crate::domain::tracker::tests::seen_everywhere;
 use crate::domain::tracker::{Input, PutResult, Restored, Settings as Rules, Snapshot, Tracker};
@@ -376,6 +377,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
                 ..Pipeline::default()
             },
             stale_after: Duration::from_secs(30),
+            endpoints: ToolEndpoints::default(),
             evidence: (0..).map(SourceId).zip(evidence()).collect(),
             log_groups: (0..).map(TenantId).zip(log_groups()).collect(),
         }),

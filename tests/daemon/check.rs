@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
-use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
+use traceprobe::sandbox::{
+    ARCHIVE_BUCKET, Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET,
+};
 
 use crate::SOON;
 use crate::commands::program;
@@ -63,11 +65,7 @@ async fn a_pipeline_that_works_fails_nothing_and_receives_no_canary() {
         (2, 2, 10),
         "{said}"
     );
-    assert_eq!(
-        (is_ok(": columns: "), is_ok(": price of a poll: "), is_ok("who am I, AWS")),
-        (1, 1, 1),
-        "{said}"
-    );
+    assert_eq!((is_ok(": columns: "), is_ok(": price of a poll: "), is_ok(": clock: ")), (1, 1, 1), "{said}");
     assert!(stand.sandbox.truth().is_empty(), "a check sent a canary");
 }
 
@@ -164,6 +162,22 @@ async fn a_key_with_another_form_of_date_fails_and_is_told_with_the_right_one() 
     let detail = failed[0]["detail"].as_str().unwrap();
     assert!(detail.contains(&key) && detail.contains("key = \"transit/%Y/%m/%d/%H/\""), "{detail}");
     assert_eq!(failed[0]["mend"]["key"], "stage.transit.key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_names_the_tenant_is_proposed_with_the_placeholder() {
+    let stand = Stand::brisk(2).await;
+    for tenant in ["acme", "globex"] {
+        let key = now().strftime(&format!("archive/tenant={tenant}/dt=%Y-%m-%d/hour=%H/1.gz"));
+        stand.sandbox.put_object(ARCHIVE_BUCKET, &key, b"{}\n".to_vec());
+    }
+    let right = "key = \"archive/tenant={tenant}/dt=%Y-%m-%d/hour=%H/\"";
+    for wrong in ["archive/tenant={tenant}/date=%Y-%m-%d/hour=%H/", "archive/all/dt=%Y-%m-%d/hour=%H/"] {
+        let findings = findings(&stand, &[("STAGE_ARCHIVE_KEY", wrong)]).await;
+        let newest = |finding: &&Value| finding["stage"] == "archive" && finding["what"] == "newest object";
+        let details: Vec<_> = findings.iter().filter(newest).filter_map(|it| it["detail"].as_str()).collect();
+        assert!(!details.is_empty() && details.iter().all(|detail| detail.contains(right)), "{details:#?}");
+    }
 }
 
 /// Accepts connections and never answers.
@@ -287,6 +301,68 @@ async fn a_service_that_cannot_be_reached_is_named_with_host_operation_reason_an
     }
 }
 
+/// Answers every call with this status and text, as something else than a service does. Returns its address.
+async fn something_else(status: u16, text: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let app = axum::Router::new().fallback(async move || (status, text));
+    #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_the_service_is_named_and_no_place_is_called_missing() {
+    let pages =
+        [something_else(404, "404 page not found").await, something_else(200, "<html>welcome</html>").await];
+    let cases = [
+        ("GCP_ENDPOINTS_BIGQUERY", "BigQuery", "gcp.endpoints.bigquery"),
+        ("AWS_ENDPOINTS_KINESIS", "Kinesis", "aws.endpoints.kinesis"),
+        ("AWS_ENDPOINTS_LOGS", "CloudWatch Logs", "aws.endpoints.logs"),
+        ("AWS_ENDPOINTS_S3", "S3", "aws.endpoints.s3"),
+        ("AWS_ENDPOINTS_STS", "STS", "aws.endpoints.sts"),
+    ];
+    for (key, title, named) in cases {
+        for url in &pages {
+            let url = format!("{url}/of/{title}").replace(' ', "-");
+            // Several checks of one stream would exceed the reads that a shard allows.
+            let stand = Stand::brisk(1).await;
+            let findings = findings(&stand, &[(key, &url)]).await;
+            let failed = with_mark(&findings, "fail");
+            assert!(!failed.is_empty(), "{key}={url}: {findings:#?}");
+            for finding in failed {
+                let detail = finding["detail"].as_str().unwrap();
+                let expected = format!("{named} is \"{url}\", which does not answer like {title}");
+                assert!(detail.contains(&expected), "{detail}");
+                assert_eq!(finding["mend"]["key"], named, "{finding:#}");
+                assert!(finding["mend"]["command"].is_null(), "{finding:#}");
+                assert_eq!(finding["mend"]["possibilities"], serde_json::json!([]), "{finding:#}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_path_in_the_short_form_of_an_endpoint_is_named_by_that_form() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let mut table: toml::Table = text.parse().unwrap();
+    let gcp = table["gcp"].as_table_mut().unwrap();
+    gcp["endpoints"].as_table_mut().unwrap().remove("bigquery").unwrap();
+    let wrong = format!("{}/bigqury/v2", something_else(404, "404 page not found").await);
+    gcp.insert("endpoint".to_owned(), wrong.clone().into());
+    let config = config.with_file_name("short.toml");
+    std::fs::write(&config, table.to_string()).unwrap();
+    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = format!("gcp.endpoint is \"{wrong}\", which does not answer like BigQuery");
+    assert!(said.lines().any(|line| line.starts_with("FAIL") && line.contains(&expected)), "{said}");
+    assert!(said.lines().any(|line| line.trim() == "key      gcp.endpoint"), "{said}");
+    assert!(!said.contains("stage.bigquery.table"), "{said}");
+}
+
 /// Runs `check --canary --json`. Returns the exit code and the canaries.
 async fn canaries(stand: &Stand, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let (output, said) = check(stand, &[&["--canary", "--json"], arguments].concat(), &[]).await;
@@ -346,6 +422,71 @@ async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
     assert_eq!((state(&canaries[0], "transit"), state(&canaries[0], "bigquery")), ("arrived", "missing"));
 }
 
+/// What `check --canary` says of one canary with these keys.
+async fn canary_with(stand: &Stand, keys: &[(&str, &str)]) -> Value {
+    let (output, said) = check(stand, &["--canary", "--json", "--timeout", "5s"], keys).await;
+    let document: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    document["canaries"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_another_label_is_told_with_both_labels_and_the_keys() {
+    let stand = Stand::brisk(1).await;
+    for (keys, parts) in [
+        (
+            ("TENANT_ACME_LABEL", "acmecorp"),
+            [
+                "column `tenant` has `acme` and not `acmecorp`",
+                "label = \"acme\"",
+                "stage.bigquery.tenant_column",
+            ],
+        ),
+        (
+            ("STAGE_BIGQUERY_TENANT_COLUMN", "trace_id"),
+            [
+                "column `trace_id` has `zqtp",
+                "and not `acme`, the label of tenant acme: tenant_column does not name the tenant",
+                "tenant.acme.label",
+            ],
+        ),
+    ] {
+        let canary = canary_with(&stand, &[keys]).await;
+        let advice: Vec<_> = canary["advice"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(advice.len(), 1, "{canary:#}");
+        for part in parts {
+            assert!(advice[0].contains(part), "no {part:?} in {}", advice[0]);
+        }
+        let detail = canary["detail"].as_str().unwrap();
+        assert!(detail.contains("bigquery: there, but with the label `"), "{detail}");
+        assert!(!detail.contains("lost") && !detail.contains("another tenant"), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_the_label_of_another_tenant_is_still_a_leak() {
+    let stand = Stand::brisk(2).await;
+    let keys = [("TENANT_ACME_LABEL", "globex"), ("TENANT_GLOBEX_LABEL", "acme")];
+    let canary = canary_with(&stand, &keys).await;
+    let advice = canary["advice"].to_string();
+    assert!(advice.contains("has `acme`, the label of tenant globex, and not `globex`"), "{advice}");
+    assert!(canary["detail"].as_str().unwrap().contains("found with another tenant"), "{canary:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_names_somebody_else_is_told_with_the_label_and_the_key() {
+    let stand = Stand::brisk(1).await;
+    let key = ("STAGE_TRANSIT_KEY", "transit/%Y/%m/%d/%H/{tenant}.ndjson");
+    let canary = canary_with(&stand, &[key]).await;
+    let advice = canary["advice"].to_string();
+    for part in
+        ["transit: the canary is there", "where {tenant} is in key", "and not `acme`", "stage.transit.key"]
+    {
+        assert!(advice.contains(part), "no {part:?} in {advice}");
+    }
+    assert!(!advice.contains("was lost between"), "{advice}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_only_a_side_stage_has_is_told_to_be_there() {
     let stand = Stand::brisk(1).await;
@@ -401,4 +542,25 @@ async fn an_interrupted_check_prints_what_is_known() {
     let status = tokio::time::timeout(SOON, until_it_ends).await.expect("it does not end");
     assert_eq!(status.code(), Some(130), "{said:#?}");
     assert!(said.iter().any(|line| line.starts_with("not tried canary of acme")), "{said:#?}");
+    let hint = said.iter().find(|line| line.trim().starts_with("look ")).expect("it says what was sent");
+    for part in [
+        " zqtp",
+        "was sent to /ecs/acme/app at 20",
+        "CloudWatch Logs took it",
+        "seen at ",
+        "not yet at bigquery",
+    ] {
+        assert!(hint.contains(part), "no {part:?} in {hint}");
+    }
+    let tag = hint.split(' ').find(|word| word.starts_with("zqtp")).unwrap();
+    let commands: Vec<_> = said.iter().filter(|line| line.trim().starts_with("run ")).collect();
+    for parts in [
+        ["aws --endpoint-url http://127.0.0.1", " logs filter-log-events", "# search the log group"],
+        ["bq --api http://127.0.0.1", " query ", "# bigquery: query the row"],
+    ] {
+        let is_it = |line: &&&String| line.contains(tag) && parts.iter().all(|part| line.contains(part));
+        assert_eq!(commands.iter().filter(is_it).count(), 1, "{parts:?}: {said:#?}");
+    }
+    let is_seen = |line: &&String| line.contains("# transit: ") || line.contains("run      SELECT");
+    assert!(!commands.iter().any(is_seen), "{commands:#?}");
 }

@@ -194,15 +194,18 @@ async fn without_sts_refused_credentials_are_told_by_the_first_who_refuses_them(
     let refused = |finding: &&Value| detail(finding).contains("ExpiredToken");
     let told: Vec<_> = with_mark(&document, "fail").into_iter().filter(refused).collect();
     assert_eq!(told.len(), 1, "{told:#?}");
-    has_all(&told[0]["mend"].to_string(), &["AWS_SESSION_TOKEN", "aws sts get-caller-identity"]);
+    let command = format!("aws --endpoint-url {closed} sts get-caller-identity");
+    has_all(&told[0]["mend"].to_string(), &["AWS_SESSION_TOKEN", &command]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_in_which_nothing_is_found_is_doubted_once_before_all_that_is_missing() {
     let stand = Stand::brisk(2).await;
     let url = format!("http://{}", serve(ABSENT).await);
-    let keys = [(SERVICES[1], &*url), (SERVICES[2], &url), (SERVICES[3], &url)];
-    let document = check(&stand, &keys, &[]).await;
+    let keys = [("AWS_AUTH", "default"), (SERVICES[1], &*url), (SERVICES[2], &url), (SERVICES[3], &url)];
+    let own = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+    let document = check(&stand, &keys, &own).await;
+    has_all(detail(the(&document, "who am I, AWS")), &["assumed-role/sandbox/session in account"]);
     let of_region = |note: &&Value| note.as_str().unwrap().contains("the region may be wrong");
     let notes: Vec<_> = document["notes"].as_array().unwrap().iter().filter(of_region).collect();
     assert_eq!(notes.len(), 1, "{notes:#?}");
@@ -210,11 +213,29 @@ async fn a_region_in_which_nothing_is_found_is_doubted_once_before_all_that_is_m
 
     // As people read it: before the first thing that is missing.
     let config = stand.config();
-    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&keys)).await;
+    let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let output =
+        program(&["check", "--config", config.to_str().unwrap()], &[variables(&keys), own.to_vec()].concat())
+            .await;
     let said = String::from_utf8_lossy(&output.stdout);
     let at = |part: &str| said.lines().position(|line| line.contains(part)).unwrap_or(usize::MAX);
     let (note, first) = (at("the region may be wrong"), at("FAIL "));
     assert!(note < first && first < usize::MAX, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_authentication_no_account_is_shown_and_no_region_is_doubted() {
+    let stand = Stand::brisk(2).await;
+    let url = format!("http://{}", serve(ABSENT).await);
+    let keys = [("AWS_AUTH", "none"), (SERVICES[1], &*url), (SERVICES[2], &url), (SERVICES[3], &url)];
+    let document = check(&stand, &keys, &[]).await;
+    let who = the(&document, "who am I, AWS");
+    assert_eq!(who["mark"], "not_tried", "{who:#}");
+    has_all(detail(who), &["aws.auth is \"none\"", "no account is known"]);
+    let notes = document["notes"].to_string();
+    assert!(!notes.contains("the region may be wrong"), "{notes}");
+    let of_stream = with_mark(&document, "fail").into_iter().find(|it| it["stage"] == "tenant_stream");
+    has_all(&of_stream.unwrap()["mend"].to_string(), &["the emulator gives to dummy credentials"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +249,8 @@ async fn a_bucket_in_another_region_is_listed_there_and_the_key_to_set_is_named(
         let mend = &finding["mend"];
         let key = format!("stage.{}.region", finding["stage"].as_str().unwrap());
         assert_eq!(mend["key"], *key, "{finding:#}");
-        has_all(mend["command"].as_str().unwrap(), &["aws s3 ls --region us-west-2 "]);
+        let expected = format!("aws --endpoint-url {url} s3 ls --region us-west-2 ");
+        has_all(mend["command"].as_str().unwrap(), &[&expected]);
         has_all(
             mend["possibilities"][0].as_str().unwrap(),
             &[&format!("{key}, or else aws.region, is \"us-west-2\"")],

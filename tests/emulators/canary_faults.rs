@@ -43,7 +43,7 @@ struct Fault {
     unsaid: &'static [&'static str],
 }
 
-const FAULTS: [Fault; 19] = [
+const FAULTS: [Fault; 22] = [
     Fault {
         name: "none",
         wrong: Wrong::Nothing,
@@ -77,6 +77,7 @@ const FAULTS: [Fault; 19] = [
         exit_code: 3,
         said: &[
             &["stage archive", "newest object", "there is no object", "\"archive/tenant=acme/\""],
+            &["newest object", "key = \"archive/tenant={tenant}/dt="],
             &["key", "stage.archive.key"],
             &["FAIL", "canary of acme", "archive: missing"],
             &["look ", "archive", "no record at all", "stage.archive.key"],
@@ -146,6 +147,32 @@ const FAULTS: [Fault; 19] = [
         unsaid: &["it was lost between"],
     },
     Fault {
+        name: "label wrong",
+        wrong: Wrong::Configuration(|config| set_tenant(config, "label", "acmecorp")),
+        exit_code: 3,
+        said: &[
+            &["FAIL", "canary of acme", "bigquery: there, but with the label `acme`"],
+            &["look ", "bigquery", "has `acme` and not `acmecorp`", "tenant.acme.label"],
+        ],
+        unsaid: &["it was lost between", "write id_column"],
+    },
+    Fault {
+        name: "label column wrong",
+        wrong: Wrong::Configuration(|config| set_stage(config, "bigquery", "tenant_column", "trace_id")),
+        exit_code: 3,
+        said: &[
+            &["FAIL", "canary of acme", "bigquery: there, but with the label `"],
+            &[
+                "look ",
+                "bigquery",
+                "column `trace_id` has `",
+                "and not `acme`",
+                "stage.bigquery.tenant_column",
+            ],
+        ],
+        unsaid: &["it was lost between", "write id_column"],
+    },
+    Fault {
         name: "canary template that is not what the pipeline forwards (not JSON)",
         wrong: Wrong::Configuration(|config| set(config, "canary", "template", "canary {tag} of the probe")),
         exit_code: 3,
@@ -199,6 +226,27 @@ const FAULTS: [Fault; 19] = [
             &["FAIL", "canary of acme", "bigquery: cannot be read"],
         ],
         unsaid: &[],
+    },
+    Fault {
+        name: "path of the endpoint wrong",
+        wrong: Wrong::Configuration(|config| {
+            let url =
+                config["gcp"]["endpoint"].as_str().expect("it is a text").replace("/bigquery/", "/bigqury/");
+            set(config, "gcp", "endpoint", &url);
+        }),
+        exit_code: 4,
+        said: &[
+            &[
+                "FAIL",
+                "stage bigquery",
+                "columns",
+                "gcp.endpoint is \"",
+                "which does not answer like BigQuery",
+            ],
+            &["key", "gcp.endpoint"],
+            &["FAIL", "canary of acme", "bigquery: cannot be read"],
+        ],
+        unsaid: &["stage.bigquery.table"],
     },
     Fault {
         name: "external id wrong",

@@ -15,8 +15,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
+use super::answerer::{Answerer, is_of_another};
 use super::unreached::Unreached;
-use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
+use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code, without_code_kind};
 use crate::cloud::pending;
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
@@ -24,11 +25,12 @@ use crate::domain::sighting::FailureKind;
 /// Largest error document that is searched for its code, in bytes. A larger body is the page of a proxy.
 const MAX_DOCUMENT: usize = 64 << 10;
 
-/// The host that sent an answer. It is stored with the answer, because errors of the SDK do not name it.
-#[derive(Clone, Debug)]
-pub(in crate::cloud) struct Host(pub(in crate::cloud) String);
+/// How the text of a failure begins, behind the call, if there are no credentials of our own to sign it with. What was
+/// tried to find some follows; it is long, so that texts may be cut at different places.
+pub(crate) const NO_CREDENTIALS: &str = "no credentials of AWS";
 
-impl Storable for Host {
+// It is stored with the answer, because errors of the SDK do not name the host.
+impl Storable for Answerer {
     type Storer = StoreReplace<Self>;
 }
 
@@ -69,7 +71,8 @@ fn answered<E: ProvideErrorMetadata>(error: &E, raw: &HttpResponse) -> Failure {
         (Some(code), None) => ForeignText::new(&format!("{code} (HTTP {status})")),
         (None, message) => {
             let body = raw.body().bytes().unwrap_or_default();
-            without_code(status, host(raw), message.map_or(body, str::as_bytes))
+            let text = without_code(status, host(raw), message.map_or(body, str::as_bytes));
+            elsewhere(raw).map_or_else(|| text.clone(), |answerer| answerer.unlike(&text))
         }
     };
     let code = code.map(ForeignText::new);
@@ -80,7 +83,9 @@ fn answered<E: ProvideErrorMetadata>(error: &E, raw: &HttpResponse) -> Failure {
 fn unreadable(error: &(dyn Error + 'static), raw: &HttpResponse) -> Failure {
     let status = raw.status().as_u16();
     let from = host(raw).map(|host| format!(" from {host}")).unwrap_or_default();
-    let text = format!("the answer cannot be parsed (HTTP {status}{from}): {}", causes(error));
+    let text =
+        ForeignText::new(&format!("the answer cannot be parsed (HTTP {status}{from}): {}", causes(error)));
+    let text = elsewhere(raw).map_or_else(|| text.clone(), |answerer| answerer.unlike(&text));
     let effect = if matches!(status, 429 | 503) { Effect::Refused } else { Effect::Unknown };
     Failure::new(kind(code_of(raw), status), effect, text)
 }
@@ -108,7 +113,8 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
         || sources(error).any(is_failed_connect);
     let effect = if never_sent { Effect::NotSent } else { Effect::Unknown };
     // Without credentials, the host is one of several that were asked for some.
-    let text = match find::<Unreached>(error).filter(|_| !without_identity) {
+    let text = match find::<Unreached>(error) {
+        _ if without_identity => format!("{NO_CREDENTIALS}: {}", causes(error)),
         Some(unreached) => unreached.to_string(),
         None => causes(error),
     };
@@ -152,7 +158,8 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     match (code, status) {
         // A success that the client could not parse.
         (None, 200..=299) => FailureKind::Garbled,
-        _ => code.and_then(by_code).unwrap_or_else(|| by_status(status)),
+        (None, status) => without_code_kind(status),
+        (Some(code), status) => by_code(code).unwrap_or_else(|| by_status(status)),
     }
 }
 
@@ -278,8 +285,21 @@ fn bare(code: &str) -> &str {
     code.rsplit('#').next().unwrap_or(code).trim()
 }
 
+/// Who should have answered, if a failed call was answered by something else: with a status that no service sends without a
+/// code, or, at a configured endpoint, with a success that cannot be parsed.
+fn elsewhere(raw: &HttpResponse) -> Option<&Answerer> {
+    let status = raw.status().as_u16();
+    let answerer = answerer(raw).filter(|_| code_of(raw).is_none())?;
+    let is_success = matches!(status, 200..=299) && answerer.endpoint.is_some();
+    (is_of_another(status) || is_success).then_some(answerer)
+}
+
+fn answerer(raw: &HttpResponse) -> Option<&Answerer> {
+    raw.extension::<Answerer>()
+}
+
 fn host(raw: &HttpResponse) -> Option<&str> {
-    raw.extension::<Host>().map(|Host(host)| host.as_str())
+    answerer(raw)?.host.as_deref()
 }
 
 /// Returns the `Retry-After` of an answer if it is given in seconds.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Failure, by_status, effect_of, without_code};
+use super::answerer::{Answerer, is_of_another};
+use super::{Failure, by_status, effect_of, without_code, without_code_kind};
 use crate::domain::sighting::FailureKind;
 
 #[derive(Deserialize)]
@@ -33,7 +34,7 @@ struct Reason {
 impl Failure {
     /// Classifies an error answer, whether or not its body is JSON.
     #[must_use]
-    pub fn of_google(status: u16, host: Option<&str>, body: &[u8], retry_after: Option<Duration>) -> Self {
+    pub fn of_google(status: u16, answerer: &Answerer, body: &[u8], retry_after: Option<Duration>) -> Self {
         let failure = match serde_json::from_slice::<ErrorAnswer>(body) {
             Ok(ErrorAnswer { error }) => {
                 let first = error.errors.into_iter().next().and_then(|first| first.reason);
@@ -41,11 +42,10 @@ impl Failure {
                 Self::of_reason(status, &reason, &error.message)
             }
             Err(_) => {
-                let kind = kind("", status, "");
-                Self {
-                    status: Some(status),
-                    ..Self::new(kind, effect_of(kind, status), without_code(status, host, body))
-                }
+                let kind = without_code_kind(status);
+                let text = without_code(status, answerer.host.as_deref(), body);
+                let text = if is_of_another(status) { answerer.unlike(&text) } else { text };
+                Self { status: Some(status), ..Self::new(kind, effect_of(kind, status), text) }
             }
         };
         Self { retry_after, ..failure }

@@ -4,6 +4,7 @@
 //! take the kind from the [`Failure`], so that calls are counted as the page shows them. Nothing here knows
 //! stages or tenants: what an error code means for a single operation is decided by that operation.
 
+pub mod answerer;
 pub mod aws;
 pub mod denial;
 pub mod google;
@@ -13,6 +14,7 @@ pub mod unreached;
 use std::error::Error;
 use std::time::Duration;
 
+use self::answerer::is_of_another;
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
 use crate::keys::secret::masked_urls;
@@ -72,6 +74,12 @@ fn by_status(status: u16) -> FailureKind {
         429 => FailureKind::Throttled,
         _ => FailureKind::Error,
     }
+}
+
+/// Returns the kind of failure for an answer without an error code of the service.
+fn without_code_kind(status: u16) -> FailureKind {
+    // The service itself was not reached.
+    if is_of_another(status) { FailureKind::Unreachable } else { by_status(status) }
 }
 
 /// Returns whether a request with this error answer may have taken effect.

@@ -12,6 +12,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
 use tokio_util::sync::CancellationToken;
 
+use super::answerer::{Answerer, Endpoint};
 use super::*;
 use crate::cloud::account::Account;
 use crate::cloud::aws::{Aws, AwsSettings};
@@ -45,11 +46,28 @@ fn the_code_decides_and_the_text_names_the_call() {
     assert_eq!(service("SomethingNew", 429).kind, FailureKind::Throttled);
 }
 
+/// Somebody at a configured endpoint.
+fn answerer(title: &'static str, host: &str) -> Answerer {
+    let endpoint = Some(Endpoint::new("the.key", "http://me:hush@logs.example/x"));
+    Answerer { title, host: Some(host.to_owned()), usual: "https://usual".to_owned(), endpoint }
+}
+
+#[test]
+fn a_success_that_cannot_be_parsed_is_not_of_the_service_that_an_endpoint_should_be() {
+    let mut raw = answer(200);
+    raw.add_extension(answerer("Kinesis", "logs.example"));
+    let failure = Failure::of_aws(&SdkError::<GetRecordsError>::response_error("html", raw));
+    assert_eq!(failure.kind, FailureKind::Garbled);
+    let expected = "the.key is \"http://…@logs.example/x\", which does not answer like Kinesis; it has to stand for https://usual: \
+                    the answer cannot be parsed (HTTP 200 from logs.example)";
+    assert!(failure.text.starts_with(expected), "{}", failure.text);
+}
+
 #[test]
 fn an_answer_without_a_code_shows_status_host_and_operation() {
     let mut raw = answer(502);
     *raw.body_mut() = SdkBody::from("<html>bad gateway</html>");
-    raw.add_extension(aws::Host("logs.example".into()));
+    raw.add_extension(answerer("Kinesis", "logs.example"));
     let error = GetRecordsError::unhandled("not JSON");
     let failure = Failure::of_aws(&SdkError::service_error(error, raw)).calling("GetRecords on stream s");
     assert_eq!((failure.kind, failure.effect), (FailureKind::Error, Effect::Unknown));
@@ -115,7 +133,7 @@ fn a_long_text_keeps_the_call_and_says_how_long_it_was() {
 }
 
 fn google(status: u16, body: &str) -> FailureKind {
-    Failure::of_google(status, None, body.as_bytes(), None).kind
+    Failure::of_google(status, &answerer("BigQuery", "h"), body.as_bytes(), None).kind
 }
 
 fn json(reason: &str, message: &str) -> String {
@@ -135,12 +153,24 @@ fn the_reason_takes_precedence_over_the_status() {
 #[test]
 fn the_page_of_a_gateway_keeps_its_status_host_and_retry_after() {
     let retry_after = Some(Duration::from_secs(9));
-    let failure = Failure::of_google(503, Some("bigquery.example"), b"<html>busy</html>", retry_after);
+    let failure =
+        Failure::of_google(503, &answerer("BigQuery", "bigquery.example"), b"<html>busy</html>", retry_after);
     assert_eq!((failure.kind, failure.retry_after), (FailureKind::Error, retry_after));
     assert_eq!(
         failure.calling("jobs.query").text,
         "jobs.query: HTTP 503 from bigquery.example without an error code: <html>busy</html>"
     );
+}
+
+#[test]
+fn a_404_is_a_missing_table_only_in_the_words_of_google() {
+    assert_eq!(google(404, &json("notFound", "")), FailureKind::NotFound);
+    for body in ["404 page not found", "", "<html>", r#"{"detail":"Not Found"}"#] {
+        let failure = Failure::of_google(404, &answerer("BigQuery", "h"), body.as_bytes(), None);
+        assert_eq!((failure.kind, failure.effect), (FailureKind::Unreachable, Effect::Refused), "{body}");
+        assert!(failure.text.contains("which does not answer like BigQuery"), "{}", failure.text);
+        assert!(failure.text.contains("HTTP 404 from h without an error code"), "{}", failure.text);
+    }
 }
 
 /// How the injector treats a failed put.
@@ -209,7 +239,7 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         ("ServiceUnavailableException", 503, FailureKind::Error, Put::Retried),
         ("InternalFailure", 500, FailureKind::Error, Put::MaybeIn),
         ("", 403, FailureKind::Denied, Put::Refused),
-        ("", 404, FailureKind::NotFound, Put::Refused),
+        ("", 404, FailureKind::Unreachable, Put::Refused),
         ("", 429, FailureKind::Throttled, Put::Retried),
         ("", 502, FailureKind::Error, Put::MaybeIn),
         ("", 503, FailureKind::Error, Put::Retried),

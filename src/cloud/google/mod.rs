@@ -31,6 +31,7 @@ use serde::Serialize;
 
 use super::aws::http_date;
 use super::calls::{CallResult, Calls};
+use super::failure::answerer::{Answerer, Endpoint};
 use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Effect, Failure, causes};
 use super::pending;
@@ -76,6 +77,8 @@ pub struct GoogleSettings {
     pub services: Vec<Service>,
     /// Replacements of base URLs by the name of the service, such as `http://127.0.0.1:9050/bigquery/v2`.
     pub endpoints: HashMap<&'static str, String>,
+    /// Whether that of BigQuery is set by its short form, `gcp.endpoint`.
+    pub is_short_endpoint: bool,
     /// Where credentials come from.
     pub auth: Auth,
     /// Time limits of every call.
@@ -89,6 +92,15 @@ pub struct GoogleSettings {
 }
 
 impl GoogleSettings {
+    /// The key that has the endpoint of a service.
+    #[must_use]
+    pub fn endpoint_key(&self, service: &str) -> String {
+        if self.is_short_endpoint && service == BIGQUERY.name {
+            return "gcp.endpoint".to_owned();
+        }
+        format!("gcp.endpoints.{service}")
+    }
+
     /// Where the credentials are written: the key of the configuration, with the variable that sets it, or the variable of
     /// Google's own libraries. `None` if they are in no document.
     #[must_use]
@@ -272,6 +284,8 @@ pub struct Google {
     http: reqwest::Client,
     // Behind an `Arc`, because every observer has a clone.
     endpoints: Arc<HashMap<&'static str, String>>,
+    /// Those that are configured, with their keys.
+    configured: Arc<HashMap<&'static str, Endpoint>>,
     timeouts: GoogleTimeouts,
     tokens: TokenProvider,
     calls: Calls,
@@ -306,13 +320,15 @@ impl Google {
             .services
             .iter()
             .map(|service| (service.name, service.base_url.replace(DEFAULT_UNIVERSE, &universe)));
-        let keys =
-            settings.endpoints.iter().map(|(name, url)| (url.clone(), format!("gcp.endpoints.{name}")));
+        let keys = settings.endpoints.iter().map(|(name, url)| (url.clone(), settings.endpoint_key(name)));
         let directory = Arc::new(Directory::new(keys, settings.proxy.is_set()));
+        let of_keys = settings.endpoints.iter();
+        let of_keys = of_keys.map(|(name, url)| (*name, Endpoint::new(settings.endpoint_key(name), url)));
         let configured = settings.endpoints.iter();
         let configured = configured.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned()));
         Ok(Self {
             endpoints: Arc::new(of_universe.chain(configured).collect()),
+            configured: Arc::new(of_keys.collect()),
             timeouts: settings.timeouts,
             tokens: TokenProvider::new(settings, credentials, token_http),
             http,
@@ -374,9 +390,13 @@ impl Google {
         request: Request<'_>,
         interpret: impl FnOnce(Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let (service, operation) = (request.service.name, request.operation);
-        let answer = self.try_send(request).await.and_then(interpret);
-        self.calls.count(service, operation, CallResult::of(&answer));
+        let (service, operation) = (request.service, request.operation);
+        let answer = self.try_send(request).await.and_then(|answer| {
+            let is_json = answer.body.trim_ascii_start().starts_with(b"{");
+            let result = interpret(answer);
+            result.map_err(|failure| if is_json { failure } else { self.of_endpoint(service, failure) })
+        });
+        self.calls.count(service.name, operation, CallResult::of(&answer));
         answer
     }
 
@@ -398,27 +418,27 @@ impl Google {
     }
 
     async fn try_send(&self, request: Request<'_>) -> Result<Answer, Failure> {
-        let service = request.service.title;
+        let (of, service) = (request.service, request.service.title);
         let operation = request.operation.to_owned();
         let response = self.noted(&operation, self.prepare(request).await?).await;
         let response =
             response.map_err(|error| GoogleError::from_request_error(service, &self.directory, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         if !response.status().is_success() {
-            return Err(self.refused(service, response).await?);
+            return Err(self.refused(of, response).await?);
         }
         let body = whole(service, response, &self.directory).await?;
         Ok(Answer { status, headers, body })
     }
 
     async fn try_open(&self, request: Request<'_>) -> Result<Stream, Failure> {
-        let service = request.service.title;
+        let (of, service) = (request.service, request.service.title);
         let operation = request.operation.to_owned();
         let response = self.noted(&operation, self.prepare(request).await?.timeout(MAX_STREAM)).await;
         let response =
             response.map_err(|error| GoogleError::from_request_error(service, &self.directory, &error))?;
         if !response.status().is_success() {
-            return Err(self.refused(service, response).await?);
+            return Err(self.refused(of, response).await?);
         }
         Ok(Stream {
             status: response.status().as_u16(),
@@ -463,11 +483,7 @@ impl Google {
     }
 
     /// Reads and classifies an error response. A refused token is fetched again by the next call.
-    async fn refused(
-        &self,
-        service: &'static str,
-        response: reqwest::Response,
-    ) -> Result<Failure, GoogleError> {
+    async fn refused(&self, service: &Service, response: reqwest::Response) -> Result<Failure, GoogleError> {
         let status = response.status().as_u16();
         // Of the error tables of both services, this is the status of a token that is not or no longer valid.
         if status == 401 {
@@ -480,8 +496,22 @@ impl Google {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        let body = whole(service, response, &self.directory).await?;
-        Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
+        let body = whole(service.title, response, &self.directory).await?;
+        Ok(Failure::of_google(status, &self.answerer(service, host), &body, retry_after))
+    }
+
+    /// Who should answer the calls to a service.
+    fn answerer(&self, service: &Service, host: Option<String>) -> Answerer {
+        let endpoint = self.configured.get(service.name).cloned();
+        Answerer { title: service.title, host, usual: service.base_url.to_owned(), endpoint }
+    }
+
+    /// A success of a configured endpoint that is no JSON is not an answer of the service.
+    fn of_endpoint(&self, service: &Service, failure: Failure) -> Failure {
+        if !self.configured.contains_key(service.name) {
+            return failure;
+        }
+        Failure { text: self.answerer(service, None).unlike(&failure.text), ..failure }
     }
 }
 

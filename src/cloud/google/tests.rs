@@ -118,7 +118,7 @@ async fn the_secrets_of_an_endpoint_are_not_in_its_errors() {
 async fn a_redirect_is_not_followed() {
     let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
     let failure = get(&google(answers(reply).await.0).await).await.unwrap_err();
-    assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Error));
+    assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Unreachable));
 }
 
 #[tokio::test]

@@ -6,10 +6,12 @@ use crate::cloud::Clients;
 use crate::config::Config;
 use crate::daemon::build;
 use crate::daemon::canary::{Fate, Followed, State};
+use crate::domain::foreign::ForeignText;
 use crate::domain::proof::{Advice, Doubt};
+use crate::domain::tag::MARKER;
 use crate::domain::time::WallClock;
-use crate::domain::topology::{SourceId, StageId, Topology};
-use crate::observe::{self, Recognizer, Site, spec};
+use crate::domain::topology::{SourceId, StageId, Tenant, TenantId, Topology};
+use crate::observe::{self, LabelPlace, Recognizer, Site, spec};
 
 /// Most sources that are examined: with more, one cause is behind all of them.
 const EXAMINED: usize = 5;
@@ -44,6 +46,14 @@ impl<'a> Adviser<'a> {
                 canary.remarks.iter().any(|remark| remark.ends_with(&format!("changed at stage {name}")));
             let source = self.topology.source_of(canary.tenant, stage);
             let records = canary.records.get(usize::from(stage.0)).copied().unwrap_or_default();
+            let mislabelled = canary.mislabelled.get(usize::from(stage.0)).and_then(Option::as_ref);
+            if let (State::Missing(_), Some(seen)) = (state, mislabelled)
+                && let Some(text) = self.of_label(canary.tenant, stage, source, seen)
+            {
+                advice.push(text);
+                is_found |= canary.fate == Fate::Missing(stage);
+                continue;
+            }
             let doubt = match state {
                 State::Missing(_) if self.was_due(canary, stage) => Doubt::Missing { records },
                 State::Arrived(_) if is_changed => Doubt::Changed,
@@ -71,6 +81,38 @@ impl<'a> Adviser<'a> {
         // What was found where its keys do not look was not lost on the way.
         let on_the_way = self.on_the_way(canary).filter(|_| !is_found);
         on_the_way.into_iter().chain(advice).collect()
+    }
+
+    /// What differs if the canary is there with the label of somebody else; `None` if nothing but its tag says whose it is.
+    fn of_label(
+        &self,
+        tenant: TenantId,
+        stage: StageId,
+        source: SourceId,
+        seen: &ForeignText,
+    ) -> Option<String> {
+        let LabelPlace { key, has } = self.config.sources.get(source.0 as usize)?.settings.label_place()?;
+        let Tenant { name, label, .. } = self.topology.tenant(tenant);
+        let stage = &self.topology.stage(stage).name;
+        let (other, right) = match self.topology.tenant_by_label(seen) {
+            Some(other) => {
+                let other = format!(", the label of tenant {},", self.topology.tenant(other).name);
+                (other, format!("what writes it mixes tenants, or {key} does not name the tenant"))
+            }
+            // Each canary has another tag.
+            None if seen.starts_with(MARKER) => (String::new(), format!("{key} does not name the tenant")),
+            None => {
+                let set = format!("write label = \"{seen}\"");
+                (
+                    String::new(),
+                    format!("if that is how the pipeline names the tenant, {set}, else compare {key}"),
+                )
+            }
+        };
+        Some(format!(
+            "{stage}: the canary is there, but {has} `{seen}`{other} and not `{label}`, the label of tenant {name}: {right} \
+             (tenant.{name}.label, stage.{stage}.{key})"
+        ))
     }
 
     /// Whether it should be there, because it reached the stage before. Behind the place where it was lost, nothing is

@@ -7,18 +7,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice::Adviser;
 use super::finding::Mark;
+use super::lookups::{CanaryLookup, lookups, story};
 use super::report::{Format, Progress, Report};
 use crate::cloud::Clients;
 use crate::commands::output::say;
 use crate::config::Config;
 use crate::daemon::canary::{self, Errand, Fate, Followed, State};
 use crate::daemon::clock::ProbeClock;
+use crate::domain::foreign::ForeignText;
 use crate::domain::topology::{StageId, Topology};
 
 /// Exit code if a canary did not arrive where it should have.
 pub(super) const MISSING: u8 = 3;
 /// Exit code if a stage could not be read, so that it is unknown whether a canary arrived.
 pub(super) const UNKNOWN: u8 = 4;
+
+/// Most canaries of an interrupted check that come with commands: with more, those of the first show how to look.
+const WITH_COMMANDS: usize = 5;
 
 /// What became of one canary. The fields are the JSON that docs/check.md documents.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -38,6 +43,8 @@ pub(super) struct CanaryReport {
     remarks: Vec<String>,
     /// What to look at, where it is missing or changed.
     advice: Vec<String>,
+    /// Commands that look for it, if it was still followed when the check was interrupted.
+    lookups: Vec<CanaryLookup>,
     /// Where it was found with another tenant; `null` if it was not.
     leaked: Option<String>,
     #[serde(skip)]
@@ -70,10 +77,19 @@ pub(super) async fn send(
     let followed = run.await?;
     live.progress.clear();
     let mut adviser = Adviser::new(config, &clients, clock.wall());
-    let mut code = 0;
+    let (mut code, mut with_commands) = (0, 0);
     for canary in &followed {
-        let advice = if stop.is_cancelled() { Vec::new() } else { adviser.advise(canary).await };
-        let canary = CanaryReport { advice, ..CanaryReport::of(canary, &topology) };
+        let (advice, lookups) = match (stop.is_cancelled(), canary.has_ended()) {
+            (false, _) => (adviser.advise(canary).await, Vec::new()),
+            (true, true) => Default::default(),
+            (true, false) => {
+                with_commands += 1;
+                let is_shown = with_commands <= WITH_COMMANDS;
+                let lookups = if is_shown { lookups(config, &topology, canary) } else { Vec::new() };
+                (vec![story(config, &topology, canary)], lookups)
+            }
+        };
+        let canary = CanaryReport { advice, lookups, ..CanaryReport::of(canary, &topology) };
         code = code.max(canary.exit_code);
         report.add_canary(canary);
     }
@@ -160,15 +176,22 @@ impl CanaryReport {
     fn of(canary: &Followed, topology: &Topology) -> Self {
         let name = |stage: StageId| topology.stage(stage).name.to_string();
         let stages = topology.stage_ids().zip(&canary.stages);
+        let at = |stage: StageId| {
+            let number = usize::from(stage.0);
+            let Some(state) = canary.stages.get(number) else { return String::new() };
+            match (state, canary.mislabelled.get(number)) {
+                (State::Missing(_), Some(Some(seen))) => format!("there, but with the label `{seen}`"),
+                (state, _) => describe(state),
+            }
+        };
         let stages: Vec<_> = stages
             .map(|(stage, state)| StageReport {
                 stage: name(stage),
                 state: label(state),
                 seconds: if let State::Arrived(after) = state { Some(after.as_secs_f64()) } else { None },
-                detail: describe(state),
+                detail: at(stage),
             })
             .collect();
-        let at = |stage: StageId| canary.stages.get(usize::from(stage.0)).map(describe).unwrap_or_default();
         let (outcome, mut detail, of_fate) = match &canary.fate {
             Fate::Waiting => ("waiting", "still on its way".to_owned(), UNKNOWN),
             Fate::Delivered(after) => {
@@ -184,6 +207,9 @@ impl CanaryReport {
                 ("dead_lettered", text, MISSING)
             }
             Fate::Refused(reason) => ("refused", format!("not accepted: {reason}"), MISSING),
+            Fate::Missing(stage) if is_mislabelled(canary, *stage) => {
+                ("missing", format!("{}: {}", name(*stage), at(*stage)), MISSING)
+            }
             Fate::Missing(stage) => {
                 let last = last_seen(canary, topology);
                 let after = last
@@ -209,7 +235,11 @@ impl CanaryReport {
         }
         let leaked = canary.leaked.as_ref().map(ToString::to_string);
         if let Some(leaked) = &leaked {
-            detail = format!("{detail}; found with another tenant: {leaked}");
+            // A label that no tenant has is no other tenant.
+            let is_told = |seen: &ForeignText| topology.tenant_by_label(seen).is_none();
+            if !canary.mislabelled.iter().flatten().any(is_told) {
+                detail = format!("{detail}; found with another tenant: {leaked}");
+            }
             exit_code = exit_code.max(MISSING);
         }
         let mark = match exit_code {
@@ -228,6 +258,7 @@ impl CanaryReport {
             stages,
             remarks: canary.remarks.clone(),
             advice: Vec::new(),
+            lookups: Vec::new(),
             leaked,
             exit_code,
         }
@@ -246,8 +277,14 @@ impl CanaryReport {
         }
         lines.extend(remarks.iter().map(|remark| format!("          note     {remark}")));
         lines.extend(self.advice.iter().map(|text| format!("          look     {text}")));
+        lines.extend(self.lookups.iter().map(|lookup| format!("          run      {}", lookup.line())));
         lines
     }
+}
+
+/// Whether it is at a stage with a label that is not its tenant's.
+fn is_mislabelled(canary: &Followed, stage: StageId) -> bool {
+    matches!(canary.mislabelled.get(usize::from(stage.0)), Some(Some(_)))
 }
 
 /// The last stage of the main path at which it was seen.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::subject::{Place, Subject};
 use super::who::Identity;
+use crate::cloud::failure::answerer::is_of_another_service;
 use crate::cloud::failure::denial::Denial;
 use crate::cloud::failure::moved::region_of_bucket;
 use crate::cloud::failure::unreached::named_keys;
@@ -178,10 +179,15 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
     let is_denied = matches!(symptom.kind, None | Some(FailureKind::Denied));
     let elsewhere = region_of_bucket(symptom.text);
     let mut key = symptom.key.map(|key| format!("{}.{key}", subject.keys));
-    if matches!(symptom.kind, Some(FailureKind::Unreachable | FailureKind::Timeout)) {
+    let of_another = is_of_another_service(symptom.text);
+    if of_another || matches!(symptom.kind, Some(FailureKind::Unreachable | FailureKind::Timeout)) {
         // The text itself says which key names the host, or what of the network to look at.
         let named: Vec<_> = named_keys(symptom.text).collect();
         key = Some(named.join(", ")).filter(|named| !named.is_empty());
+    }
+    if of_another {
+        // It has said nothing of the place or the right.
+        return Mend { key, ..Mend::default() };
     }
     if let Some(other) = other_policy(&denial).filter(|_| symptom.kind == Some(FailureKind::Denied)) {
         return Mend { possibilities: vec![other], key, ..Mend::default() };
@@ -204,7 +210,9 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
             (Some(FailureKind::Denied), Some(statement), Some(resource)) => {
                 denied(subject, &statement, resource)
             }
-            (Some(FailureKind::NotFound), _, _) if symptom.permission.is_some() => not_found(subject),
+            (Some(FailureKind::NotFound), _, _) if symptom.permission.is_some() => {
+                not_found(subject, identity)
+            }
             (Some(FailureKind::Denied), None, _) => other_region(subject, symptom.text),
             _ => Vec::new(),
         };
@@ -272,13 +280,17 @@ fn denied(subject: &Subject<'_>, statement: &str, resource: &str) -> Vec<String>
 }
 
 /// Where a place is searched that does not exist: by its name, in one region of one account.
-fn not_found(subject: &Subject<'_>) -> Vec<String> {
+fn not_found(subject: &Subject<'_>, identity: &Identity) -> Vec<String> {
     let Some(account) = subject.account else { return Vec::new() };
     let mut possibilities = vec![format!("{}.{} is the right name", subject.keys, subject.place_key)];
     possibilities.extend(in_region(subject));
     let holder = account.holder();
     possibilities.push(match &account.role {
         Some(_) => format!("it is in account {holder}, that of {}.role_arn", subject.keys),
+        None if identity.is_anonymous() => {
+            "it is in the account that the emulator gives to dummy credentials: aws.auth is \"none\""
+                .to_owned()
+        }
         None => format!("it is in the probe's own account: {}.role_arn is not set", subject.keys),
     });
     possibilities
@@ -634,6 +646,18 @@ mod tests {
         let symptom = Symptom { permission: None, ..symptom(FailureKind::Denied, "", text) };
         let mend = mend(&subject("kinesis", Place::Shared, &account), symptom, &Identity::default());
         assert!(mend.possibilities.iter().any(|it| it.contains("\"af-south-1\"")), "{mend:?}");
+    }
+
+    #[test]
+    fn what_is_not_the_service_says_nothing_of_places_and_rights() {
+        let account = Account::in_region("eu-central-1");
+        let text = "GetRecords on stream s: aws.endpoint is \"http://127.0.0.1:1\", which does not answer like Kinesis; it has to stand for x: HTTP 404";
+        let found = mend(
+            &subject("kinesis", Place::Shared, &account),
+            symptom(FailureKind::Garbled, "kinesis:GetRecords", text),
+            &Identity::default(),
+        );
+        assert_eq!(found, Mend { key: Some("aws.endpoint".to_owned()), ..Mend::default() });
     }
 
     #[test]

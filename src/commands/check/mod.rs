@@ -7,6 +7,7 @@
 mod advice;
 mod canary;
 mod finding;
+mod lookups;
 mod mend;
 mod region;
 mod report;
@@ -100,7 +101,8 @@ impl Check {
                 return ExitCode::from(USAGE);
             }
         };
-        let mut report = Report::new(if self.json { Format::Json } else { Format::Lines });
+        let format = if self.json { Format::Json } else { Format::Lines };
+        let mut report = Report::new(format, config.tool_endpoints());
         report.add(Finding::general(Mark::Ok, "configuration", counts(&config)));
         config.notes.iter().for_each(|note| report.note(note));
         let stop = CancellationToken::new();

@@ -9,6 +9,7 @@ use super::canary::CanaryReport;
 use super::finding::{Finding, Mark};
 use super::mend::describe;
 use crate::commands::output::{complain, say};
+use crate::domain::tool_endpoints::ToolEndpoints;
 
 /// Raised when a field is renamed, removed or changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
@@ -26,6 +27,8 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) struct Report {
     format: Format,
+    /// What the commands in it must tell their tools.
+    endpoints: ToolEndpoints,
     findings: Vec<Finding>,
     canaries: Vec<CanaryReport>,
     notes: Vec<String>,
@@ -46,8 +49,8 @@ struct Document<'a> {
 }
 
 impl Report {
-    pub(super) const fn new(format: Format) -> Self {
-        Self { format, findings: Vec::new(), canaries: Vec::new(), notes: Vec::new() }
+    pub(super) const fn new(format: Format, endpoints: ToolEndpoints) -> Self {
+        Self { format, endpoints, findings: Vec::new(), canaries: Vec::new(), notes: Vec::new() }
     }
 
     pub(super) const fn format(&self) -> Format {
@@ -66,7 +69,10 @@ impl Report {
         self.notes.push(note.to_owned());
     }
 
-    pub(super) fn add(&mut self, finding: Finding) {
+    pub(super) fn add(&mut self, mut finding: Finding) {
+        if let Some(command) = finding.mend.as_mut().and_then(|mend| mend.command.as_mut()) {
+            *command = self.endpoints.told(command);
+        }
         if self.format == Format::Lines {
             lines(&finding).iter().for_each(|line| say!("{line}"));
         }
@@ -195,6 +201,7 @@ mod tests {
     use super::*;
     use crate::commands::check::finding::Failed;
     use crate::commands::check::mend::{Mend, Statement};
+    use crate::domain::tool_endpoints::AwsEndpoint;
 
     #[test]
     fn a_failure_is_a_line_and_what_mends_it() {
@@ -227,6 +234,16 @@ mod tests {
                 "          run      aws x",
             ]
         );
+    }
+
+    #[test]
+    fn a_command_is_told_where_the_services_are() {
+        let endpoint = AwsEndpoint { service: None, region: None, url: "http://127.0.0.1:4566".to_owned() };
+        let mut report = Report::new(Format::Json, ToolEndpoints::new(vec![endpoint], None, None));
+        let mend = Mend { command: Some("aws sts get-caller-identity".to_owned()), ..Mend::default() };
+        report.add(Finding::general(Mark::Fail, "who am I, AWS", "no").with_mend(mend));
+        let command = report.findings[0].mend.as_ref().unwrap().command.as_deref();
+        assert_eq!(command, Some("aws --endpoint-url http://127.0.0.1:4566 sts get-caller-identity"));
     }
 
     #[test]

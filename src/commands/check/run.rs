@@ -79,7 +79,7 @@ impl Known<'_> {
         // If it was interrupted before anything was known, there is nothing to tell.
         let Some(identity) = self.identity else { return };
         identity.findings(config).into_iter().for_each(|finding| report.add(finding));
-        // Who is unknown to AWS is denied everywhere.
+        // Who is unknown to AWS is denied everywhere, and emulators do not know whose their dummy credentials are.
         if identity.arn().is_some() {
             region::notes(&self.tried).iter().for_each(|note| report.note(note));
         }
@@ -93,7 +93,9 @@ impl Known<'_> {
                 };
                 report.add(finding);
             }
-            if let Some(note) = missing_external_id(subject.account, identity.account()) {
+            let note = missing_external_id(subject.account, identity.account());
+            // Nobody else uses the roles of an emulator.
+            if let Some(note) = note.filter(|_| !identity.is_anonymous()) {
                 report.note(&format!("{}: {note}", subject.name));
             }
         }
@@ -155,7 +157,7 @@ impl<'a> Stand<'a> {
             |at: &usize| self.config.sources[*at].tenants.iter().any(|tenant| self.tenants.contains(tenant));
         let sources: Vec<usize> = (0..self.config.sources.len()).filter(is_of_them).collect();
         let progress = Progress::new(destinations.len() + sources.len());
-        let identity = Identity::request(self.clients, self.google(), self.clock).map(Arc::new);
+        let identity = Identity::request(self.config, self.clients, self.google(), self.clock).map(Arc::new);
         let identity = identity.boxed_local().shared();
         let items = destinations.iter().map(Item::Group);
         let items = items.chain(sources.into_iter().map(Item::Source));

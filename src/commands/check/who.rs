@@ -9,7 +9,7 @@ use super::finding::{Failed, Finding, Mark};
 use super::mend::Mend;
 use crate::cloud::Clients;
 use crate::cloud::aws::Caller;
-use crate::cloud::failure::aws::has_code_of_refused_credentials;
+use crate::cloud::failure::aws::{NO_CREDENTIALS, has_code_of_refused_credentials};
 use crate::cloud::failure::{Effect, Failure};
 use crate::cloud::pending::within;
 use crate::config::Config;
@@ -28,6 +28,10 @@ const WHO: &str = "who am I";
 const UNUSABLE: &str = "the probe's own AWS credentials cannot be used; see \"who am I, AWS\"";
 const REFUSED: &str = "the credentials were refused; see \"who am I, AWS\"";
 const REFUSED_ELSEWHERE: &str = "the credentials were refused; see the first FAIL that says so";
+
+/// Why nobody is told whom an emulator takes us for.
+const ANONYMOUS: &str =
+    "aws.auth is \"none\": no account is known, because the dummy credentials are nobody's";
 
 /// Whom Google takes us for.
 #[derive(Clone, Debug)]
@@ -51,11 +55,14 @@ pub(super) struct Identity {
     google: GoogleIdentity,
     /// When AWS answered, by our own clock.
     answered: Option<Timestamp>,
+    /// Whether calls are signed with dummy credentials. What an emulator says of them is no account of ours.
+    is_anonymous: bool,
 }
 
 impl Identity {
     /// Asks AWS and Google at the same time.
     pub(super) async fn request(
+        config: &Config,
         clients: &Clients,
         google: impl Future<Output = GoogleIdentity>,
         clock: &WallClock,
@@ -69,17 +76,26 @@ impl Identity {
         };
         let aws = async { (aws.await, clock.now()) };
         let ((aws, answered), google) = futures::join!(aws, google);
-        Self { aws: Some(aws), google, answered: Some(answered) }
+        Self { aws: Some(aws), google, answered: Some(answered), is_anonymous: config.aws.anonymous }
+    }
+
+    /// Whether calls are signed with the dummy credentials of `aws.auth = "none"`.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        self.is_anonymous
     }
 
     /// The ARN of our own AWS identity.
     pub(super) fn arn(&self) -> Option<&str> {
-        Some(self.aws.as_ref()?.as_ref().ok()?.arn.as_str())
+        Some(self.caller()?.arn.as_str())
     }
 
     /// The number of our own account.
     pub(super) fn account(&self) -> Option<&str> {
-        Some(self.aws.as_ref()?.as_ref().ok()?.account.as_str())
+        Some(self.caller()?.account.as_str())
+    }
+
+    fn caller(&self) -> Option<&Caller> {
+        self.aws.as_ref().filter(|_| !self.is_anonymous)?.as_ref().ok()
     }
 
     /// The principal as which Google knows us.
@@ -96,8 +112,9 @@ impl Identity {
         if failure.kind != FailureKind::Denied {
             return None;
         }
-        let reason = failure.text.as_str().trim_start_matches("GetCallerIdentity: ");
-        if failure.effect == Effect::NotSent && text.ends_with(reason) {
+        // Whatever was called, and whichever role was to be assumed for it.
+        let lacks_credentials = |text: &str| text.split(": ").any(|part| part == NO_CREDENTIALS);
+        if failure.effect == Effect::NotSent && lacks_credentials(&failure.text) && lacks_credentials(text) {
             return Some(UNUSABLE);
         }
         // Each service has a code and a sentence of its own for it.
@@ -123,6 +140,7 @@ impl Identity {
     fn of_aws(&self) -> Finding {
         let what = format!("{WHO}, AWS");
         match &self.aws {
+            Some(Ok(_)) if self.is_anonymous => Finding::general(Mark::NotTried, &what, ANONYMOUS),
             Some(Ok(caller)) => {
                 Finding::general(Mark::Ok, &what, format!("{} in account {}", caller.arn, caller.account))
             }
@@ -245,7 +263,16 @@ mod tests {
             server_date: Some(theirs),
         };
         let answered = Some(Timestamp::from_secs(1_000 + skew));
-        Identity { aws: Some(Ok(caller)), google: GoogleIdentity::default(), answered }
+        Identity { aws: Some(Ok(caller)), answered, ..Identity::default() }
+    }
+
+    #[test]
+    fn what_an_emulator_says_of_dummy_credentials_is_no_account_of_ours() {
+        let anonymous = Identity { is_anonymous: true, ..identity(1) };
+        assert_eq!((anonymous.arn(), anonymous.account()), (None, None));
+        let finding = anonymous.of_aws();
+        assert_eq!((finding.mark, &*finding.detail), (Mark::NotTried, ANONYMOUS));
+        assert_eq!(anonymous.of_clock().mark, Mark::Ok, "its clock is one nevertheless");
     }
 
     #[test]
@@ -260,12 +287,20 @@ mod tests {
 
     #[test]
     fn missing_credentials_are_told_once() {
-        let failure = Failure::new(FailureKind::Denied, Effect::NotSent, "no providers in chain");
-        let identity =
-            Identity { aws: Some(Err(failure.calling("GetCallerIdentity"))), ..Identity::default() };
-        assert_eq!(identity.explains("ListShards on stream s: no providers in chain"), Some(UNUSABLE));
+        let without =
+            format!("{NO_CREDENTIALS}: dispatch failure: {}", "not here, and not there; ".repeat(21));
+        let of = |call: &str| {
+            let failure = Failure::new(FailureKind::Denied, Effect::NotSent, without.as_str());
+            failure.calling(call)
+        };
+        let identity = Identity { aws: Some(Err(of("GetCallerIdentity"))), ..Identity::default() };
+        let of_role = of("AssumeRole").calling("CreateLogStream on `/ecs/globex/app`").text;
+        assert!(of_role.ends_with("B)"), "with a role in front, the text is cut: {of_role}");
+        for text in [&*of("ListShards on stream s").text, &*of_role] {
+            assert_eq!(identity.explains(text), Some(UNUSABLE), "{text}");
+        }
         assert_eq!(identity.explains("ListShards on stream s: AccessDenied: no"), None);
-        assert_eq!(Identity::default().explains("no providers in chain"), None);
+        assert_eq!(Identity::default().explains(&of_role), None);
     }
 
     #[test]

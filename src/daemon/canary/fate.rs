@@ -24,6 +24,8 @@ pub struct Followed {
     /// The id of its trace, as the page shows it.
     pub trace: String,
     pub tag: Tag,
+    /// What became of the call that put it; `None` before it was planned.
+    pub put: Option<Put>,
     pub fate: Fate,
     /// By [`StageId`].
     pub stages: Vec<State>,
@@ -31,6 +33,8 @@ pub struct Followed {
     pub records: Vec<u64>,
     /// Whether its content could not be checked where it was found, by [`StageId`].
     pub unchecked: Vec<bool>,
+    /// With which label it was found where its tenant has another one, by [`StageId`].
+    pub mislabelled: Vec<Option<ForeignText>>,
     /// What else was noticed: copies, changes.
     pub remarks: Vec<String>,
     /// Where it was found with another tenant; `None` if it was not.
@@ -123,9 +127,11 @@ pub(super) fn of(
         tag: sent.tag,
         records: Vec::new(),
         unchecked: Vec::new(),
+        mislabelled: Vec::new(),
         tenant: sent.tenant,
         log_group: sent.log_group.clone(),
         trace: sent.trace.to_string(),
+        put: trace.map(|trace| trace.put),
         is_awaited_before: is_open && given_up_at.is_some_and(|at| is_awaited_before(at, map, &stages)),
         fate: trace.map_or(Fate::Waiting, |trace| fate(trace, map, &stages, until)),
         stages,

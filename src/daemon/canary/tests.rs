@@ -45,8 +45,9 @@ impl World {
         let (log_group, remarks) = ("/acme".into(), Vec::new());
         let sent = Sent { trace, tag, tenant: ACME, log_group, remarks, leaked: None };
         let mut follower = {
-            let (unreadable, records, unchecked) = Default::default();
-            Follower { tracker, topology, sent: vec![sent], unreadable, records, unchecked, began: t(0) }
+            let (unreadable, records, unchecked, mislabelled) = Default::default();
+            let (sent, began) = (vec![sent], t(0));
+            Follower { tracker, topology, sent, unreadable, records, unchecked, mislabelled, began }
         };
         follower.tracker.plan(tag, t(0), &mut Vec::new()).unwrap();
         follower.apply(Input::Put { trace, result }, t(0));
@@ -75,12 +76,16 @@ impl World {
     }
 
     fn arrives(&mut self, stage: StageId, at: i64) {
+        self.arrives_as(stage, at, None);
+    }
+
+    fn arrives_as(&mut self, stage: StageId, at: i64, label: Option<&str>) {
         let sighting = Sighting {
             tag: self.tag,
             stamp: Stamp::None,
             seen_by: t(at),
             locator: Locator::new(format!("copy at {}", stage.0)),
-            label: None,
+            label: label.map(Into::into),
             integrity: Integrity::Intact,
             found_in: FoundIn::default(),
         };
@@ -108,6 +113,18 @@ fn a_canary_that_is_everywhere_has_ended() {
     assert!(canary.has_ended(), "{canary:?}");
     assert_eq!(canary.fate, Fate::Delivered(Duration::from_secs(4)));
     assert_eq!(*state(&canary, DEAD), State::NotGivenUp);
+}
+
+#[test]
+fn a_label_that_is_not_of_its_tenant_is_kept_for_the_stage_where_it_was_found() {
+    let mut world = World::new();
+    world.arrives_as(STREAM, 1, Some("acme"));
+    world.arrives_as(TABLE, 4, Some("acmecorp"));
+    let canary = world.at(5, Until::TheEnd);
+    let labels: Vec<_> = canary.mislabelled.iter().flatten().map(|label| label.as_str()).collect();
+    assert_eq!(labels, ["acmecorp"]);
+    assert_eq!(canary.mislabelled[usize::from(TABLE.0)].as_deref(), Some("acmecorp"));
+    assert!(matches!(state(&canary, TABLE), State::Missing(_)), "{canary:?}");
 }
 
 #[test]

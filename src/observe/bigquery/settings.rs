@@ -14,7 +14,7 @@ use crate::cloud::google::BIGQUERY;
 use crate::cloud::pending::within;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question, SAME_QUERY};
 use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::shell::quoted;
@@ -26,7 +26,7 @@ use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed, text};
-use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use crate::observe::kinds::{Attribution, KindSettings, LabelPlace, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
 use crate::observe::proving::in_time;
 use crate::observe::{ObserveError, console};
@@ -326,6 +326,11 @@ impl KindSettings for Settings {
         }
     }
 
+    fn label_place(&self) -> Option<LabelPlace> {
+        let column = self.tenant_column.as_ref()?;
+        Some(LabelPlace { key: "tenant_column", has: format!("column `{column}` has") })
+    }
+
     fn expected_schema(&self) -> ExpectedSchema {
         self.expected_schema.clone()
     }
@@ -495,7 +500,7 @@ impl Evidence for Settings {
                     quoted(&query)
                 ),
             },
-            Lookup { what: "the same query, for the console", command: query },
+            Lookup { what: SAME_QUERY, command: query },
         ]
     }
 

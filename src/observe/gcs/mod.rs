@@ -9,7 +9,7 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
-use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use super::kinds::{Attribution, KindSettings, LabelPlace, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
 use super::{Gaps, console};
@@ -111,6 +111,10 @@ impl KindSettings for Settings {
 
     fn attribution(&self) -> Attribution {
         self.objects.attribution()
+    }
+
+    fn label_place(&self) -> Option<LabelPlace> {
+        self.objects.label_place()
     }
 
     fn context(&self, site: &Site<'_>) -> String {

@@ -1,8 +1,12 @@
 //! The form of the dates in a key, guessed from one object and from when it was written.
 
+use std::cmp::Reverse;
+
 use crate::domain::time::Timestamp;
 use crate::domain::time_zone::TimeZone;
 
+/// What stands for the name of a tenant in a key of the configuration.
+const TENANT: &str = "{tenant}";
 /// Fields of two digits in the order in which they are tried.
 const SHORT: [char; 4] = ['m', 'd', 'H', 'M'];
 /// Runs of more digits, as they are written without anything in between.
@@ -32,6 +36,37 @@ pub(super) fn likely_form(key: &str, written: Timestamp, zone: &TimeZone) -> Opt
     form.push_str(rest);
     let is_date = used.contains('Y') && (used.contains('j') || (used.contains('m') && used.contains('d')));
     is_date.then_some(form)
+}
+
+/// A form of folders with `{tenant}` in the place of a tenant's name: where the key as `written` has it, and wherever the
+/// name is a whole folder, or all of it behind a `=`. So the key is that of every tenant.
+pub(super) fn with_placeholder(form: &str, names: &[&str], written: &str) -> String {
+    let mut names = names.to_vec();
+    // `acme` is a prefix of `acme-eu`.
+    names.sort_by_key(|name| Reverse(name.len()));
+    let (mut found, mut rest) = (String::new(), form);
+    while let Some(first) = rest.chars().next() {
+        let fits =
+            |name: &&&str| rest.strip_prefix(**name).is_some_and(|after| is_tenant(&found, after, written));
+        match names.iter().find(fits) {
+            Some(name) => {
+                rest = &rest[name.len()..];
+                found.push_str(TENANT);
+            }
+            None => {
+                rest = &rest[first.len_utf8()..];
+                found.push(first);
+            }
+        }
+    }
+    found
+}
+
+/// Whether a name between these is that of a tenant.
+fn is_tenant(before: &str, after: &str, written: &str) -> bool {
+    let is_folder = (before.is_empty() || before.ends_with(['/', '='])) && after.starts_with('/');
+    let is_written = written.strip_prefix(before).is_some_and(|at| at.starts_with(TENANT));
+    is_folder || (is_written && !after.starts_with(char::is_alphanumeric))
 }
 
 /// The field, or fields, that these digits are at that time, if it was not used yet.
@@ -73,6 +108,22 @@ mod tests {
         ] {
             assert_eq!(form(key).as_deref(), Some(expected), "{key}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_tenant_is_written_as_its_placeholder() {
+        let names = ["acme", "acme-eu"];
+        for (form, written, expected) in [
+            ("archive/tenant=acme/%Y/%m/%d/", "in/%Y/%m/%d/", "archive/tenant={tenant}/%Y/%m/%d/"),
+            ("acme-eu/%Y/%m/%d/acme/", "in/%Y/%m/%d/", "{tenant}/%Y/%m/%d/{tenant}/"),
+            ("logs-acme/%Y/%m/%d/", "logs-{tenant}/%d/%m/%Y/", "logs-{tenant}/%Y/%m/%d/"),
+            // Only a part of a folder, in a place where the configuration has no tenant.
+            ("logs-acme/%Y/%m/%d/", "in/%Y/%m/%d/", "logs-acme/%Y/%m/%d/"),
+            ("acmes/acme.d/%Y/%m/%d/", "{tenant}/%Y/%m/%d/", "acmes/acme.d/%Y/%m/%d/"),
+        ] {
+            assert_eq!(with_placeholder(form, &names, written), expected);
+        }
+        assert_eq!(with_placeholder("%Y/%m/%d/", &["Y", "m"], "%d/"), "%Y/%m/%d/");
     }
 
     #[test]

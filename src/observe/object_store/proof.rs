@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 
-use super::likely_form::likely_form;
-use super::{Body, GetError, KeyTemplate, Listed, ObjectObserver, ObjectStore, Page, Position};
+use super::likely_form::{likely_form, with_placeholder};
+use super::{Body, GetError, Listed, ObjectObserver, ObjectStore, Page, Position, Settings};
 use crate::cloud::pending::Pending;
 use crate::domain::count::counted;
 use crate::domain::foreign::ForeignText;
@@ -100,7 +100,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 Proof::not_tried(NEWEST, why)
             }
             Ok(Newest::None { searched, elsewhere, since }) => {
-                none(&self.settings.key, &resource, searched, elsewhere, since)
+                let tenants = site.topology.source(site.source).tenants.iter();
+                let names: Vec<_> = tenants.map(|id| &*site.topology.tenant(*id).name).collect();
+                none(&self.settings, &names, &resource, searched, elsewhere, since)
             }
         };
         vec![poll, newest]
@@ -193,7 +195,15 @@ fn describe(uri: &str, object: &Listed) -> String {
 
 /// No object where one was expected. That the writer puts them elsewhere below the same folder is a fault of `key`;
 /// anything else may only mean that nothing was written yet.
-fn none(key: &KeyTemplate, resource: &str, searched: usize, elsewhere: Above, since: Timestamp) -> Proof {
+fn none(
+    settings: &Settings,
+    tenants: &[&str],
+    resource: &str,
+    searched: usize,
+    elsewhere: Above,
+    since: Timestamp,
+) -> Proof {
+    let key = &settings.key;
     let template = key.to_string();
     let none = match searched {
         1 => format!("there is no object under {template}"),
@@ -223,7 +233,7 @@ fn none(key: &KeyTemplate, resource: &str, searched: usize, elsewhere: Above, si
         written.to_rfc3339()
     );
     if let Some(form) = &form {
-        let form = ForeignText::label(form);
+        let form = ForeignText::label(&proposed(settings, tenants, form, &newest.key));
         text = format!("{text}, whose dates are written as in key = \"{form}\"");
     }
     let is_now = written >= since;
@@ -246,6 +256,20 @@ fn none(key: &KeyTemplate, resource: &str, searched: usize, elsewhere: Above, si
     Proof { what: NEWEST, verdict: Verdict::NotTried { why, permission: None, key: Some("key") } }
 }
 
+/// The key to write for a form of folders, as it is for every tenant. `object` is a key that has this form.
+fn proposed(settings: &Settings, tenants: &[&str], form: &str, object: &str) -> String {
+    let proposed = with_placeholder(form, tenants, &settings.written_key);
+    let file = object.rsplit('/').next().unwrap_or_default();
+    let named = settings.after_tenant.as_ref().filter(|after| {
+        let is_of = |name: &&str| {
+            file.strip_prefix(*name).is_some_and(|rest| rest.starts_with(&after.replace("{tenant}", name)))
+        };
+        !proposed.contains("{tenant}") && tenants.iter().any(is_of)
+    });
+    // The file names the tenant as before.
+    named.map_or_else(|| proposed.clone(), |after| format!("{proposed}{{tenant}}{after}"))
+}
+
 /// The folders before the first time field.
 fn fixed_folder(template: &str) -> &str {
     let fixed = template.split('%').next().unwrap_or_default();
@@ -255,12 +279,24 @@ fn fixed_folder(template: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::object_store::KeyTemplate;
 
     fn why(above: Above) -> String {
-        match none(&KeyTemplate::new("in/%d/"), "s3://b/in/%d/", 24, above, Timestamp::MIN).verdict {
+        let settings = Settings::new("b", KeyTemplate::new("in/%d/"));
+        match none(&settings, &["acme"], "s3://b/in/%d/", 24, above, Timestamp::MIN).verdict {
             Verdict::NotTried { why, .. } => why,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_tenant_that_the_file_names_stays_in_the_key() {
+        let key = KeyTemplate::new("in/%d-%m-%Y/");
+        let settings = Settings { after_tenant: Some("-".to_owned()), ..Settings::new("b", key) };
+        let of = |form, object| proposed(&settings, &["acme"], form, object);
+        assert_eq!(of("in/%Y/%m/%d/", "in/2026/11/26/acme-1.gz"), "in/%Y/%m/%d/{tenant}-");
+        assert_eq!(of("in/%Y/%m/%d/", "in/2026/11/26/1.gz"), "in/%Y/%m/%d/");
+        assert_eq!(of("in/%Y/%m/%d/acme/", "in/2026/11/26/acme/acme-1.gz"), "in/%Y/%m/%d/{tenant}/");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed};
 use crate::observe::decode::Limits;
-use crate::observe::kinds::{Attribution, Scope};
+use crate::observe::kinds::{Attribution, LabelPlace, Scope};
 use crate::observe::{GAPS, Gaps};
 
 /// The largest object that a poll can read within its timeout and the memory of a container.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub bucket: String,
     /// Prefix of the keys, with time fields in the time zone of the writer.
     pub key: KeyTemplate,
+    /// The whole key as the configuration has it, with `{tenant}`.
+    pub written_key: String,
     /// What follows the tenant's name in a key, if the name comes right after `key`. The prefix is then
     /// listed once for all tenants, and the key names the tenant of an object. `None` if keys do not.
     pub after_tenant: Option<String>,
@@ -76,6 +78,7 @@ impl Settings {
     pub fn new(bucket: impl Into<String>, key: KeyTemplate) -> Self {
         Self {
             bucket: bucket.into(),
+            written_key: key.to_string(),
             key,
             after_tenant: None,
             slack: Duration::from_secs(60),
@@ -103,10 +106,10 @@ impl Settings {
             let text = value::text(value)?;
             // Before it is expanded, so that a fault quotes the key as written, and once for all tenants.
             check_key(&text)?;
-            let (key, after) = split_key(text);
+            let (key, after) = split_key(text.clone());
             let expanded = |text: &str| value::expand(text, &[("tenant", scope.tenant)]);
             after.as_deref().map(expanded).transpose()?;
-            Ok((expanded(&key)?, after))
+            Ok((expanded(&key)?, after, text))
         });
         let time_zone = read.get("time_zone", time_zone);
         let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
@@ -115,8 +118,9 @@ impl Settings {
         let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
         let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
         let gaps = read.get("gaps", value::choice(&GAPS));
-        let (key, after_tenant) = key?;
+        let (key, after_tenant, written_key) = key?;
         Ok(Self {
+            written_key,
             after_tenant,
             key_slack: key_slack?,
             ordered_keys: ordered_keys?,
@@ -151,6 +155,12 @@ impl Settings {
             by_tag: true,
             remedy: "; put {tenant} into key at its place if keys name the tenant",
         }
+    }
+
+    /// Returns where the rest of a key names the tenant, if it does.
+    pub(in crate::observe) fn label_place(&self) -> Option<LabelPlace> {
+        let _after = self.after_tenant.as_ref()?;
+        Some(LabelPlace { key: "key", has: "where {tenant} is in key, its object has".to_owned() })
     }
 
     /// Returns how the rest of a key names the tenant, if it does.

@@ -9,7 +9,7 @@ mod store;
 mod tests;
 
 pub use self::store::S3;
-use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use super::kinds::{Attribution, KindSettings, LabelPlace, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
 use super::{Gaps, console};
@@ -113,6 +113,10 @@ impl KindSettings for Settings {
 
     fn attribution(&self) -> Attribution {
         self.objects.attribution()
+    }
+
+    fn label_place(&self) -> Option<LabelPlace> {
+        self.objects.label_place()
     }
 
     fn context(&self, site: &Site<'_>) -> String {

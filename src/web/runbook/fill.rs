@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 
 use crate::domain::evidence::NamedPlace;
 use crate::domain::shell::filled;
+use crate::domain::tool_endpoints::ToolEndpoints;
 use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::App;
 
 /// Names by their placeholders.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeMap<&'static str, String>);
+pub(super) struct Names {
+    names: BTreeMap<&'static str, String>,
+    endpoints: ToolEndpoints,
+}
 
 impl Names {
     /// What is known of a tenant at these stages: of the stage itself, of those before it, which its commands
     /// name as well, and of the tenant's log group.
     pub(super) fn of(app: &App, map: &Topology, tenant: Option<TenantId>, stages: &[StageId]) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { endpoints: app.settings.endpoints.clone(), ..Self::default() };
         if let Some(tenant) = tenant {
             names.add([("TENANT", map.tenant(tenant).name.to_string())]);
         }
@@ -50,13 +54,13 @@ impl Names {
     /// Adds those that are not known yet: the nearest stage counts.
     fn add(&mut self, names: impl IntoIterator<Item = NamedPlace>) {
         for (placeholder, name) in names {
-            self.0.entry(placeholder).or_insert(name);
+            self.names.entry(placeholder).or_insert(name);
         }
     }
 
-    /// The command with the names that are known.
+    /// The command with the names that are known, and with the addresses of services that are not at their usual one.
     pub(super) fn fill(&self, command: &str) -> String {
-        filled(command, |placeholder| self.0.get(placeholder).cloned())
+        self.endpoints.told(&filled(command, |placeholder| self.names.get(placeholder).cloned()))
     }
 }
 

@@ -6,9 +6,11 @@ use crate::domain::conditions::ConditionName;
 use crate::domain::copies::{CopyStanding, StoredCopy};
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::sighting::Locator;
+use crate::domain::tool_endpoints::{AwsEndpoint, ToolEndpoints};
 use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{LeakedTenant, Snapshot, Violation};
+use crate::web::app::Settings;
 
 /// A snapshot whose last finished trace was changed, and the page of that trace.
 async fn changed(change: impl FnOnce(&mut Trace)) -> (App, String) {
@@ -257,4 +259,19 @@ async fn the_page_of_an_unknown_trace_says_where_to_search() {
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(answer.body.contains("It may be a canary of another instance"));
     assert!(answer.body.contains("In BigQuery: SELECT * FROM"));
+}
+
+#[tokio::test]
+async fn commands_name_the_endpoints_that_are_configured() {
+    let mut app = app(after(38, stuck));
+    let endpoint = AwsEndpoint { service: None, region: None, url: "http://127.0.0.1:4566".to_owned() };
+    let endpoints = ToolEndpoints::new(vec![endpoint], None, Some("http://127.0.0.1:9050/bigquery/v2"));
+    app.settings = Arc::new(Settings { endpoints, ..(*app.settings).clone() });
+    let id = app.snapshot.borrow().finished.last().unwrap().id();
+    let one = json(&app, &format!("/traces/{id}")).await;
+    let told = one.to_string();
+    assert!(told.contains("aws --endpoint-url http://127.0.0.1:4566 kinesis "), "{told}");
+    assert!(told.contains("bq --api http://127.0.0.1:9050 query "), "{told}");
+    let runbook = page(&app, "/runbook?tenant=acme&stage=tenant_stream").await;
+    assert!(runbook.contains("aws --endpoint-url http://127.0.0.1:4566 kinesis "), "{runbook}");
 }

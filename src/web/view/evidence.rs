@@ -48,11 +48,14 @@ impl Lookups {
         let question = Question { copy: None, tag, planned_at: trace.planned_at };
         let of_tenant = app.settings.log_groups.get(&trace.tenant);
         let evidence = of_tenant.zip(trace.log_group).and_then(|(all, group)| all.get(usize::from(group.0)));
-        evidence.map(|evidence| Self::of(&**evidence, question)).unwrap_or_default()
+        evidence.map(|evidence| Self::of(app, &**evidence, question)).unwrap_or_default()
     }
 
-    fn of(evidence: &dyn Evidence, question: Question<'_>) -> Self {
-        Self { commands: evidence.lookups(question), links: evidence.consoles(question) }
+    fn of(app: &App, evidence: &dyn Evidence, question: Question<'_>) -> Self {
+        let commands = evidence.lookups(question).into_iter();
+        let told =
+            |lookup: Lookup| Lookup { command: app.settings.endpoints.told(&lookup.command), ..lookup };
+        Self { commands: commands.map(told).collect(), links: evidence.consoles(question) }
     }
 }
 
@@ -82,7 +85,7 @@ impl LeakedCopy {
             kind: map.stage(seen.stage).kind.name(),
             source: map.source(source).name.clone(),
             locator: seen.locator.to_string(),
-            lookups: Lookups::of(&**evidence, question),
+            lookups: Lookups::of(app, &**evidence, question),
         })
     }
 }
@@ -94,7 +97,7 @@ impl StageSource {
         let evidence = app.settings.evidence.get(&source);
         let lookups = |copy: Option<&Locator>| {
             let question = Question { copy, tag, planned_at: trace.planned_at };
-            evidence.map(|evidence| Lookups::of(&**evidence, question)).unwrap_or_default()
+            evidence.map(|evidence| Lookups::of(app, &**evidence, question)).unwrap_or_default()
         };
         let copies = &trace.visit(stage).copies;
         let copy = |copy: &StoredCopy| StageCopy {

@@ -102,6 +102,7 @@ fn app() -> App {
             remember: config.probe.remember,
             stale_after: Duration::from_secs(30),
             pipeline: traceprobe::domain::pipeline::Pipeline::default(),
+            endpoints: config.tool_endpoints(),
             evidence: BTreeMap::new(),
         }),
         config: Arc::new(config.to_json_without_secrets()),

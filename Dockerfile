@@ -12,7 +12,8 @@ ARG TARGETARCH
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 
-# aws-lc-sys, SQLite and zstd need a C compiler, jemalloc make as well, and nothing else. The versions are those of the image's Debian.
+# aws-lc-sys, SQLite and zstd need a C compiler, jemalloc make as well, and nothing else. The versions are those of the
+# image's Debian.
 # hadolint ignore=DL3008
 RUN case "$TARGETARCH" in \
       amd64) triple=x86_64-unknown-linux-gnu gnu=x86-64-linux-gnu ;; \

@@ -129,7 +129,7 @@ async fn measure(options: &Options, rate: u32) -> Result<Row, Box<dyn std::error
 
     Ok(Row {
         program: "daemon".to_owned(),
-        asked: Some(rate),
+        planned: Some(rate),
         seconds: length.as_secs_f64(),
         accepted: after.accepted - before.accepted,
         missed: after.missed - before.missed,

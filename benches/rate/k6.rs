@@ -63,7 +63,7 @@ pub async fn measure(
     let all = stub.counts();
     Ok(Row {
         program: format!("k6, {vus:.0} VUs"),
-        asked: rate,
+        planned: rate,
         seconds: options.seconds as f64,
         accepted: (after.0.put - before.0.put) as f64,
         missed: after.1 - before.1,

@@ -39,7 +39,7 @@ pub struct Counts {
 
 struct World {
     began: Instant,
-    /// Taken for one look-up or insertion at a time.
+    /// Taken for one search or insertion at a time.
     state: Mutex<(Counts, HashMap<u64, Duration>)>,
 }
 
@@ -50,7 +50,7 @@ impl Stub {
         let world = Arc::new(World { began: Instant::now(), state: Mutex::default() });
         let router = Router::new()
             .route("/events/{id}", post(put))
-            .route("/{stage}/{id}", get(look))
+            .route("/{stage}/{id}", get(find))
             .with_state(Arc::clone(&world));
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await });
@@ -77,7 +77,7 @@ async fn put(State(world): State<Arc<World>>, Path(id): Path<u64>, _event: Bytes
     StatusCode::NO_CONTENT
 }
 
-async fn look(State(world): State<Arc<World>>, Path((stage, id)): Path<(String, u64)>) -> Response {
+async fn find(State(world): State<Arc<World>>, Path((stage, id)): Path<(String, u64)>) -> Response {
     let now = world.began.elapsed();
     let (counts, events) = &mut *world.lock();
     counts.calls += 1;

@@ -9,7 +9,7 @@ use super::process::Usage;
 pub struct Row {
     pub program: String,
     /// Canaries a second that it should send; `None` if as many as it can.
-    pub asked: Option<u32>,
+    pub planned: Option<u32>,
     pub seconds: f64,
     pub accepted: f64,
     /// Those that were due and not sent.
@@ -62,13 +62,13 @@ impl Display for Row {
         let or_dash = |number: Option<f64>, decimals: usize| {
             number.map_or_else(|| "-".to_owned(), |number| format!("{number:.decimals$}"))
         };
-        let asked = or_dash(self.asked.map(f64::from), 0);
+        let planned = or_dash(self.planned.map(f64::from), 0);
         let untracked = or_dash(self.untracked, 0);
         let refused = or_dash(self.refused, 0);
         let inside = or_dash(self.inside_percent, 2);
         write!(
             f,
-            "{:<14} {asked:>7} {:>9.0} {:>7.0} {untracked:>9} {:>6.0} {refused:>7} {:>8.3} {:>7.2} {:>6} {:>7} {:>8} {inside:>8} {:>8.1} {:>8.1} {:>8.2}",
+            "{:<14} {planned:>7} {:>9.0} {:>7.0} {untracked:>9} {:>6.0} {refused:>7} {:>8.3} {:>7.2} {:>6} {:>7} {:>8} {inside:>8} {:>8.1} {:>8.1} {:>8.2}",
             self.program,
             self.accepted,
             self.missed,

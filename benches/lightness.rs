@@ -22,8 +22,8 @@ const SCRAPES: u32 = 200;
 #[derive(Debug, Parser)]
 struct Options {
     /// Tenants.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..))]
-    tenants: u8,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    tenants: u16,
     /// Seconds between two canaries of a tenant.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..))]
     interval: u8,

@@ -22,6 +22,11 @@ use traceprobe::domain::topology::{
 use traceprobe::domain::tracker::{Input, PutResult, Settings, Tracker};
 use traceprobe::metrics::{BucketBounds, Format, Metrics, StageCosts};
 
+/// That of the program (`src/main.rs`).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 const STAGES: u16 = 5;
 
@@ -83,9 +88,10 @@ fn main() {
     let before = resident();
     let mut waiting = tracker(&map);
     let (began, count) = (Instant::now(), traces.max(100_000));
-    plan(&mut waiting, &map, 0..count);
+    wait_everywhere(&mut waiting, &map, count);
     let took = began.elapsed();
     let grown = resident().saturating_sub(before);
+    assert_eq!(waiting.in_flight(), count as usize);
     println!(
         "in flight at every stage ({count} traces, planned in {took:.2?})   {:>9} bytes of RSS per trace",
         grown / u64::from(count)
@@ -147,6 +153,30 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
         let now = tag.trace.planned_at();
         tracker.plan(tag, now, &mut Vec::new()).expect("there is room");
         tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, now);
+    }
+}
+
+/// Plans so many canaries, of which none arrives anywhere. What changed is taken, and every source is polled in vain
+/// after each thousand.
+fn wait_everywhere(tracker: &mut Tracker, map: &Topology, count: u32) {
+    for first in (0..count).step_by(1_000) {
+        let numbers = first..count.min(first + 1_000);
+        let now = START + Duration::from_millis(u64::from(numbers.end));
+        plan(tracker, map, numbers);
+        for source in map.source_ids() {
+            let poll = Poll {
+                revision: tracker.wanted(source).revision,
+                started: now,
+                finished: now,
+                watermark: Some(now),
+                sightings: Vec::new(),
+                stats: ReadStats::default(),
+                unreadable: Vec::new(),
+                failed_batches: Vec::new(),
+            };
+            tracker.apply(Input::Polled { source, poll }, now);
+        }
+        black_box(tracker.take_changes());
     }
 }
 

@@ -166,6 +166,10 @@ impl Aws {
         let http =
             aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
                 let mut connector = Connector::builder();
+                // Each new client asks for one that it never calls, and another set of roots would be parsed for it.
+                if settings.is_none() {
+                    return connector.build_http();
+                }
                 connector.set_connector_settings(settings.cloned());
                 connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
                 connector

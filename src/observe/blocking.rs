@@ -6,6 +6,9 @@
 //! meanwhile. So the work runs on a thread for blocking work, a poll that is dropped tells it to stop, and a
 //! record that takes too long is ended with what was found in it.
 //!
+//! What is small and decoded within a fraction of a millisecond is decoded where it is, see [`scan_briefly`]: two
+//! threads that wake each other up would take longer.
+//!
 //! A record that exhausts its time must not be read again and again. So a caller moves past it, and reports
 //! the rest of it as unreadable: see [`Decoder::scan`].
 
@@ -17,14 +20,33 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Recognizer;
-use super::decode::{Halt, Limits, Scan, scan_until};
+use super::decode::{Halt, Limits, Scan, scan_record, scan_until};
 use crate::domain::foreign::ForeignText;
 
 /// Shorter input is decoded in place: it cannot inflate to more than a few milliseconds of work.
 const MIN_BYTES: usize = 128;
 
+/// At most so many bytes and records are tried without a thread.
+const BRIEF_BYTES: usize = 16 << 10;
+const BRIEF_RECORDS: usize = 16;
+
 /// How long a record may be decoded where nothing else is configured: a quarter of the usual timeout.
 const DEFAULT_TIME: Duration = Duration::from_millis(2_500);
+
+/// Scans records where they are, if they are small and take next to nothing. `None` if one would take more: nothing is
+/// known of them then.
+pub(super) fn scan_briefly(
+    recognizer: &Recognizer,
+    limits: Limits,
+    records: &[impl AsRef<[u8]>],
+) -> Option<Vec<Scan>> {
+    let bytes: usize = records.iter().map(|record| record.as_ref().len()).sum();
+    if bytes > BRIEF_BYTES || records.len() > BRIEF_RECORDS {
+        return None;
+    }
+    let scans = records.iter().map(|record| scan_record(recognizer, limits.brief(), record.as_ref()));
+    scans.map(|scan| Some(scan).filter(|scan| !scan.is_over_limit())).collect()
+}
 
 /// Decodes for one source.
 #[derive(Clone, Debug)]
@@ -74,6 +96,9 @@ impl Decoder {
         limits: Limits,
         records: Vec<Vec<u8>>,
     ) -> Vec<Scan> {
+        if let Some(scans) = scan_briefly(recognizer, limits, &records) {
+            return scans;
+        }
         let bytes = records.iter().map(Vec::len).sum();
         let (halt, recognizer) = (Halt::default(), recognizer.clone());
         let scan_all = {
@@ -197,7 +222,9 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::observe::fixtures::recognizer;
+    use crate::domain::canary::Template;
+    use crate::domain::time::Timestamp;
+    use crate::observe::fixtures::{recognizer, tag};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -277,6 +304,38 @@ mod tests {
         let work = endless(&halt, &ended);
         decoder.run("record 1", MIN_BYTES, &halt, Duration::from_millis(1), Duration::ZERO, work).await;
         assert!(*watch.borrow());
+    }
+
+    /// A gzip of so many blanks and a canary at their end.
+    fn packed(blanks: usize) -> Vec<u8> {
+        let (recognizer, tag) = (recognizer(), tag(1, Timestamp::from_secs(1_795_321_781)));
+        let canary = Template::default().render(&tag, &recognizer.keys.sign(&tag));
+        let text = [" ".repeat(blanks), canary].concat();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    #[test]
+    fn small_records_are_scanned_at_once() {
+        let (decoder, recognizer) = (Decoder::default(), recognizer());
+        let records = vec![packed(10_000), packed(100_000)];
+        let mut scan = pin!(decoder.scan("page", &recognizer, Limits::RECORD, records));
+        let Poll::Ready(scans) = scan.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for a thread");
+        };
+        assert_eq!(scans.iter().map(|scan| scan.found.len()).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_small_record_that_grows_large_is_scanned_on_a_thread() {
+        let (decoder, recognizer) = (Decoder::default(), recognizer());
+        let record = packed(4_000_000);
+        assert!(record.len() < BRIEF_BYTES, "{}", record.len());
+        let mut scan = pin!(decoder.scan("page", &recognizer, Limits::RECORD, vec![record]));
+        assert!(matches!(scan.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
+        let scans = scan.await;
+        assert_eq!((scans[0].found.len(), scans[0].decode_errors()), (1, 0));
     }
 
     #[tokio::test]

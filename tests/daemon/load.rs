@@ -111,6 +111,8 @@ async fn until_sent(sandbox: &Sandbox, count: usize, load: &Process) {
 }
 
 const ALLOW: &str = "allow = [\"acme\", \"globex\"]";
+/// More than any shipped profile sends.
+const CEILINGS: &str = "max_rate = 5000\nmax_events = 10000000\nmax_bytes = \"20GB\"\nmax_dollars = 1000";
 
 /// Twenty events a second for so many seconds, of one size.
 fn profile(seconds: u32, more: &str) -> String {
@@ -177,7 +179,7 @@ async fn every_shipped_profile_is_sent_completely_and_every_canary_is_found() {
     let play = async |(name, rate, time): (String, String, String)| {
         let (name, rate, time) = (name.as_str(), rate.as_str(), time.as_str());
         let bench = Bench::new(name, 2).await;
-        let config = bench.config(ALLOW);
+        let config = bench.config(&format!("{ALLOW}\n{CEILINGS}"));
         let (code, report, printed) =
             bench.load(&config, &["--profile", name, "--scale-rate", rate, "--scale-time", time]).await;
         println!("{}", row(name, &report));

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 111] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 115] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -125,6 +125,30 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 111] = [
         "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:eu-central-1:111111111111:stream/logs\"",
         "stage.stream.consumer:",
         "is not a valid consumer",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme/consumer/traceprobe:\"",
+        "stage.stream.consumer:",
+        "is not a valid consumer",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:eu-central-1:111111111111:logs-acme/consumer/traceprobe:1\"",
+        "stage.stream.consumer:",
+        "is not a valid consumer",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:eu-central-1:111111111111:stream/other/consumer/traceprobe:1\"",
+        "stage.stream.consumer:",
+        "is registered with stream \"other\", and stream is \"logs\"",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"logs-{tenant}\"\nmode = \"enhanced_fan_out\"\nconsumer = \"arn:aws:kinesis:us-west-2:111111111111:stream/logs-{tenant}/consumer/traceprobe:1\"",
+        "stage.stream.consumer:",
+        "is a consumer in region us-west-2, and the stream's is eu-central-1",
     ),
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),

@@ -111,6 +111,17 @@ impl Limits {
         allowance: 40_000_000,
         ..Self::RECORD
     };
+
+    /// For a record on which a fraction of a millisecond is spent, whatever is in it. What is beyond is to be scanned
+    /// again, with all of these.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        Self {
+            max_inflated_bytes: self.max_inflated_bytes.min(256 << 10),
+            allowance: self.allowance.min(200_000),
+            ..self
+        }
+    }
 }
 
 /// One stored copy of a canary.

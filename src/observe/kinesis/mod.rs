@@ -155,6 +155,22 @@ impl Cursor {
         self.subscription = None;
     }
 
+    /// The poll with this number requests another page.
+    fn begin_page(&mut self, poll_number: u64) {
+        self.pages += 1;
+        self.requested = poll_number;
+    }
+
+    /// Its subscription. Without one, another is to be opened, at this instant if one is named.
+    fn take_subscription(&mut self) -> (Option<Subscription>, Option<Instant>) {
+        let (subscription, not_before) = (self.subscription.take(), self.subscribe_at);
+        if subscription.is_none() {
+            let now = Instant::now();
+            self.subscribe_at = Some(not_before.map_or(now, |at| at.max(now)) + RESUBSCRIBE);
+        }
+        (subscription, not_before)
+    }
+
     /// Whether it can be read in a poll that begins now.
     fn is_due(&self, fanned_out: bool) -> bool {
         if !fanned_out {
@@ -283,62 +299,58 @@ impl Kinesis {
                 let Some(shard) = progress.queue.pop_front() else {
                     break;
                 };
-                let Some(cursor) = self.cursors.get_mut(&shard) else {
-                    continue;
-                };
-                cursor.pages += 1;
-                cursor.requested = self.poll_number;
                 progress.calls += 1;
                 let request = match &consumer {
                     Some(consumer) => {
-                        let subscription = cursor.subscription.take();
-                        let not_before = cursor.subscribe_at;
-                        if subscription.is_none() {
-                            cursor.subscribe_at = Some(
-                                not_before.map_or_else(Instant::now, |at| at.max(Instant::now()))
-                                    + RESUBSCRIBE,
-                            );
-                        }
-                        let request = NextEvent {
-                            client: self.client.clone(),
-                            stream: self.settings.stream.clone(),
-                            consumer: consumer.clone(),
-                            shard,
-                            position: cursor.position.clone(),
-                            subscription,
-                            not_before,
-                            started: progress.started,
-                            pages: self.room.clone(),
-                            clock: self.clock.clone(),
-                        };
-                        request.send().left_future()
+                        self.next_event(shard, consumer, progress.started).map(|it| it.send().left_future())
                     }
-                    None => {
-                        let request = GetRecords {
-                            client: self.client.clone(),
-                            stream: self.settings.stream.clone(),
-                            arn: self.arn.clone(),
-                            limit: cursor.budget.limit(
-                                self.settings.max_records_per_call,
-                                self.settings.max_bytes_per_second,
-                            ),
-                            not_before: cursor.budget.take_slot(),
-                            pages: self.room.clone(),
-                            shard,
-                            position: cursor.position.clone(),
-                            iterator: cursor.iterator.clone(),
-                            clock: self.clock.clone(),
-                        };
-                        request.send().right_future()
-                    }
+                    None => self.get_records(shard).map(|it| it.send().right_future()),
                 };
-                answers.push(request);
+                answers.extend(request);
             }
             match answers.next().await {
                 Some(answer) => self.take(answer, &mut progress).await,
                 None => return Ok(progress),
             }
         }
+    }
+
+    /// The request for the next event of a shard; `None` if it is not known any more.
+    fn next_event(&mut self, shard: String, consumer: &str, started: Timestamp) -> Option<NextEvent> {
+        let cursor = self.cursors.get_mut(&shard)?;
+        cursor.begin_page(self.poll_number);
+        let (subscription, not_before) = cursor.take_subscription();
+        Some(NextEvent {
+            client: self.client.clone(),
+            stream: self.settings.stream.clone(),
+            consumer: consumer.to_owned(),
+            shard,
+            position: cursor.position.clone(),
+            subscription,
+            not_before,
+            started,
+            pages: self.room.clone(),
+            clock: self.clock.clone(),
+        })
+    }
+
+    /// The request for the next page of a shard; `None` if it is not known any more.
+    fn get_records(&mut self, shard: String) -> Option<GetRecords> {
+        let Settings { max_records_per_call, max_bytes_per_second, .. } = self.settings;
+        let cursor = self.cursors.get_mut(&shard)?;
+        cursor.begin_page(self.poll_number);
+        Some(GetRecords {
+            client: self.client.clone(),
+            stream: self.settings.stream.clone(),
+            arn: self.arn.clone(),
+            limit: cursor.budget.limit(max_records_per_call, max_bytes_per_second),
+            not_before: cursor.budget.take_slot(),
+            pages: self.room.clone(),
+            shard,
+            position: cursor.position.clone(),
+            iterator: cursor.iterator.clone(),
+            clock: self.clock.clone(),
+        })
     }
 
     fn is_within_limits(&self, progress: &Progress) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::get_records::is_arn;
 use super::read_budget::Pages;
 use super::{Kinesis, proof};
 use crate::cloud::account::{self, Account};
@@ -163,6 +164,10 @@ impl KindSettings for Settings {
             (_, consumer) => Ok(consumer),
         };
         let account = Account::read(read, scope.region, stream.as_deref().ok());
+        if let (Ok(Some(consumer)), Ok(stream), Ok(account)) = (&consumer, &stream, &account) {
+            check_consumer_of(consumer, stream, &account.region)
+                .map_err(|wrong| read.report("consumer", wrong))?;
+        }
         Ok(Self {
             max_records_per_call: i32::try_from(max_records?).unwrap_or(i32::MAX),
             gaps: gaps?,
@@ -227,35 +232,65 @@ impl KindSettings for Settings {
 /// Checks a stream: a name or an ARN.
 fn check_stream(text: String) -> Result<String, String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
-        ["arn", _, "kinesis", _, _, resource] => resource.strip_prefix("stream/").unwrap_or(""),
-        [name] => *name,
-        _ => "",
+        ["arn", _, "kinesis", _, _, resource] => resource.strip_prefix("stream/"),
+        [name] => Some(*name),
+        _ => None,
     };
-    if is_name(name) {
-        Ok(text)
-    } else {
-        Err(format!(
-            "\"{text}\" is not a valid stream name or ARN; write a name of up to 128 letters, digits, `_`, `.` and `-` ({{tenant}} is replaced), for example \"logs-{{tenant}}\", or a whole ARN"
-        ))
+    if name.is_some_and(is_name) {
+        return Ok(text);
     }
+    Err(format!(
+        "\"{text}\" is not a valid stream name or ARN; write {A_NAME}, for example \"logs-{{tenant}}\", or a whole ARN"
+    ))
 }
 
-/// Checks a consumer: a name like that of a stream, or an ARN (AWS Kinesis API reference, RegisterStreamConsumer).
+/// Checks a consumer: a name or an ARN.
 fn check_consumer(text: String) -> Result<String, String> {
-    let name = match text.split(':').collect::<Vec<_>>().as_slice() {
-        ["arn", _, "kinesis", _, _, resource, created] if created.bytes().all(|b| b.is_ascii_digit()) => {
-            resource.split_once("/consumer/").map_or("", |(_, name)| name)
-        }
-        [name] => *name,
-        _ => "",
-    };
-    if is_name(name) {
-        Ok(text)
-    } else {
-        Err(format!(
-            "\"{text}\" is not a valid consumer; write its name, up to 128 letters, digits, `_`, `.` and `-` ({{tenant}} is replaced), for example \"traceprobe\", or its whole ARN, which ends with the time of its registration"
-        ))
+    let name = if text.contains(':') { consumer_of_arn(&text).map(|arn| arn.name) } else { Some(&*text) };
+    if name.is_some_and(is_name) {
+        return Ok(text);
     }
+    Err(format!(
+        "\"{text}\" is not a valid consumer; write {A_NAME}, for example \"traceprobe\", or its whole ARN, which ends with the time of its registration"
+    ))
+}
+
+/// What names are, for people.
+const A_NAME: &str = "a name of up to 128 letters, digits, `_`, `.` and `-` ({tenant} is replaced)";
+
+/// The parts of the ARN of a consumer.
+struct ConsumerArn<'a> {
+    /// The ARN of its stream.
+    stream: &'a str,
+    region: &'a str,
+    stream_name: &'a str,
+    name: &'a str,
+}
+
+/// `arn:aws:kinesis:REGION:ACCOUNT:stream/STREAM/consumer/NAME:SECONDS` (AWS Kinesis API reference, Consumer).
+fn consumer_of_arn(arn: &str) -> Option<ConsumerArn<'_>> {
+    let (stream, consumer) = arn.split_once("/consumer/")?;
+    let (name, created) = consumer.split_once(':')?;
+    let ["arn", _, "kinesis", region, _, resource] = *stream.split(':').collect::<Vec<_>>() else {
+        return None;
+    };
+    let stream_name = resource.strip_prefix("stream/").filter(|name| is_name(name))?;
+    let is_time = !created.is_empty() && created.bytes().all(|b| b.is_ascii_digit());
+    is_time.then_some(ConsumerArn { stream, region, stream_name, name })
+}
+
+/// Checks that a consumer is one of this stream. The service would find it, and send what another stream gets.
+fn check_consumer_of(consumer: &str, stream: &str, region: &str) -> Result<(), String> {
+    let Some(arn) = consumer_of_arn(consumer) else { return Ok(()) };
+    let of_stream = if is_arn(stream) { arn.stream == stream } else { arn.stream_name == stream };
+    if !of_stream {
+        let named = if is_arn(stream) { arn.stream } else { arn.stream_name };
+        return Err(format!("is registered with stream \"{named}\", and stream is \"{stream}\""));
+    }
+    if arn.region != region {
+        return Err(format!("is a consumer in region {}, and the stream's is {region}", arn.region));
+    }
+    Ok(())
 }
 
 /// `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream and RegisterStreamConsumer).

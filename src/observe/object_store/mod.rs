@@ -36,6 +36,7 @@ pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
 use self::stamps::{Since, Stamps};
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
+use super::blocking::scan_briefly;
 use super::decode::{Halt, Limits, Scan, Scanner};
 use super::pace::Rhythm;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
@@ -627,8 +628,10 @@ async fn presence<S: ObjectStore>(store: &S, copy: &str) -> Option<Presence> {
 /// Decodes one object, piece by piece.
 struct ObjectWork {
     decoder: Decoder,
+    recognizer: Recognizer,
+    limits: Limits,
     halt: Halt,
-    /// `None` while a piece is being decoded.
+    /// Holds what the earlier pieces gave. `None` before the first one, and while a piece is being decoded.
     scanner: Option<Scanner>,
     /// How long the earlier pieces took.
     spent: Duration,
@@ -636,16 +639,18 @@ struct ObjectWork {
 
 impl ObjectWork {
     fn new(decoder: Decoder, recognizer: Recognizer, limits: Limits) -> Self {
-        let halt = Halt::default();
-        let scanner = Some(Scanner::until(halt.clone(), recognizer, limits));
-        Self { decoder, halt, scanner, spent: Duration::ZERO }
+        Self { decoder, recognizer, limits, halt: Halt::default(), scanner: None, spent: Duration::ZERO }
+    }
+
+    /// The scanner of the next piece.
+    fn scanner(&mut self) -> Scanner {
+        let begin = || Scanner::until(self.halt.clone(), self.recognizer.clone(), self.limits);
+        self.scanner.take().unwrap_or_else(begin)
     }
 
     /// Decodes one more piece of the object `name`. Returns whether the rest would be read.
     async fn push(&mut self, name: &str, piece: Bytes) -> bool {
-        let Some(mut scanner) = self.scanner.take() else {
-            return false;
-        };
+        let mut scanner = self.scanner();
         let work = move || {
             scanner.push(&piece);
             scanner
@@ -656,16 +661,24 @@ impl ObjectWork {
         goes_on
     }
 
-    /// Ends the object. `cut` says that the rest was not fetched.
-    async fn finish(mut self, name: &str, cut: bool) -> Scan {
-        let Some(mut scanner) = self.scanner.take() else {
-            return Scan::default();
-        };
-        if cut {
-            scanner.cut_short();
+    /// Decodes the last piece and ends the object. `cut` says that the rest was not fetched.
+    async fn finish(mut self, name: &str, piece: Bytes, cut: bool) -> Scan {
+        let is_whole = self.scanner.is_none() && !cut;
+        let briefly =
+            is_whole.then(|| scan_briefly(&self.recognizer, self.limits, std::slice::from_ref(&piece)));
+        if let Some(scan) = briefly.flatten().and_then(|mut scans| scans.pop()) {
+            return scan;
         }
+        let mut scanner = self.scanner();
         // Some formats can only be decoded when the whole object has been read.
-        self.run(name, move || scanner.finish()).await
+        let work = move || {
+            scanner.push(&piece);
+            if cut {
+                scanner.cut_short();
+            }
+            scanner.finish()
+        };
+        self.run(name, work).await
     }
 
     async fn run<T: Send + 'static>(&mut self, name: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -695,18 +708,21 @@ async fn read_object<S: ObjectStore>(
     };
     let name = ForeignText::label(&store.uri(&object.key));
     let mut bytes = 0;
+    // The newest chunk is decoded together with the end if none follows: most objects have only one.
+    let mut newest = Bytes::new();
     let cut = loop {
         match body.chunk().await {
             Ok(Some(chunk)) => {
                 let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
-                let goes_on = work.push(&name, chunk.slice(..chunk.len().min(left))).await;
                 bytes = max_bytes.min(bytes + chunk.len() as u64);
+                let before = std::mem::replace(&mut newest, chunk.slice(..chunk.len().min(left)));
+                if !before.is_empty() && !work.push(&name, before).await {
+                    // It exceeds a limit already, so the rest need not be fetched.
+                    newest.clear();
+                    break false;
+                }
                 if chunk.len() > left {
                     break true;
-                }
-                if !goes_on {
-                    // It exceeds a limit already, so the rest need not be fetched.
-                    break false;
                 }
             }
             Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
@@ -716,6 +732,6 @@ async fn read_object<S: ObjectStore>(
             }
         }
     };
-    let scan = work.finish(&name, cut).await;
+    let scan = work.finish(&name, newest, cut).await;
     (object, Ok(Contents { scan, bytes }))
 }

@@ -10,21 +10,21 @@ use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::core::{AtomicF64, AtomicI64, AtomicU64, Collector, MetricVec, MetricVecBuilder};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry};
 
 use super::closing::{BucketBounds, ClosingHistogram, ClosingSeries};
+use super::exposition::{Reading, kind_name};
 use super::labels::{Labels, NoLabels};
+use super::series::{Numbers, Sample, Series};
 use super::table::Row;
 use crate::domain::topology::Topology;
 
 /// A number that only grows.
-pub(super) type Counter<L> = Family<IntCounterVec, L>;
-pub(super) type Gauge<L> = Family<GaugeVec, L>;
+pub(super) type Counter<L> = Family<Numbers<AtomicU64>, L>;
+pub(super) type Gauge<L> = Family<Numbers<AtomicF64>, L>;
 /// A count that rises and falls, or a flag.
-pub(super) type IntGauge<L> = Family<IntGaugeVec, L>;
+pub(super) type IntGauge<L> = Family<Numbers<AtomicI64>, L>;
 /// A histogram of the probe's own durations: calls, interval widths, delays.
 pub(super) type Timing<L> = Family<HistogramVec, L>;
 /// A histogram of the pipeline's latencies that a stall cannot silence: see [`ClosingHistogram`].
@@ -73,7 +73,7 @@ impl<K: Kind, L: Labels> Family<K, L> {
     ) -> prometheus::Result<Self> {
         let row = Row { name, kind: K::NAME, labels: L::NAMES, help };
         let metric = K::new(&row, &declared.bucket_bounds)?;
-        declared.register(metric.clone(), [row])?;
+        metric.register(declared, row)?;
         declared.closing.extend(metric.closing());
         let family = Self { metric, places: declared.places.clone(), labels: PhantomData };
         family.create(&declared.places.get());
@@ -119,7 +119,10 @@ impl<K: Kind> Family<K, NoLabels> {
 pub(super) struct Declared {
     places: Places,
     bucket_bounds: BucketBounds,
+    /// Those that the `prometheus` crate reads.
     pub(super) registry: Registry,
+    /// The others.
+    pub(super) sources: Vec<Source>,
     /// Their rows in the documentation.
     pub(super) rows: Vec<Row>,
     /// The families with exemplars.
@@ -129,7 +132,8 @@ pub(super) struct Declared {
 impl Declared {
     /// An empty list. `bucket_bounds` holds the buckets of latency histograms.
     pub(super) fn new(places: Places, bucket_bounds: BucketBounds) -> Self {
-        Self { places, bucket_bounds, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
+        let (registry, sources) = (Registry::new(), Vec::new());
+        Self { places, bucket_bounds, registry, sources, rows: Vec::new(), closing: Vec::new() }
     }
 
     /// Registers a collector, with the rows that the documentation shows for it.
@@ -141,10 +145,36 @@ impl Declared {
         self.rows.extend(rows);
         self.registry.register(Box::new(collector))
     }
+
+    /// Has scrapes read a family of numbers.
+    fn read<A: Sample>(&mut self, numbers: Numbers<A>, row: Row) -> prometheus::Result<()> {
+        if self.rows.iter().any(|known| known.name == row.name) {
+            return Err(prometheus::Error::AlreadyReg);
+        }
+        self.rows.push(row);
+        let read = move || Reading::Numbers { row, kind: A::KIND, series: numbers.read() };
+        self.sources.push(Source(Box::new(read)));
+        Ok(())
+    }
+}
+
+/// Reads a family at a scrape.
+pub(super) struct Source(Box<dyn Fn() -> Reading + Send + Sync>);
+
+impl Source {
+    pub(super) fn read(&self) -> Reading {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source")
+    }
 }
 
 /// A kind of metric.
-pub(super) trait Kind: Collector + Clone + 'static {
+pub(super) trait Kind: Clone + 'static {
     /// The type as Prometheus names it: `counter`.
     const NAME: &'static str;
 
@@ -153,6 +183,9 @@ pub(super) trait Kind: Collector + Clone + 'static {
 
     /// Makes a metric without series.
     fn new(row: &Row, bucket_bounds: &BucketBounds) -> prometheus::Result<Self>;
+
+    /// Has scrapes read it.
+    fn register(&self, declared: &mut Declared, row: Row) -> prometheus::Result<()>;
 
     /// Returns the series with these label values, and creates it if it is new.
     fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
@@ -171,54 +204,24 @@ pub(super) trait Kind: Collector + Clone + 'static {
     }
 }
 
-impl Kind for IntCounterVec {
-    const NAME: &'static str = "counter";
-    type Series = IntCounter;
+impl<A: Sample> Kind for Numbers<A> {
+    const NAME: &'static str = kind_name(A::KIND);
+    type Series = Series<A>;
 
     fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
-        Self::new(Opts::new(row.name, row.help), row.labels)
+        Self::new(*row)
     }
 
-    fn series(&self, values: &[Cow<'_, str>]) -> IntCounter {
-        child(self, values)
+    fn register(&self, declared: &mut Declared, row: Row) -> prometheus::Result<()> {
+        declared.read(self.clone(), row)
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> Series<A> {
+        child(&self.by_values, values)
     }
 
     fn remove(&self, values: &[String]) {
-        without(self, values);
-    }
-}
-
-impl Kind for GaugeVec {
-    const NAME: &'static str = "gauge";
-    type Series = prometheus::Gauge;
-
-    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
-        Self::new(Opts::new(row.name, row.help), row.labels)
-    }
-
-    fn series(&self, values: &[Cow<'_, str>]) -> prometheus::Gauge {
-        child(self, values)
-    }
-
-    fn remove(&self, values: &[String]) {
-        without(self, values);
-    }
-}
-
-impl Kind for IntGaugeVec {
-    const NAME: &'static str = "gauge";
-    type Series = prometheus::IntGauge;
-
-    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
-        Self::new(Opts::new(row.name, row.help), row.labels)
-    }
-
-    fn series(&self, values: &[Cow<'_, str>]) -> prometheus::IntGauge {
-        child(self, values)
-    }
-
-    fn remove(&self, values: &[String]) {
-        without(self, values);
+        Self::remove(self, values);
     }
 }
 
@@ -231,6 +234,10 @@ impl Kind for HistogramVec {
             if row.labels.contains(&"tenant") { &OWN_SECONDS_OF_TENANT } else { &OWN_SECONDS };
         let options = HistogramOpts::new(row.name, row.help).buckets(bounds.to_vec());
         Self::new(options, row.labels)
+    }
+
+    fn register(&self, declared: &mut Declared, row: Row) -> prometheus::Result<()> {
+        declared.register(self.clone(), [row])
     }
 
     fn series(&self, values: &[Cow<'_, str>]) -> Histogram {
@@ -248,6 +255,10 @@ impl Kind for ClosingHistogram {
 
     fn new(row: &Row, bucket_bounds: &BucketBounds) -> prometheus::Result<Self> {
         Self::new(row.name, row.help, row.labels, bucket_bounds.clone())
+    }
+
+    fn register(&self, declared: &mut Declared, row: Row) -> prometheus::Result<()> {
+        declared.register(self.clone(), [row])
     }
 
     fn series(&self, values: &[Cow<'_, str>]) -> ClosingSeries {

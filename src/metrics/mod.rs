@@ -14,6 +14,7 @@ mod exposition;
 mod families;
 mod family;
 mod labels;
+mod series;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
@@ -30,8 +31,9 @@ pub use self::cost::{BudgetUsed, BudgetsSoFar, Calls, CallsSoFar, StageCosts};
 use self::cost::{ByteCosts, OwnCosts};
 pub use self::exports::{Exported, Exports};
 pub use self::exposition::Format;
+use self::exposition::Reading;
 use self::families::Families;
-use self::family::{Declared, Places};
+use self::family::{Declared, Places, Source};
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
     PollResult, Put, QueueStageOwner, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray,
@@ -56,6 +58,8 @@ use crate::domain::tracker::{Event, Snapshot};
 pub struct Metrics {
     places: Places,
     registry: Registry,
+    /// Those families that are not in it.
+    sources: Arc<[Source]>,
     families: Arc<Families>,
     /// The families with exemplars.
     closing: Arc<[ClosingHistogram]>,
@@ -97,6 +101,7 @@ impl Metrics {
         Ok(Self {
             places,
             registry: declared.registry,
+            sources: declared.sources.into(),
             families: Arc::new(families),
             closing: declared.closing.into(),
             costs,
@@ -140,9 +145,10 @@ impl Metrics {
     pub fn render(&self, format: Format) -> String {
         let families = {
             let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
-            self.registry.gather()
+            let collected = self.registry.gather().into_iter().map(Reading::Collected);
+            self.sources.iter().map(Source::read).chain(collected).collect()
         };
-        exposition::write(&families, format, |family, labels| {
+        exposition::write(families, format, |family, labels| {
             let histogram = self.closing.iter().find(|histogram| histogram.name() == family);
             histogram.map(|histogram| histogram.exemplars(labels)).unwrap_or_default()
         })

@@ -6,7 +6,6 @@
 //! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
 //! never decide what a poll means: the tracker does.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
@@ -314,7 +313,8 @@ async fn poll_once<O: Observe>(
     });
     let longest = || activity.as_ref().and_then(Activity::longest);
     let pending = Pending::default();
-    let mut poll = pin!(pending.clone().noting(observer.poll(wanted)));
+    // On the heap, because it is large, and most sources are not being polled at a time.
+    let mut poll = Box::pin(pending.clone().noting(observer.poll(wanted)));
     let timeout = tokio::time::Instant::now() + rhythm.timeout;
     let mut reported: Option<ForeignText> = None;
     loop {
@@ -342,7 +342,7 @@ async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, ch
         return true;
     }
     // What was not answered in time is checked again.
-    let checked = tokio::time::timeout(rhythm.timeout, observer.check(&wanted.checks)).await;
+    let checked = tokio::time::timeout(rhythm.timeout, Box::pin(observer.check(&wanted.checks))).await;
     match checked {
         Ok(checked) if !checked.is_empty() => {
             let input = Input::CopiesChecked { source: channels.source, checked };

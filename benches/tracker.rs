@@ -156,8 +156,8 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Plans so many canaries, of which none arrives anywhere. What changed is taken, and every source is polled in vain
-/// after each thousand.
+/// Plans so many canaries, of which none arrives anywhere. After each thousand, what changed is taken, and every source is
+/// polled and proves them absent.
 fn wait_everywhere(tracker: &mut Tracker, map: &Topology, count: u32) {
     for first in (0..count).step_by(1_000) {
         let numbers = first..count.min(first + 1_000);

@@ -35,14 +35,14 @@ impl Format {
 }
 
 /// A family, as it was at a scrape.
-pub(super) enum Reading {
+pub(super) enum Scraped {
     /// Its series have one number each.
     Numbers { row: Row, kind: MetricType, series: Vec<(LabelPairs, f64)> },
     /// One that the `prometheus` crate has read.
     Collected(MetricFamily),
 }
 
-impl Reading {
+impl Scraped {
     fn name(&self) -> &str {
         match self {
             Self::Numbers { row, .. } => row.name,
@@ -54,7 +54,7 @@ impl Reading {
 /// Writes families, ordered by name. `exemplars` returns those of a histogram's series, one for each bucket, by family
 /// name and label values.
 pub(super) fn write(
-    mut families: Vec<Reading>,
+    mut families: Vec<Scraped>,
     format: Format,
     exemplars: impl Fn(&str, &[&str]) -> Vec<Option<Exemplar>>,
 ) -> String {
@@ -64,8 +64,8 @@ pub(super) fn write(
     for family in families {
         // Writing to a String cannot fail.
         let _ = match family {
-            Reading::Numbers { row, kind, series } => write_numbers(&mut out, row, kind, series, format),
-            Reading::Collected(family) => write_family(&mut out, &family, format, &exemplars),
+            Scraped::Numbers { row, kind, series } => write_numbers(&mut out, row, kind, series, format),
+            Scraped::Collected(family) => write_family(&mut out, &family, format, &exemplars),
         };
     }
     if format == Format::OpenMetrics {

@@ -14,7 +14,7 @@ use prometheus::core::{AtomicF64, AtomicI64, AtomicU64, Collector, MetricVec, Me
 use prometheus::{Histogram, HistogramOpts, HistogramVec, Registry};
 
 use super::closing::{BucketBounds, ClosingHistogram, ClosingSeries};
-use super::exposition::{Reading, kind_name};
+use super::exposition::{Scraped, kind_name};
 use super::labels::{Labels, NoLabels};
 use super::series::{Numbers, Sample, Series};
 use super::table::Row;
@@ -152,17 +152,17 @@ impl Declared {
             return Err(prometheus::Error::AlreadyReg);
         }
         self.rows.push(row);
-        let read = move || Reading::Numbers { row, kind: A::KIND, series: numbers.read() };
+        let read = move || Scraped::Numbers { row, kind: A::KIND, series: numbers.read() };
         self.sources.push(Source(Box::new(read)));
         Ok(())
     }
 }
 
 /// Reads a family at a scrape.
-pub(super) struct Source(Box<dyn Fn() -> Reading + Send + Sync>);
+pub(super) struct Source(Box<dyn Fn() -> Scraped + Send + Sync>);
 
 impl Source {
-    pub(super) fn read(&self) -> Reading {
+    pub(super) fn read(&self) -> Scraped {
         (self.0)()
     }
 }

@@ -31,7 +31,7 @@ pub use self::cost::{BudgetUsed, BudgetsSoFar, Calls, CallsSoFar, StageCosts};
 use self::cost::{ByteCosts, OwnCosts};
 pub use self::exports::{Exported, Exports};
 pub use self::exposition::Format;
-use self::exposition::Reading;
+use self::exposition::Scraped;
 use self::families::Families;
 use self::family::{Declared, Places, Source};
 use self::labels::{
@@ -145,7 +145,7 @@ impl Metrics {
     pub fn render(&self, format: Format) -> String {
         let families = {
             let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
-            let collected = self.registry.gather().into_iter().map(Reading::Collected);
+            let collected = self.registry.gather().into_iter().map(Scraped::Collected);
             self.sources.iter().map(Source::read).chain(collected).collect()
         };
         exposition::write(families, format, |family, labels| {

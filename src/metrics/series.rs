@@ -115,10 +115,28 @@ impl<A: Sample> MetricVecBuilder for Builder<A> {
     }
 }
 
-/// Needed of what a [`MetricVec`] holds. Scrapes take [`Numbers::read`].
+/// For readers of the `prometheus` crate. Scrapes take [`Numbers::read`].
 impl<A: Sample> Metric for Series<A> {
     fn metric(&self) -> proto::Metric {
-        proto::Metric::default()
+        let pair = |(name, value): &(&'static str, Box<str>)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value.to_string());
+            pair
+        };
+        let value = self.number.get().into_f64();
+        let mut metric = proto::Metric::default();
+        metric.set_label(self.labels.iter().map(pair).collect());
+        if A::KIND == MetricType::COUNTER {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
     }
 }
 

@@ -6,8 +6,8 @@
 //! meanwhile. So the work runs on a thread for blocking work, a poll that is dropped tells it to stop, and a
 //! record that takes too long is ended with what was found in it.
 //!
-//! What is small and decoded within a fraction of a millisecond is decoded where it is, see [`scan_briefly`]: two
-//! threads that wake each other up would take longer.
+//! What is small, and takes little work, is decoded where it is (see [`scan_briefly`]): to wake another thread and be
+//! woken by it would take longer.
 //!
 //! A record that exhausts its time must not be read again and again. So a caller moves past it, and reports
 //! the rest of it as unreadable: see [`Decoder::scan`].
@@ -33,8 +33,8 @@ const BRIEF_RECORDS: usize = 16;
 /// How long a record may be decoded where nothing else is configured: a quarter of the usual timeout.
 const DEFAULT_TIME: Duration = Duration::from_millis(2_500);
 
-/// Scans records where they are, if they are small and take next to nothing. `None` if one would take more: nothing is
-/// known of them then.
+/// Scans records on this thread if they are small and take little work. `None` if one would take more: it says nothing
+/// about any of them.
 pub(super) fn scan_briefly(
     recognizer: &Recognizer,
     limits: Limits,

@@ -112,8 +112,8 @@ impl Limits {
         ..Self::RECORD
     };
 
-    /// For a record on which a fraction of a millisecond is spent, whatever is in it. What is beyond is to be scanned
-    /// again, with all of these.
+    /// For a small record on which a few milliseconds are spent at most, whatever is in it: a block of bzip2 is inflated
+    /// whole. What is beyond is to be scanned again, with all of these.
     #[must_use]
     pub fn brief(self) -> Self {
         Self {

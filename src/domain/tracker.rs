@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::copies::PendingCopies;
-use self::expiry::Expiries;
+use self::expiry::Deadlines;
 use self::injection::InjectionState;
 pub use self::injection::LogGroupState;
 use self::leaks::Leaks;
@@ -392,7 +392,7 @@ pub struct Tracker {
     /// How many of `open` have no outcome.
     in_flight: usize,
     /// When each open trace is closed at the latest.
-    expiries: Expiries,
+    expiries: Deadlines,
     finished: Memory,
     sources: Sources,
     schemas: Schemas,
@@ -412,6 +412,8 @@ pub struct Tracker {
     other_runs: BTreeMap<InstanceCode, Namesake>,
     /// Open traces whose outcome is not reported yet, because it may be another process' to count.
     uncounted: BTreeSet<TraceId>,
+    /// Until when another process' copy of an uncounted trace may still come.
+    awaits_copy: Deadlines,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
     keys: Option<Arc<Keyring>>,
     /// When this process began to track.
@@ -428,7 +430,7 @@ impl Tracker {
             settings,
             open: BTreeMap::new(),
             in_flight: 0,
-            expiries: Expiries::default(),
+            expiries: Deadlines::default(),
             finished: Memory::new(tenants, settings.remember, settings.remember_of_tenant),
             sources: Sources::new(&topology),
             schemas: Schemas::new(topology.sources().len()),
@@ -441,6 +443,7 @@ impl Tracker {
             namesake: None,
             other_runs: BTreeMap::new(),
             uncounted: BTreeSet::new(),
+            awaits_copy: Deadlines::default(),
             keys: None,
             began: now,
             latest_now: Timestamp::MIN,
@@ -541,9 +544,9 @@ impl Tracker {
     /// When the passing of time alone will change something.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let expiry = self.expiries.first().map(|(at, _)| at);
+        let [expiry, copy] = [&self.expiries, &self.awaits_copy].map(|of| of.first().map(|(at, _)| at));
         let blind = self.sources.next_blind_at(self.settings.blind_after);
-        [expiry, blind, self.pending.next_at()].into_iter().flatten().min()
+        [expiry, copy, blind, self.pending.next_at()].into_iter().flatten().min()
     }
 
     /// The sources whose list of wanted traces changed since the last call.
@@ -873,6 +876,10 @@ impl Tracker {
         while let Some((_, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
             self.consider(id, now, events);
             self.expiries.remove(id);
+        }
+        while let Some((_, id)) = self.awaits_copy.first().filter(|(at, _)| *at <= now) {
+            self.awaits_copy.remove(id);
+            self.consider(id, now, events);
         }
     }
 

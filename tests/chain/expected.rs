@@ -72,6 +72,9 @@ pub const CASES: [Case; 12] = [
             told("chat", "TraceprobeMissing", Some("transit")),
             told("chat", "TraceprobeLatencyHigh", None),
         ],
+        // The warning; the page; and when canaries are late no more, that those were lost, or its end would be taken
+        // for an all-clear.
+        at_most: 3,
         ..case(
             "loss",
             Scenario::Loss,

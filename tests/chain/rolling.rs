@@ -37,6 +37,8 @@ const SHOWN_FOR: f64 = 60.0;
 const QUIET_FOR: f64 = 450.0;
 /// How many seconds late the task is whose start is held back.
 const HELD_BACK_FOR: f64 = 300.0;
+/// For how many seconds of its slots a task waits for a predecessor's copies: three intervals, and some more.
+const COPIES_ARE_AWAITED_FOR: f64 = 100.0;
 const DOWN: &str = "TraceprobeDown";
 const ENDS_WITHIN: Duration = Duration::from_secs(90);
 const TENANTS: usize = 2;
@@ -434,7 +436,10 @@ impl Chain<'_> {
             ),
             ("third", third, slots(sent.iter().filter(|sent| !until_second(sent)))),
         ];
-        let in_flight_at_most = slots(sent.iter().filter(|sent| sent.at > third.at - service.give_up));
+        let third_began = sent.iter().find(|sent| !until_second(sent)).map_or(third.at, |sent| sent.at);
+        let awaited = third_began..third_began + self.form.time(COPIES_ARE_AWAITED_FOR);
+        let may_be_open = |sent: &&Sent| sent.at > third.at - service.give_up || awaited.contains(&sent.at);
+        let open_at_most = slots(sent.iter().filter(may_be_open));
         let shared = sent.len() - slots(&sent).values().sum::<usize>();
         let mut words = vec![format!("{shared} slots of two senders")];
         for (name, task, due) in due {
@@ -443,7 +448,7 @@ impl Chain<'_> {
             let is_right = due.iter().all(|(tenant, due)| {
                 let count = counted.get(tenant).copied().unwrap_or_default();
                 let is_killed = name == "third";
-                let left = in_flight_at_most.get(tenant).copied().filter(|_| is_killed).unwrap_or_default();
+                let left = open_at_most.get(tenant).copied().filter(|_| is_killed).unwrap_or_default();
                 (due.saturating_sub(left)..=*due).contains(&count)
             });
             if !is_right {

@@ -12,6 +12,7 @@ use super::probe::Probe;
 use super::scene::{Files, Scene};
 use super::support::SOON;
 use super::support::client::http;
+use super::support::metrics::Metrics;
 use super::{assert_all_delivered, is_delivered};
 
 const HELD: &str = "another process holds the store";
@@ -26,6 +27,15 @@ fn senders(scene: &Scene) -> BTreeMap<TraceId, BTreeSet<String>> {
         senders.entry(id).or_default().insert(record.token[45..49].to_owned());
     }
     senders
+}
+
+/// A process has counted canaries, and none but those that it alone has sent. It was the last one that began to send.
+fn assert_counts_its_own_only(scene: &Scene, metrics: &Metrics) {
+    let senders = senders(scene);
+    let last = senders.values().next_back().expect("canaries were sent");
+    let own = senders.values().filter(|senders| *senders == last).count();
+    let counted = metrics.sum("traceprobe_traces_total", &[]);
+    assert!(0.0 < counted && counted <= own as f64, "{counted} are counted, {own} were sent by it alone");
 }
 
 async fn until_printed(probe: &Probe, what: &str) -> String {
@@ -124,13 +134,33 @@ async fn of_two_processes_without_a_store_the_successor_counts_only_what_it_alon
     let known = new.recent().await.ended("delivered");
     new.until("the successor goes on", SOON, |recent| recent.ended("delivered") >= known + 12).await;
     let metrics = new.metrics().await;
-    let senders = senders(&scene);
-    let alone = senders.values().filter(|senders| senders.len() == 1).count();
-    let counted = metrics.sum("traceprobe_traces_total", &[]);
-    assert!(0.0 < counted && counted <= alone as f64, "{counted} are counted, {alone} had one sender");
+    assert_counts_its_own_only(&scene, &metrics);
     let adopted = metrics.sum("traceprobe_adopted_traces_total", &[("outcome", "delivered")]);
     assert!(adopted >= 6.0, "{adopted} were sent by both or before it began");
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
+    new.finish().await;
+    scene.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_a_predecessor_without_a_store_sends_late_is_not_counted_by_its_successor() {
+    let scene = Scene::set("late", 1).await;
+    let files = scene.files_with_store("probe", "500ms", PathBuf::from("memory"));
+    let old = Probe::start(&files.beside("probe", "handover = \"0s\"")).await;
+    old.until("canaries are delivered", SOON, |recent| recent.ended("delivered") >= 3).await;
+    let new = Probe::start(&files).await;
+    new.until("both send canaries", SOON, |recent| recent.ended("delivered") >= 6).await;
+    // It gets no time for longer than a canary takes, and sends what was due meanwhile.
+    for _ in 0..10 {
+        old.signal("STOP").await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        old.signal("CONT").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    old.finish().await;
+    let known = new.recent().await.ended("delivered");
+    new.until("the successor goes on", SOON, |recent| recent.ended("delivered") >= known + 12).await;
+    assert_counts_its_own_only(&scene, &new.metrics().await);
     new.finish().await;
     scene.sandbox.stop().await;
 }

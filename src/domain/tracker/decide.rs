@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::namesake::COPY_COMES_WITHIN;
 use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::TraceId;
@@ -31,7 +32,7 @@ impl Tracker {
         if is_in_flight && let Some(outcome) = self.outcome(id, now) {
             self.end(id, outcome, now, events);
         }
-        self.count_unless_withheld(id, events);
+        self.count_unless_withheld(id, now, events);
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
             self.close(id, events);
@@ -146,11 +147,14 @@ impl Tracker {
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
         self.uncounted.insert(id);
-        self.count_unless_withheld(id, events);
+        if self.may_be_shared(id) {
+            self.awaits_copy.insert(id, now + COPY_COMES_WITHIN);
+        }
+        self.count_unless_withheld(id, now, events);
     }
 
-    fn count_unless_withheld(&mut self, id: TraceId, events: &mut Vec<Event>) {
-        if self.open.get(&id).is_some_and(|trace| !self.is_withheld(trace)) {
+    fn count_unless_withheld(&mut self, id: TraceId, now: Timestamp, events: &mut Vec<Event>) {
+        if self.open.get(&id).is_some_and(|trace| !self.is_withheld(trace, now)) {
             self.count(id, events);
         }
     }
@@ -162,6 +166,7 @@ impl Tracker {
         let adopted = trace.origin == Origin::Adopted || self.is_left_to_predecessor(trace);
         events.push(Event::Ended { tenant: trace.tenant, trace: id, outcome, adopted });
         self.uncounted.remove(&id);
+        self.awaits_copy.remove(id);
     }
 
     /// Whether the outcome is a predecessor's to count, because that sent the slot too. A probe of another name counts
@@ -176,19 +181,21 @@ impl Tracker {
         !self.settings.is_kept && id.planned_at() < self.began + self.settings.handover
     }
 
-    /// Whether it is not known yet if a predecessor sent the slot too, because a poll of the end stage found it before
-    /// one of an earlier stage has shown the other's copy. Once none of this name has shown up for our first slots, there
-    /// is none to wait for.
-    fn is_withheld(&self, trace: &Trace) -> bool {
-        let is_known = |stage: &StageId| self.is_settled(trace, *stage);
+    /// Whether it is not known yet if a predecessor sent the slot too: its copy may have been put later than ours, or a
+    /// poll of the end stage found ours before one of an earlier stage has shown the other's. Once none of this name has
+    /// shown up for our first slots, there is none to wait for.
+    fn is_withheld(&self, trace: &Trace, now: Timestamp) -> bool {
+        let is_read = |stage: &StageId| self.is_settled(trace, *stage);
+        let planned_at = trace.planned_at;
         trace.origin != Origin::Adopted
             && self.may_be_shared(trace.id())
-            && (trace.planned_at < self.began + self.missed_intervals() || self.has_predecessor())
-            && !self.topology.main_path().iter().all(is_known)
+            && !self.is_left_to_predecessor(trace)
+            && (planned_at < self.began + self.missed_intervals() || self.has_predecessor(planned_at))
+            && !(self.awaits_copy.is_over(trace.id(), now) && self.topology.main_path().iter().all(is_read))
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is
-    /// settled.
+    /// settled and it is known who counts it.
     pub(super) fn is_complete(&self, trace: &Trace, expired: bool) -> bool {
         let Some((outcome, _)) = &trace.ended else {
             return false;
@@ -198,7 +205,8 @@ impl Tracker {
             Outcome::Unobserved(reason) if *reason != UnobservedReason::NeverSeen => return true,
             Outcome::Delivered | Outcome::Late | Outcome::Lost(_) | Outcome::Unobserved(_) => {}
         }
-        expired || self.topology.stage_ids().all(|stage| self.is_settled(trace, stage))
+        let is_settled = |stage| self.is_settled(trace, stage);
+        expired || !self.uncounted.contains(&trace.id()) && self.topology.stage_ids().all(is_settled)
     }
 
     /// Whether nothing more is expected of a trace at a stage.

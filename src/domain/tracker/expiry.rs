@@ -7,14 +7,14 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 
-/// When each open trace expires.
+/// A time for each of some traces.
 #[derive(Debug, Default)]
-pub(super) struct Expiries {
+pub(super) struct Deadlines {
     of: BTreeMap<TraceId, Timestamp>,
     in_order: BTreeSet<(Timestamp, TraceId)>,
 }
 
-impl Expiries {
+impl Deadlines {
     pub(super) fn insert(&mut self, id: TraceId, at: Timestamp) {
         self.remove(id);
         self.of.insert(id, at);
@@ -27,12 +27,12 @@ impl Expiries {
         }
     }
 
-    /// The trace that expires first.
+    /// The trace whose time comes first.
     pub(super) fn first(&self) -> Option<(Timestamp, TraceId)> {
         self.in_order.first().copied()
     }
 
-    /// Whether a trace has expired. One that is not open has.
+    /// Whether the time of a trace has come. That of one that has none has.
     pub(super) fn is_over(&self, id: TraceId, now: Timestamp) -> bool {
         self.of.get(&id).is_none_or(|at| *at <= now)
     }

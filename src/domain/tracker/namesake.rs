@@ -15,6 +15,10 @@ use crate::domain::topology::StageId;
 /// How many intervals without a canary of the other process show that it is not there.
 pub(super) const MISSED_INTERVALS: u32 = 3;
 
+/// How much later than ours the copy of another process may come. A put is retried for 20 s, and its last attempt may
+/// take 5 s; the rest is for how unequally two copies travel.
+pub(super) const COPY_COMES_WITHIN: Duration = Duration::from_secs(30);
+
 /// The presence of another process of this name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Namesake {
@@ -56,9 +60,11 @@ impl Tracker {
             && self.other_runs.get(&sender).is_none_or(|run| self.began_before(run))
     }
 
-    /// Whether a process of this name that began before this one was seen to run beside it.
-    pub(super) fn has_predecessor(&self) -> bool {
-        self.other_runs.values().any(|run| run.last >= self.began && self.began_before(run))
+    /// Whether a process of this name that began before this one was seen to run beside it, and may have sent what
+    /// was planned for then.
+    pub(super) fn has_predecessor(&self, then: Timestamp) -> bool {
+        let may_send = |run: &Namesake| run.last >= self.began && then <= run.last + self.missed_intervals();
+        self.other_runs.values().any(|run| may_send(run) && self.began_before(run))
     }
 
     fn began_before(&self, run: &Namesake) -> bool {

@@ -29,6 +29,7 @@ mod unproven;
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 120;
 const GRACE: u64 = 60;
+const POLL_TAKES: Duration = Duration::from_millis(100);
 const BLIND_AFTER: u64 = 20;
 const COPY_RECHECK: u64 = 900;
 
@@ -170,7 +171,7 @@ impl World {
         watermark: Option<Timestamp>,
         sightings: Vec<Sighting>,
     ) -> Vec<Event> {
-        let finished = at + Duration::from_millis(100);
+        let finished = at + POLL_TAKES;
         let revision = self.tracker.wanted(source).revision;
         let stats = ReadStats::default();
         let poll = Poll {

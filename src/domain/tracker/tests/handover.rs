@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::copies::UnchargedReason;
 use crate::domain::tag::{Keyring, TagKey};
+use crate::domain::tracker::namesake::COPY_COMES_WITHIN;
 
 const HANDOVER: u64 = 600;
 
@@ -36,6 +37,11 @@ fn arrives(w: &mut World, at: u64, tag: Tag) {
     for (stage, at) in [(STREAM, at), (TRANSIT, at + 1), (TABLE, at + 3)] {
         show(w, stage, at, tag, "ours");
     }
+}
+
+/// When it is told who counts a canary that a poll found at the last stage.
+fn told_at(poll: u64) -> Timestamp {
+    t(poll) + POLL_TAKES + COPY_COMES_WITHIN
 }
 
 /// Every outcome that was told, and whether it is one that another process counts.
@@ -92,7 +98,58 @@ fn a_probe_of_another_name_counts_its_slots_and_we_count_ours() {
     w.put(own(1, t(10)));
     show(&mut w, STREAM, 11, by("another", 900, own(1, t(10))), "theirs");
     arrives(&mut w, 11, own(1, t(10)));
+    w.apply(Input::Tick, told_at(14));
     assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
+}
+
+#[test]
+fn a_copy_that_a_predecessor_put_late_is_waited_for() {
+    let told = told_at(14);
+    for is_shared in [true, false] {
+        let mut w = unkept();
+        w.put(own(1, t(10)));
+        arrives(&mut w, 11, own(1, t(10)));
+        w.apply(Input::Tick, told - Duration::from_micros(1));
+        assert_eq!(ended(&w), []);
+        assert_eq!(w.tracker.next_deadline(), Some(told));
+        if is_shared {
+            show(
+                &mut w,
+                STREAM,
+                14 + COPY_COMES_WITHIN.as_secs() - 1,
+                by("me", 900, own(1, t(10))),
+                "theirs",
+            );
+        }
+        w.apply(Input::Tick, told);
+        assert_eq!(ended(&w), [(Outcome::Delivered, is_shared)]);
+    }
+}
+
+#[test]
+fn a_slot_is_withheld_for_as_long_as_a_predecessor_may_have_sent_it() {
+    let missed = u64::from(namesake::MISSED_INTERVALS) * topology().tenants()[0].interval.as_secs();
+    let last = 2 * missed;
+    for (n, at, may_be_shared) in [(1, last + missed, true), (2, last + missed + 1, false)] {
+        let mut w = unkept();
+        show(&mut w, STREAM, 1, by("me", 900, canary_at(3, t(0) - s(9))), "of before");
+        show(&mut w, STREAM, last + 1, by("me", 900, canary_at(4, t(last))), "its last");
+        w.put(own(n, t(at)));
+        arrives(&mut w, at + 1, own(n, t(at)));
+        let is_told = w.count(|event| matches!(event, Event::Ended { adopted: false, .. })) > 0;
+        assert_eq!(is_told, !may_be_shared, "after {at} s");
+    }
+}
+
+#[test]
+fn what_is_withheld_when_the_process_stops_is_counted() {
+    let mut w = unkept();
+    w.put(own(1, t(10)));
+    arrives(&mut w, 11, own(1, t(10)));
+    let events = w.tracker.handover(t(15));
+    w.events.extend(events);
+    assert_eq!(ended(&w), [(Outcome::Delivered, false)]);
+    assert_eq!(w.tracker.next_deadline(), None);
 }
 
 #[test]
@@ -139,7 +196,9 @@ fn a_slot_is_counted_once_every_stage_was_read_that_may_show_who_else_sent_it() 
         if is_shared {
             show(&mut w, STREAM, 16, by("me", 900, own(1, t(10))), "theirs");
         }
-        show(&mut w, STREAM, 16, own(1, t(10)), "ours");
+        w.apply(Input::Tick, told_at(14));
+        assert_eq!(ended(&w).is_empty(), !is_shared);
+        show(&mut w, STREAM, 15 + COPY_COMES_WITHIN.as_secs(), own(1, t(10)), "ours");
         assert_eq!(ended(&w), [(Outcome::Delivered, is_shared)]);
         w.empty_poll_except_at(&[], t(GIVE_UP + GRACE + 20));
         assert_eq!(ended(&w).len(), 1);

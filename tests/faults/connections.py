@@ -181,7 +181,8 @@ def play(program, name, seconds):
         before_metrics, _ = demo.scrape()
         time.sleep(1)
     before, descriptors_before = demo.resident(), demo.descriptors()
-    crowd = Crowd(demo.address, count, first or demo.follow(), rest, again)
+    first = demo.follow() if first is None else first
+    crowd = Crowd(demo.address, count, first, rest, again)
     took, most, held = [], before, []
     for _ in range(seconds):
         crowd.work(1)

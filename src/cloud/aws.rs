@@ -26,7 +26,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sts::config::retry::RetryPartition;
-use aws_sdk_sts::config::{RuntimeComponents, SharedHttpClient};
+use aws_sdk_sts::config::{RuntimeComponents, SharedHttpClient, StalledStreamProtectionConfig};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
@@ -263,6 +263,8 @@ impl Aws {
         let endpoint = self.endpoint(service, Some(&account.region), &config);
         let mut config = config.to_builder();
         config.set_endpoint_url(endpoint);
+        // A poll has a time of its own, in which it must have read its answers to the end.
+        config.set_stalled_stream_protection(Some(StalledStreamProtectionConfig::disabled()));
         config.retry_config(RetryConfig::disabled()).build()
     }
 

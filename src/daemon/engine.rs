@@ -44,8 +44,13 @@ use crate::export::Exporter;
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 
-/// Minimum interval between two published snapshots.
+/// Minimum interval between two published snapshots, and between two comparisons of the clocks.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// Where snapshots take long, this many times as long lies between two of them, so that they take half a percent of a
+/// core.
+const PUBLISH_SPARES: u32 = 200;
+/// Maximum interval between two published snapshots while something changes.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum interval between two rounds, so that `/healthz` can tell that the engine runs.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Smallest change of the clock offset that is logged; smaller ones are noise.
@@ -178,7 +183,8 @@ impl Engine {
     /// Runs until `stop`; then ends injection, waits for traces that are open, has every source polled once more
     /// before the grace period is over, and logs what remains. Ends at once if the system's clock is set, and gives up what is in flight.
     pub async fn run(mut self, stop: CancellationToken) -> End {
-        let mut published = Timestamp::MIN;
+        let (mut published, mut compared) = (Timestamp::MIN, Timestamp::MIN);
+        let mut publish_every = PUBLISH_EVERY;
         let mut publish_at = None;
         let mut offset = Offset::default();
         let mut drain_until = None;
@@ -225,7 +231,7 @@ impl Engine {
             self.carry_out(round, &mut log);
             log.summarise(now);
             self.update_observers(final_poll);
-            if self.in_force.is_some() || now.since(published) >= PUBLISH_EVERY {
+            if now.since(compared) >= PUBLISH_EVERY {
                 match self.clock.check() {
                     Some(Compared::Stepped(by)) => return self.give_up(by, &stop).await,
                     Some(Compared::Within(now)) => {
@@ -233,14 +239,19 @@ impl Engine {
                     }
                     None => {}
                 }
+                compared = now;
+            }
+            if self.in_force.is_some() || now.since(published) >= publish_every {
                 self.let_go(now);
+                let began = Instant::now();
                 self.publish(now);
+                publish_every = (began.elapsed() * PUBLISH_SPARES).clamp(PUBLISH_EVERY, PUBLISH_WITHIN);
                 // Whoever asked may not wait any more.
                 let _told = self.in_force.take().map(|waits| waits.send(true));
                 published = now;
                 publish_at = None;
             } else {
-                publish_at = Some(published + PUBLISH_EVERY);
+                publish_at = Some(published + publish_every);
             }
         }
         let now = self.clock.now();

@@ -24,7 +24,7 @@ use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
-/// Most canaries in flight: at 1.2 KB each, 1.2 GB.
+/// Most canaries in flight: at 0.8 KB each, 0.8 GB.
 pub(super) const MAX_IN_FLIGHT: u32 = 1_000_000;
 /// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference). The
 /// remaining 10 s are for writing state and the last scrape.

@@ -58,7 +58,7 @@ const UPDATE_RATIO: u32 = 10;
 const JUDGE_EVERY: Duration = Duration::from_millis(250);
 /// Most inputs before the next event is sent.
 const MAX_INPUTS: usize = 256;
-/// Most canaries in flight: at 1.2 KB each, 1.2 GB.
+/// Most canaries in flight: at 0.8 KB each, 0.8 GB.
 const MAX_IN_FLIGHT: usize = 1_000_000;
 /// How much longer than the grace period a run waits for outcomes, which the tracker gives by then.
 const MARGIN: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 //! Blocks are decompressed and searched without the schema: strings and bytes stand in them as they are. What
 //! is compressed once more within a value is found by its magic, as in text.
 
-use super::codec::{Bzip2, Codec, End, Gather, Inflate, Zstd, guarded, snappy_block};
+use super::codec::{Bzip2, Codec, End, Gather, Inflate, Output, Zstd, guarded, snappy_block};
 use super::layer::Layer;
 use super::part::{Part, Trust};
 use super::{Context, Copy, work};
@@ -154,7 +154,7 @@ impl Avro {
                 let packed = block.len().checked_sub(CRC_LEN).ok_or(UnreadableReason::Damaged)?;
                 let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
                 let max = room.min(context.limits.max_held_bytes);
-                let mut out = Vec::new();
+                let mut out = Output::default();
                 let opened =
                     guarded(|| snappy_block(&block[..packed], max, &mut out)).and_then(|opened| opened);
                 self.gather.clear();
@@ -247,7 +247,7 @@ impl Avro {
             }
             return Ok(());
         };
-        let mut out = Vec::new();
+        let mut out = Output::default();
         let mut ended = false;
         loop {
             out.clear();

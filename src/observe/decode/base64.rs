@@ -143,7 +143,7 @@ impl RunFinder {
         }
         loop {
             let Some(mut run) = self.active.take() else {
-                let mut search = Search { idle: &self.idle, ..Search::new(passage) };
+                let mut search = Search::new(passage).passing_by(&self.idle);
                 let start = search.next_run(self.at, suspects);
                 context.work.spend(search.idle_runs * work::REPEATED_RUN);
                 match start {

@@ -126,7 +126,8 @@ pub(super) fn has_letter(text: &[u8], letter: u8) -> bool {
     has(text, |byte| byte | 0x20 == letter)
 }
 
-const fn is_outside(byte: u8) -> bool {
+/// Whether a byte is of no run.
+pub(super) const fn is_outside(byte: u8) -> bool {
     !may_be_in_run(byte)
 }
 

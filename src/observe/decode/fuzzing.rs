@@ -2,7 +2,7 @@
 
 use md5::{Digest, Md5};
 
-use super::codec::{Codec, End, codec, guarded};
+use super::codec::{Codec, End, Output, codec, guarded};
 use super::{Limits, Recognizer, Scan, Scanner, kpl};
 use crate::domain::format::{Format, UnreadableReason};
 
@@ -61,7 +61,7 @@ pub fn inflate(
 
 /// Feeds a piece to a codec until it needs more.
 fn take(codec: &mut dyn Codec, mut piece: &[u8], limit: usize, all: &mut Vec<u8>) -> Option<End> {
-    let mut out = Vec::new();
+    let mut out = Output::default();
     while all.len() < limit {
         out.clear();
         let step = match guarded(|| codec.step(piece, &mut out)) {

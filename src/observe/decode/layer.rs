@@ -9,7 +9,7 @@
 //! enough of it was decompressed, and are taken for text if it was none.
 
 use super::avro::Avro;
-use super::codec::{Codec, End, SnappyWalk, codec, guarded, snappy_block};
+use super::codec::{Codec, End, Output, SnappyWalk, codec, guarded, snappy_block};
 use super::magic::{Begin, HEAD, Place, begin, find_member};
 use super::part::{Finished, Part, Trust};
 use super::tar::{self, Tar};
@@ -73,7 +73,7 @@ struct Stream {
     codec: Box<dyn Codec>,
     sure: bool,
     trial: Option<Trial>,
-    out: Vec<u8>,
+    out: Output,
 }
 
 #[derive(Default)]
@@ -279,7 +279,7 @@ impl Layer {
                     codec,
                     sure,
                     trial: Some(Trial::default()),
-                    out: Vec::new(),
+                    out: Output::default(),
                 })),
                 None => State::Text,
             },
@@ -339,7 +339,8 @@ impl Layer {
                 let gives = stream.sure && !stream.out.is_empty();
                 if !gives {
                     trial.raw.extend_from_slice(&input[taken..taken + read]);
-                    trial.out.append(&mut stream.out);
+                    trial.out.extend_from_slice(&stream.out);
+                    stream.out.clear();
                 }
                 let over = gives || trial.raw.len() >= TRIAL_RAW || trial.out.len() >= TRIAL_OUT;
                 if gives || end == Some(End::Whole) || (end.is_none() && over) {
@@ -443,7 +444,9 @@ impl Layer {
         self.broken = false;
         // Goes into the buffer that is delivered next, so that the limit is checked in one place.
         if !trial.out.is_empty() {
-            stream.out = [trial.out, std::mem::take(&mut stream.out)].concat();
+            let more = std::mem::take(&mut stream.out);
+            stream.out.extend(&trial.out);
+            stream.out.extend(&more);
         }
     }
 
@@ -516,7 +519,7 @@ impl Layer {
 
     fn end_walk(&mut self, walk: &SnappyWalk, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
         context.release(held.len());
-        let mut out = Vec::new();
+        let mut out = Output::default();
         let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
         let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
         let whole = walk.is_whole() && self.depth < context.limits.max_depth;

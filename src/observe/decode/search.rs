@@ -9,7 +9,7 @@ use std::ops::Range;
 use memchr::{memchr2, memchr2_iter};
 
 use super::digits::{
-    CHUNK, empty_lines, ends_run, ends_within_run, has_letter, has_line_break, last_outside,
+    CHUNK, empty_lines, ends_run, ends_within_run, has_letter, has_line_break, is_outside, last_outside,
 };
 use crate::domain::tag::{HEAD_LEN, MARKER, MIN_TAG_LEN, Shape as TagShape};
 
@@ -46,14 +46,23 @@ pub(super) struct Passage<'a> {
 pub(super) struct Search<'a> {
     pub(super) passage: Passage<'a>,
     /// A run that holds nothing and is passed by; empty if there is none.
-    pub(super) idle: &'a [u8],
+    idle: &'a [u8],
     /// How often it was.
     pub(super) idle_runs: u64,
+    /// Where the text goes on behind the last of them.
+    after_idle: usize,
+    /// How far it was to that from where the text went on behind the one before it.
+    idle_distance: usize,
 }
 
 impl<'a> Search<'a> {
     pub(super) const fn new(passage: Passage<'a>) -> Self {
-        Self { passage, idle: &[], idle_runs: 0 }
+        Self { passage, idle: &[], idle_runs: 0, after_idle: 0, idle_distance: 0 }
+    }
+
+    /// With a run that holds nothing and is passed by.
+    pub(super) const fn passing_by(self, idle: &'a [u8]) -> Self {
+        Self { idle, ..self }
     }
 
     /// Finds the first run from `from` on, and adds where tags may be before it.
@@ -68,6 +77,12 @@ impl<'a> Search<'a> {
         let Passage { bytes: text, base, last } = self.passage;
         let mut at = from - base;
         while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk::<MIN_LEN>) {
+            if at == self.after_idle
+                && let Some(start) = self.idle_again()
+            {
+                at = self.pass_idle(start);
+                continue;
+            }
             // Nearly always one of the last characters is of no run. This asks them all at once, without a
             // branch for each, and does not have to know which one it is: nothing that is long enough begins
             // before any of them and reaches beyond it.
@@ -75,13 +90,8 @@ impl<'a> Search<'a> {
                 at += MIN_LEN - ENDING + 1;
                 continue;
             }
-            let idle = self.idle;
-            if !idle.is_empty()
-                && text[at..].starts_with(idle)
-                && text.get(at + idle.len()).is_some_and(|next| ends_run(*next))
-            {
-                self.idle_runs += 1;
-                at += idle.len() + 1;
+            if self.is_idle_at(at) {
+                at = self.pass_idle(at);
                 continue;
             }
             if let Some(other) = last_outside(&window[..MIN_LEN - ENDING]) {
@@ -116,6 +126,30 @@ impl<'a> Search<'a> {
         }
         let up_to = if last { text.len() } else { at };
         (base + text.len() > from).then_some(Found::Nothing { up_to: base + up_to })
+    }
+
+    /// Whether the idle run stands here.
+    fn is_idle_at(&self, at: usize) -> bool {
+        let text = self.passage.bytes.get(at..).filter(|_| !self.idle.is_empty());
+        let next = text.and_then(|text| text.strip_prefix(self.idle)?.first());
+        next.is_some_and(|next| ends_run(*next))
+    }
+
+    /// Where the idle run stands again, if it is as far away as the last time: lines that repeat a digest are often
+    /// alike. What lies between is too short to hold a tag or a run, and its last character is of neither.
+    fn idle_again(&self) -> Option<usize> {
+        let start = self.after_idle + self.idle_distance;
+        let ends_before = || self.passage.bytes.get(start - 1).is_some_and(|last| is_outside(*last));
+        let is_short = (1..MIN_LEN).contains(&self.idle_distance);
+        (is_short && ends_before() && self.is_idle_at(start)).then_some(start)
+    }
+
+    /// Passes by the idle run. Returns where the text goes on.
+    fn pass_idle(&mut self, start: usize) -> usize {
+        self.idle_runs += 1;
+        self.idle_distance = start - self.after_idle;
+        self.after_idle = start + self.idle.len() + 1;
+        self.after_idle
     }
 }
 

@@ -1,7 +1,8 @@
 //! Decides whether bytes are mostly text.
 //!
-//! It counts bytes in a sample: the first KiB, and 64 bytes from every 4 KiB after that. The bytes are text
-//! if at most 1 byte in 100, or a single one, is a control character, and
+//! It counts bytes in a sample: the first KiB, and 64 bytes from every 4 KiB after that. After the first MiB it takes
+//! 64 from every 32 KiB and counts them eight times. The bytes are text if at most 1 byte in 100, or a single one, is a
+//! control character, and
 //!
 //! * at most 1 byte in 20 is a control character or not valid UTF-8; or
 //! * at least 1 in 4 is printable ASCII, as in text in a one-byte encoding.
@@ -21,6 +22,9 @@ const HEAD_LEN: u64 = 1 << 10;
 const WINDOW_DISTANCE: u64 = 4 << 10;
 /// Bytes sampled from each window.
 const WINDOW_LEN: u64 = 64;
+/// Length of what is sampled at that distance. Beyond it, this many windows share the sample of one.
+const DENSE_LEN: u64 = 1 << 20;
+const THINNING: u64 = 8;
 /// This many zero bytes in a row are padding.
 const MIN_PADDING: usize = 16;
 /// Anything shorter cannot hold a tag: the digits of a tag alone encode more bytes.
@@ -52,52 +56,54 @@ impl TextSample {
     pub(super) fn add(&mut self, mut bytes: &[u8]) {
         self.block.add(bytes);
         while !bytes.is_empty() {
+            let weight = if self.len < DENSE_LEN { 1 } else { THINNING };
             let (is_sampled, len) = if self.len < HEAD_LEN {
                 (true, HEAD_LEN - self.len)
             } else {
-                let offset = self.len % WINDOW_DISTANCE;
+                let offset = self.len % (WINDOW_DISTANCE * weight);
                 if offset < WINDOW_LEN {
                     (true, WINDOW_LEN - offset)
                 } else {
-                    (false, WINDOW_DISTANCE - offset)
+                    (false, WINDOW_DISTANCE * weight - offset)
                 }
             };
             let (piece, rest) =
                 bytes.split_at(usize::try_from(len).map_or(bytes.len(), |len| len.min(bytes.len())));
             if is_sampled {
-                self.add_sampled(piece);
+                self.add_sampled(piece, weight);
             }
             self.len += piece.len() as u64;
             bytes = rest;
         }
     }
 
-    fn add_sampled(&mut self, mut piece: &[u8]) {
+    /// Counts a piece so many times.
+    fn add_sampled(&mut self, mut piece: &[u8], weight: u64) {
         // Fast path: almost all input is plain text.
         if are_ascii_text(piece) {
-            let len = piece.len() as u64;
+            let len = piece.len() as u64 * weight;
             self.sampled += len;
             self.printable += len;
             self.in_runs += len;
             return;
         }
         while let Some(start) = find_padding(piece) {
-            self.count(&piece[..start]);
+            self.count(&piece[..start], weight);
             let zeros = piece[start..].iter().take_while(|byte| **byte == 0).count();
             piece = &piece[start + zeros..];
         }
-        self.count(piece);
+        self.count(piece, weight);
     }
 
-    fn count(&mut self, bytes: &[u8]) {
-        self.sampled += bytes.len() as u64;
-        self.control += bytes.iter().filter(|byte| is_control(**byte)).count() as u64;
-        self.printable += bytes.iter().filter(|byte| is_printable(**byte)).count() as u64;
+    fn count(&mut self, bytes: &[u8], weight: u64) {
+        self.sampled += weight * bytes.len() as u64;
+        self.control += weight * bytes.iter().filter(|byte| is_control(**byte)).count() as u64;
+        self.printable += weight * bytes.iter().filter(|byte| is_printable(**byte)).count() as u64;
         if !bytes.is_ascii() {
-            self.invalid += invalid_utf8_len(bytes);
+            self.invalid += weight * invalid_utf8_len(bytes);
         }
         let runs = bytes.split(|byte| !is_printable(*byte)).map(<[u8]>::len);
-        self.in_runs += runs.filter(|len| *len >= MIN_RUN).sum::<usize>() as u64;
+        self.in_runs += weight * runs.filter(|len| *len >= MIN_RUN).sum::<usize>() as u64;
     }
 
     /// Whether the part is mostly text, by the rule of the module.
@@ -234,6 +240,21 @@ mod tests {
     #[test]
     fn padding_with_zeros_is_ignored() {
         assert!(is_text(&[b"a few lines\n".to_vec(), vec![0; 4_000]].concat()));
+    }
+
+    #[test]
+    fn what_is_sampled_more_rarely_counts_as_much() {
+        let (text, noise) = (b"a line\n".repeat(1_500_000), noise(10 << 20));
+        for is_text_first in [true, false] {
+            let both = if is_text_first { [&text[..], &noise] } else { [&noise[..], &text] };
+            let mut sample = TextSample::default();
+            both.concat().chunks(10_007).for_each(|piece| sample.add(piece));
+            let (printable, sampled) = (sample.printable as f64, sample.sampled as f64);
+            // Of noise, 95 bytes in 256 are printable.
+            assert!((printable / sampled - 0.65).abs() < 0.05, "{sample:?}");
+            let of_all = WINDOW_DISTANCE as f64 / WINDOW_LEN as f64 * sampled / sample.len as f64;
+            assert!((of_all - 1.0).abs() < 0.01, "{sample:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use memchr::memmem;
 
-use super::codec::{Codec, End, Gather, Inflate, guarded};
+use super::codec::{Codec, End, Gather, Inflate, Output, guarded};
 use super::layer::Layer;
 use super::part::{Part, Trust};
 use super::{Context, Copy, work};
@@ -297,7 +297,7 @@ fn inflate(
     ended: &mut bool,
     context: &mut Context,
 ) -> Result<usize, UnreadableReason> {
-    let mut out = Vec::new();
+    let mut out = Output::default();
     let mut taken = 0;
     loop {
         out.clear();

@@ -2,7 +2,7 @@
 
 use bzip2::{Decompress, Status};
 
-use super::{Codec, PIECE, Step};
+use super::{Codec, Output, PIECE, Step};
 
 pub(in super::super) struct Bzip2(Decompress);
 
@@ -13,10 +13,10 @@ impl Bzip2 {
 }
 
 impl Codec for Bzip2 {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
-        out.reserve(PIECE);
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         let before = self.0.total_in();
-        let status = self.0.decompress_vec(input, out);
+        out.reserve(PIECE);
+        let status = out.append(|memory| self.0.decompress_vec(input, memory));
         let taken = usize::try_from(self.0.total_in() - before).unwrap_or(input.len());
         match status {
             Ok(Status::StreamEnd) => Step::whole(taken),

@@ -5,7 +5,7 @@
 
 use lz4_flex::block::{decompress_into, decompress_into_with_dict};
 
-use super::{Codec, Gather, Step};
+use super::{Codec, Gather, Output, Step};
 use crate::domain::format::UnreadableReason;
 
 const MAGIC_LEN: usize = 4;
@@ -62,7 +62,7 @@ impl Header {
 }
 
 impl Codec for Lz4 {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         let mut rest = input;
         let end = self.go_on(&mut rest, out);
         let taken = input.len() - rest.len();
@@ -76,7 +76,7 @@ impl Codec for Lz4 {
 
 impl Lz4 {
     /// Reads one header or block; whether the frame has ended.
-    fn go_on(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, UnreadableReason> {
+    fn go_on(&mut self, input: &mut &[u8], out: &mut Output) -> Result<bool, UnreadableReason> {
         let Some(header) = self.header else {
             let Some(start) = self.gather.take(input, MAGIC_LEN + 2) else {
                 return Ok(false);
@@ -122,12 +122,12 @@ impl Lz4 {
         let start = out.len();
         if compressed {
             let size = header.max_block.min(len.saturating_mul(MAX_RATIO));
-            out.resize(start + size, 0);
-            let given = decompress_into_with_dict(block, &mut out[start..], &self.history);
-            out.truncate(start + *given.as_ref().unwrap_or(&0));
+            let given = out.fill(size, |room| {
+                decompress_into_with_dict(block, room, &self.history).map(|len| (len, ()))
+            });
             given.map_err(|_| UnreadableReason::Damaged)?;
         } else {
-            out.extend_from_slice(block);
+            out.extend(block);
         }
         if header.linked {
             self.history.extend_from_slice(&out[start..]);
@@ -149,7 +149,7 @@ pub(in super::super) struct Lz4Legacy {
 }
 
 impl Codec for Lz4Legacy {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         let mut rest = input;
         let result = self.go_on(&mut rest, out);
         let taken = input.len() - rest.len();
@@ -171,7 +171,7 @@ impl Codec for Lz4Legacy {
 
 impl Lz4Legacy {
     /// Takes the length of a block, or a block; whether something else begins here.
-    fn go_on(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, UnreadableReason> {
+    fn go_on(&mut self, input: &mut &[u8], out: &mut Output) -> Result<bool, UnreadableReason> {
         let wanted = self.block.unwrap_or(4);
         let Some(bytes) = self.gather.take(input, wanted) else {
             return Ok(false);
@@ -197,12 +197,9 @@ impl Lz4Legacy {
 pub(in super::super) fn lz4_block(
     block: &[u8],
     max: usize,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), UnreadableReason> {
-    let start = out.len();
     let size = max.min(block.len().saturating_mul(MAX_RATIO));
-    out.resize(start + size, 0);
-    let given = decompress_into(block, &mut out[start..]);
-    out.truncate(start + *given.as_ref().unwrap_or(&0));
-    given.map(|_| ()).map_err(|_| UnreadableReason::Damaged)
+    let given = out.fill(size, |room| decompress_into(block, room).map(|len| (len, ())));
+    given.map_err(|_| UnreadableReason::Damaged)
 }

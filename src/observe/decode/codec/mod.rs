@@ -6,14 +6,16 @@
 mod bzip2;
 mod inflate;
 mod lz4;
+mod output;
 mod snappy;
 mod zstd;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(super) use self::bzip2::Bzip2;
-pub(super) use self::inflate::Inflate;
+pub(super) use self::inflate::{Gzip, Inflate};
 pub(super) use self::lz4::{Lz4, Lz4Legacy, lz4_block};
+pub(super) use self::output::Output;
 pub(super) use self::snappy::{SnappyBlocks, SnappyFramed, SnappyWalk, snappy_block};
 pub(super) use self::zstd::Zstd;
 use super::work::Work;
@@ -30,7 +32,7 @@ pub(super) trait Codec: Send {
     /// more input.
     ///
     /// It must not give more than one piece or block, so that a bomb is noticed before it has gone off.
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step;
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step;
 
     /// Whether the stream may end here, although it did not say so.
     fn may_end(&self) -> bool {
@@ -82,7 +84,7 @@ impl Step {
 /// The codec of a format that is one stream; `None` where it is not.
 pub(super) fn codec(format: Format) -> Option<Box<dyn Codec>> {
     match format {
-        Format::Gzip => Some(Box::new(Inflate::gzip())),
+        Format::Gzip => Some(Box::<Gzip>::default()),
         Format::Zlib => Some(Box::new(Inflate::zlib())),
         Format::Zstd => Some(Box::new(Zstd::default())),
         Format::Bzip2 => Some(Box::new(Bzip2::new())),
@@ -106,7 +108,7 @@ pub(super) fn inflate_block(
     codec: &mut dyn Codec,
     mut input: &[u8],
     len: usize,
-    block: &mut Vec<u8>,
+    block: &mut Output,
     work: &mut Work,
 ) -> Result<(), UnreadableReason> {
     block.reserve(len + PIECE);

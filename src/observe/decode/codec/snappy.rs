@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use snap::raw::{Decoder, decompress_len};
 
-use super::{Codec, Gather, MAX_BLOCK, Step};
+use super::{Codec, Gather, MAX_BLOCK, Output, Step};
 use crate::domain::format::UnreadableReason;
 
 /// A copy of 64 bytes takes 3, so a block does not grow more than this.
@@ -14,7 +14,7 @@ const MAX_RATIO: usize = 22;
 pub(in super::super) fn snappy_block(
     block: &[u8],
     max: usize,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> Result<(), UnreadableReason> {
     let len = decompress_len(block).map_err(|_| UnreadableReason::Damaged)?;
     if len > block.len().saturating_mul(MAX_RATIO) {
@@ -23,13 +23,8 @@ pub(in super::super) fn snappy_block(
     if len > max {
         return Err(UnreadableReason::OverLimit);
     }
-    let start = out.len();
-    out.resize(start + len, 0);
-    let given = Decoder::new().decompress(block, &mut out[start..]);
-    if given.is_err() {
-        out.truncate(start);
-    }
-    given.map(|_| ()).map_err(|_| UnreadableReason::Damaged)
+    let given = out.fill(len, |room| Decoder::new().decompress(block, room).map(|len| (len, ())));
+    given.map_err(|_| UnreadableReason::Damaged)
 }
 
 /// The framing format ("Snappy framing format description", 2013-10-25). It has no end mark. Checksums are
@@ -49,7 +44,7 @@ const CRC_LEN: usize = 4;
 const FRAMED_CHUNK: RangeInclusive<usize> = CRC_LEN..=CRC_LEN + FRAMED_BLOCK + FRAMED_BLOCK / 6 + 32;
 
 impl Codec for SnappyFramed {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         let Some((kind, len)) = self.chunk else {
             let mut rest = input;
             let Some(header) = self.gather.take(&mut rest, 4) else {
@@ -76,7 +71,7 @@ impl Codec for SnappyFramed {
         let result = match kind {
             0 => snappy_block(&chunk[CRC_LEN..], FRAMED_BLOCK, out),
             1 => {
-                out.extend_from_slice(&chunk[CRC_LEN..]);
+                out.extend(&chunk[CRC_LEN..]);
                 Ok(())
             }
             _ => Ok(()),
@@ -132,7 +127,7 @@ impl SnappyBlocks {
     }
 
     /// Takes one number or block; whether something else begins here.
-    fn take(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, UnreadableReason> {
+    fn take(&mut self, input: &mut &[u8], out: &mut Output) -> Result<bool, UnreadableReason> {
         let wanted = match self.state {
             State::Header => XERIAL_HEADER,
             State::Total | State::Len => 4,
@@ -168,7 +163,7 @@ impl SnappyBlocks {
 }
 
 impl Codec for SnappyBlocks {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         let mut rest = input;
         let result = self.take(&mut rest, out);
         let taken = input.len() - rest.len();

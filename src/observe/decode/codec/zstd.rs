@@ -2,7 +2,7 @@
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-use super::{Codec, Gather, PIECE, Step};
+use super::{Codec, Gather, Output, PIECE, Step};
 use crate::domain::format::UnreadableReason;
 
 /// RFC 8878, section 3.1.1.1.2, recommends that decoders support windows of at least 8 MiB; a frame that asks
@@ -45,7 +45,7 @@ fn decoder() -> Option<Decoder<'static>> {
 }
 
 impl Codec for Zstd {
-    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+    fn step(&mut self, input: &[u8], out: &mut Output) -> Step {
         if let Some(mut header) = self.header.take() {
             let mut rest = input;
             let step = match gather_header(&mut header, &mut rest) {
@@ -72,17 +72,16 @@ impl Codec for Zstd {
 }
 
 impl Zstd {
-    fn run(&mut self, part: &[u8], out: &mut Vec<u8>) -> Step {
+    fn run(&mut self, part: &[u8], out: &mut Output) -> Step {
         let Some(decoder) = self.decoder.take().or_else(decoder) else {
             return Step::fault(0, UnreadableReason::OverLimit);
         };
         let decoder = self.decoder.insert(decoder);
-        let start = out.len();
-        out.resize(start + PIECE, 0);
-        let result = decoder.run_on_buffers(part, &mut out[start..]);
-        let written = result.as_ref().map_or(0, |step| step.bytes_written);
-        out.truncate(start + written);
-        match result {
+        let run = |room: &mut [u8]| {
+            let step = decoder.run_on_buffers(part, room)?;
+            Ok((step.bytes_written, step))
+        };
+        match out.fill(PIECE, run) {
             Ok(step) => {
                 self.holds = step.bytes_written == PIECE;
                 // While a block is read, the library also asks for the header of the next one.

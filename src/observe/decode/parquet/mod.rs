@@ -18,6 +18,7 @@ use std::collections::hash_map::Entry;
 use self::footer::{Chunk, TRAILER};
 use self::page::{Encoding, Header, PageKind, decompress};
 use self::values::Delta;
+use super::codec::Output;
 use super::layer::Layer;
 use super::magic::{HEAD, Place, begin};
 use super::part::Trust;
@@ -43,7 +44,8 @@ pub(super) fn open(
     }
     let chunks = footer::read(file)?;
     let pages = &file[..file.len() - TRAILER];
-    let mut found = Found { depth, shape, order: Vec::new(), places: HashMap::new(), page: Vec::new() };
+    let mut found =
+        Found { depth, shape, order: Vec::new(), places: HashMap::new(), page: Output::default() };
     for chunk in &chunks {
         context.work.spend(work::LAYER);
         if context.work.is_over() {
@@ -67,7 +69,7 @@ struct Found {
     places: HashMap<crate::domain::tag::TraceId, usize>,
     /// The latest page. Its memory is used for the next one, since fresh memory costs more than inflating into
     /// it.
-    page: Vec<u8>,
+    page: Output,
 }
 
 impl Found {
@@ -133,7 +135,7 @@ fn search_page(
     header: &Header,
     packed: &[u8],
     chunk: &Chunk,
-    page: &mut Vec<u8>,
+    page: &mut Output,
     column: &mut Column,
     context: &mut Context,
 ) -> Result<(), Fault> {

@@ -1,6 +1,6 @@
 //! Parquet pages: reads their headers and decompresses their bytes.
 
-use super::super::codec::{Inflate, Zstd, guarded, inflate_block, lz4_block, snappy_block};
+use super::super::codec::{Gzip, Output, Zstd, guarded, inflate_block, lz4_block, snappy_block};
 use super::super::work::Work;
 use super::footer::Leaf;
 use super::thrift::{CompactReader, TYPE_STRUCT};
@@ -176,15 +176,15 @@ pub(super) fn decompress(
     codec: i64,
     packed: &[u8],
     len: usize,
-    out: &mut Vec<u8>,
+    out: &mut Output,
     work: &mut Work,
 ) -> Result<(), DecompressError> {
     out.clear();
     match codec {
-        0 => out.extend_from_slice(packed),
+        0 => out.extend(packed),
         // A block that claims to be larger than the page is damaged, not over our limit.
         1 => guarded(|| snappy_block(packed, len, out))?.map_err(|_| UnreadableReason::Damaged)?,
-        2 => inflate_block(&mut Inflate::gzip(), packed, len, out, work)?,
+        2 => inflate_block(&mut Gzip::default(), packed, len, out, work)?,
         5 => guarded(|| hadoop_lz4(packed, len, out))??,
         6 => inflate_block(&mut Zstd::default(), packed, len, out, work)?,
         7 => guarded(|| lz4_block(packed, len, out))??,
@@ -202,7 +202,7 @@ pub(super) fn decompress(
 
 /// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop
 /// writes them. Some writers omit the lengths.
-fn hadoop_lz4(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), UnreadableReason> {
+fn hadoop_lz4(packed: &[u8], len: usize, out: &mut Output) -> Result<(), UnreadableReason> {
     let mut rest = packed;
     while let Some((decompressed_len, after)) = rest.split_first_chunk::<4>() {
         let Some((compressed_len, after)) = after.split_first_chunk::<4>() else {

@@ -37,7 +37,7 @@ pub(super) const GRAM: u64 = 20;
 /// Price of making a decoder.
 pub(super) const DECODER: u64 = 3_000;
 /// Price of making one for zstd or bzip2.
-pub(super) const LARGE_DECODER: u64 = 8_000;
+pub(super) const LARGE_DECODER: u64 = 16_000;
 /// Price of decoding a character of base64.
 pub(super) const BASE64_DIGIT: u64 = 1;
 /// Price of looking into a record of an aggregate, beyond its steps.

@@ -413,7 +413,7 @@ pub struct Tracker {
     /// Open traces whose outcome is not reported yet, because it may be another process' to count.
     uncounted: BTreeSet<TraceId>,
     /// Until when another process' copy of an uncounted trace may still come.
-    awaits_copy: Deadlines,
+    other_copies_until: Deadlines,
     /// The keys of the plan by which this probe and those before it send; `None` if it is not known.
     keys: Option<Arc<Keyring>>,
     /// When this process began to track.
@@ -443,7 +443,7 @@ impl Tracker {
             namesake: None,
             other_runs: BTreeMap::new(),
             uncounted: BTreeSet::new(),
-            awaits_copy: Deadlines::default(),
+            other_copies_until: Deadlines::default(),
             keys: None,
             began: now,
             latest_now: Timestamp::MIN,
@@ -544,7 +544,8 @@ impl Tracker {
     /// When the passing of time alone will change something.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let [expiry, copy] = [&self.expiries, &self.awaits_copy].map(|of| of.first().map(|(at, _)| at));
+        let [expiry, copy] =
+            [&self.expiries, &self.other_copies_until].map(|of| of.first().map(|(at, _)| at));
         let blind = self.sources.next_blind_at(self.settings.blind_after);
         [expiry, copy, blind, self.pending.next_at()].into_iter().flatten().min()
     }
@@ -877,8 +878,8 @@ impl Tracker {
             self.consider(id, now, events);
             self.expiries.remove(id);
         }
-        while let Some((_, id)) = self.awaits_copy.first().filter(|(at, _)| *at <= now) {
-            self.awaits_copy.remove(id);
+        while let Some((_, id)) = self.other_copies_until.first().filter(|(at, _)| *at <= now) {
+            self.other_copies_until.remove(id);
             self.consider(id, now, events);
         }
     }

@@ -19,6 +19,8 @@ use super::recorded::Runs;
 
 /// Three intervals of each tenant in the topology. A process that sent none within them had not begun.
 const MISSED_INTERVALS: Micros = 90 * SECOND;
+/// Within so much time, another process' copy of a slot comes.
+const COPY_COMES_WITHIN: Micros = 30 * SECOND;
 
 /// The right result for one canary.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -185,7 +187,8 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
                 (is_counted, is_left_to_another) = (true, case.is_left_to_another());
             }
         }
-        if !case.learn(entry, outcome) {
+        let is_told_now = !is_counted && case.told_at.is_some_and(|at| entry.at >= at);
+        if !case.learn(entry, outcome) && !is_told_now {
             continue;
         }
         if !case.closed {
@@ -196,6 +199,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             judged = case.judged(before);
             outcome = case.ending(entry.at);
             ended_at = outcome.map(|_| entry.at);
+            case.told_at = outcome.map(|_| entry.at + COPY_COMES_WITHIN);
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
@@ -206,11 +210,12 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
                 if at.earliest > case.deadline() { FoundAfterwards::Late } else { FoundAfterwards::InTime }
             }));
         }
-        if !case.closed && outcome.is_some_and(|outcome| case.is_settled(outcome, entry.at)) {
+        let is_known_whose = is_counted || case.is_to_be_counted(entry.at);
+        if !case.closed && outcome.is_some_and(|outcome| case.is_settled(outcome, is_known_whose, entry.at)) {
             case.closed = true;
             hops::close(&mut case);
         }
-        if outcome.is_some() && !is_counted && case.is_to_be_counted() {
+        if outcome.is_some() && !is_counted && (is_known_whose || case.closed) {
             (is_counted, is_left_to_another) = (true, case.is_left_to_another());
         }
         let now = case.facts(judged, outcome, found_afterwards);
@@ -296,6 +301,8 @@ pub struct Case<'a> {
     counted_before: bool,
     /// When it is given up without an outcome.
     expiry: Micros,
+    /// From when on no copy of another process is awaited; `None` while it has no outcome.
+    told_at: Option<Micros>,
     waited_longer: bool,
     survived: bool,
     /// When this run began to wait for it.
@@ -333,6 +340,7 @@ impl<'a> Case<'a> {
             answer: None,
             counted_before: false,
             expiry: canary.planned + rules.give_up + rules.grace,
+            told_at: None,
             waited_longer: false,
             survived: false,
             waiting_since: canary.leaves,
@@ -370,18 +378,22 @@ impl<'a> Case<'a> {
         first.is_some_and(|first| first < self.history.began + MISSED_INTERVALS)
     }
 
-    /// Whether it is known who counts the outcome: every stage that shows who sent the slot was read, or nobody else
-    /// sends.
-    fn is_to_be_counted(&self) -> bool {
-        let is_early = self.canary().planned < self.history.began + MISSED_INTERVALS;
-        if !is_early && !self.has_predecessor() {
+    /// Whether it is known who counts the outcome: another process' copy was found, or every stage that would show it
+    /// was read and the time is over within which it may come, or nobody else sends.
+    fn is_to_be_counted(&self, now: Micros) -> bool {
+        let planned = self.canary().planned;
+        let is_early = planned < self.history.began + MISSED_INTERVALS;
+        let last = self.readability.last_of_other(self.place);
+        let may_be_sent =
+            self.has_predecessor() && last.is_some_and(|last| planned <= last + MISSED_INTERVALS);
+        if !self.may_be_shared() || !(is_early || may_be_sent) || self.is_left_to_another() {
             return true;
         }
         let is_read = |stage: &usize| {
             let known = self.known[*stage];
             known.arrived.is_some() || known.absent_before > self.deadline()
         };
-        !self.may_be_shared() || self.closed || self.history.rules.main_path.iter().all(is_read)
+        self.told_at.is_some_and(|at| now >= at) && self.history.rules.main_path.iter().all(is_read)
     }
 
     /// Whether another process is known to have sent the slot, and is to count its outcome, because it sent the first
@@ -581,14 +593,14 @@ impl<'a> Case<'a> {
     }
 
     /// Whether nothing more will be learned about it, at side stages neither.
-    fn is_settled(&self, outcome: Ending, now: Micros) -> bool {
+    fn is_settled(&self, outcome: Ending, is_known_whose: bool, now: Micros) -> bool {
         let rules = &self.history.rules;
         let clear = |(stage, known): (usize, &Known)| {
             stage == rules.dead_letters || known.arrived.is_some() || known.absent_before > self.deadline()
         };
         matches!(outcome, Ending::Refused | Ending::DeadLettered)
             || now >= self.expiry
-            || self.known.iter().enumerate().all(clear)
+            || (is_known_whose && self.known.iter().enumerate().all(clear))
     }
 
     fn ending(&self, now: Micros) -> Option<Ending> {

@@ -5,6 +5,7 @@
 //! record that can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::history::*;
 
@@ -17,8 +18,8 @@ pub struct Readability {
     first_shown: Vec<[Option<usize>; STAGES]>,
     /// For each source and tenant: the places at which it turned blind or visible.
     visibility: BTreeMap<(usize, usize), Vec<(usize, bool)>>,
-    /// When the first canary was planned that another process is known to have sent, from which place on.
-    first_of_other: Vec<(usize, Micros)>,
+    /// When the first and the last canary were planned that another process is known to have sent, from which place on.
+    of_other: Vec<(usize, RangeInclusive<Micros>)>,
 }
 
 /// What is known about one tenant at one source, in one run of the probe.
@@ -100,7 +101,7 @@ impl Readability {
                 changes.push((place, change.blind));
             }
         }
-        Self { after, first_shown, visibility, first_of_other: first_of_other(history) }
+        Self { after, first_shown, visibility, of_other: of_other(history) }
     }
 
     /// Whether a poll proved nothing about a canary that it did not show, because it may be in what was not read.
@@ -122,8 +123,17 @@ impl Readability {
 
     /// When the first canary was planned that another process is known to have sent by this place of the log.
     pub fn first_of_other(&self, place: usize) -> Option<Micros> {
-        let known = self.first_of_other.partition_point(|(at, _)| *at <= place);
-        known.checked_sub(1).map(|last| self.first_of_other[last].1)
+        self.of_other(place).map(|planned| *planned.start())
+    }
+
+    /// The same of the last one.
+    pub fn last_of_other(&self, place: usize) -> Option<Micros> {
+        self.of_other(place).map(|planned| *planned.end())
+    }
+
+    fn of_other(&self, place: usize) -> Option<&RangeInclusive<Micros>> {
+        let known = self.of_other.partition_point(|(at, _)| *at <= place);
+        known.checked_sub(1).map(|last| &self.of_other[last].1)
     }
 
     /// Whether the tracker took a source to be blind for a tenant.
@@ -134,8 +144,8 @@ impl Readability {
     }
 }
 
-fn first_of_other(history: &History) -> Vec<(usize, Micros)> {
-    let mut first: Vec<(usize, Micros)> = Vec::new();
+fn of_other(history: &History) -> Vec<(usize, RangeInclusive<Micros>)> {
+    let mut known: Vec<(usize, RangeInclusive<Micros>)> = Vec::new();
     for (place, entry) in history.log.iter().enumerate() {
         let What::PollAnswered(poll) = &entry.what else { continue };
         let shared = poll.shown.iter().filter(|shown| {
@@ -147,13 +157,12 @@ fn first_of_other(history: &History) -> Vec<(usize, Micros)> {
             OtherKind::SameName { planned, .. } => Some(planned),
             OtherKind::Record(_) | OtherKind::UnknownTenant => None,
         });
-        let earliest = shared.chain(others).min();
-        let is_news = |planned: &Micros| first.last().is_none_or(|(_, before)| planned < before);
-        if let Some(planned) = earliest.filter(is_news) {
-            first.push((place, planned));
+        for planned in shared.chain(others) {
+            let before = known.last().map_or(planned..=planned, |(_, before)| before.clone());
+            known.push((place, planned.min(*before.start())..=planned.max(*before.end())));
         }
     }
-    first
+    known
 }
 
 /// The canaries that a poll showed where they belong and in records that can be read: whose, when each was planned,

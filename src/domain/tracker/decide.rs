@@ -148,7 +148,7 @@ impl Tracker {
         }
         self.uncounted.insert(id);
         if self.may_be_shared(id) {
-            self.awaits_copy.insert(id, now + COPY_COMES_WITHIN);
+            self.other_copies_until.insert(id, now + COPY_COMES_WITHIN);
         }
         self.count_unless_withheld(id, now, events);
     }
@@ -166,7 +166,7 @@ impl Tracker {
         let adopted = trace.origin == Origin::Adopted || self.is_left_to_predecessor(trace);
         events.push(Event::Ended { tenant: trace.tenant, trace: id, outcome, adopted });
         self.uncounted.remove(&id);
-        self.awaits_copy.remove(id);
+        self.other_copies_until.remove(id);
     }
 
     /// Whether the outcome is a predecessor's to count, because that sent the slot too. A probe of another name counts
@@ -191,7 +191,8 @@ impl Tracker {
             && self.may_be_shared(trace.id())
             && !self.is_left_to_predecessor(trace)
             && (planned_at < self.began + self.missed_intervals() || self.has_predecessor(planned_at))
-            && !(self.awaits_copy.is_over(trace.id(), now) && self.topology.main_path().iter().all(is_read))
+            && !(self.other_copies_until.is_over(trace.id(), now)
+                && self.topology.main_path().iter().all(is_read))
     }
 
     /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is

@@ -80,7 +80,7 @@ impl<'a> Search<'a> {
             if at == self.after_idle
                 && let Some(start) = self.idle_again()
             {
-                at = self.pass_idle(start);
+                at = self.skip_idle(start);
                 continue;
             }
             // Nearly always one of the last characters is of no run. This asks them all at once, without a
@@ -91,7 +91,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             if self.is_idle_at(at) {
-                at = self.pass_idle(at);
+                at = self.skip_idle(at);
                 continue;
             }
             if let Some(other) = last_outside(&window[..MIN_LEN - ENDING]) {
@@ -144,8 +144,8 @@ impl<'a> Search<'a> {
         (is_short && ends_before() && self.is_idle_at(start)).then_some(start)
     }
 
-    /// Passes by the idle run. Returns where the text goes on.
-    fn pass_idle(&mut self, start: usize) -> usize {
+    /// Skips the idle run. Returns where the text goes on.
+    fn skip_idle(&mut self, start: usize) -> usize {
         self.idle_runs += 1;
         self.idle_distance = start - self.after_idle;
         self.after_idle = start + self.idle.len() + 1;

@@ -17,6 +17,11 @@ use traceprobe::observe::decode::{Limits, Scanner};
 
 use self::inputs::{keys, tenant};
 
+/// That of the program (`src/main.rs`).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The body of an object arrives in pieces of about this size.
 const PIECE: usize = 64 << 10;
 

@@ -873,17 +873,6 @@ impl Tracker {
         }
     }
 
-    fn expire(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        while let Some((_, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
-            self.consider(id, now, events);
-            self.expiries.remove(id);
-        }
-        while let Some((_, id)) = self.other_copies_until.first().filter(|(at, _)| *at <= now) {
-            self.other_copies_until.remove(id);
-            self.consider(id, now, events);
-        }
-    }
-
     fn update_visibility(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         for (source, change) in self.sources.update_visibility(self.settings.blind_after, now) {
             events.push(match change {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Tracker;
+use super::{Event, Tracker};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
@@ -55,6 +55,18 @@ impl Tracker {
         match trace.ended {
             None => usual.max(since + self.settings.grace),
             Some(_) => usual,
+        }
+    }
+
+    /// Draws what follows from time alone: traces expire, and copies of other processes are no longer awaited.
+    pub(super) fn expire(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        while let Some((_, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
+            self.consider(id, now, events);
+            self.expiries.remove(id);
+        }
+        while let Some((_, id)) = self.other_copies_until.first().filter(|(at, _)| *at <= now) {
+            self.other_copies_until.remove(id);
+            self.consider(id, now, events);
         }
     }
 }

@@ -490,42 +490,71 @@ impl Layer {
     }
 
     fn first_of_walk(&mut self, input: &[u8], context: &mut Context) -> Next {
-        let State::Walk(_, held) = &mut self.state else {
-            return Next::Took(0);
-        };
-        if !context.hold(input.len()) {
-            self.state = State::Text;
-            return Next::Took(0);
+        match std::mem::replace(&mut self.state, State::Text) {
+            State::Walk(walk, held) => self.hold_walk(walk, held, input, context),
+            _ => Next::Took(0),
         }
-        held.extend_from_slice(input);
-        Next::Took(input.len())
     }
 
     fn walk(
         &mut self,
         mut walk: Box<SnappyWalk>,
-        mut held: Vec<u8>,
+        held: Vec<u8>,
         input: &[u8],
         context: &mut Context,
     ) -> Next {
-        if walk.push(input) && context.hold(input.len()) {
-            held.extend_from_slice(input);
-            self.state = State::Walk(walk, held);
-            return Next::Took(input.len());
+        if walk.push(input) {
+            return self.hold_walk(walk, held, input, context);
         }
         context.release(held.len());
         Next::Again(0, held)
     }
 
+    /// Holds what may be more of a Snappy block.
+    fn hold_walk(
+        &mut self,
+        walk: Box<SnappyWalk>,
+        mut held: Vec<u8>,
+        input: &[u8],
+        context: &mut Context,
+    ) -> Next {
+        if context.hold(input.len()) {
+            held.extend_from_slice(input);
+            self.state = State::Walk(walk, held);
+            return Next::Took(input.len());
+        }
+        context.release(held.len());
+        self.snappy_over_limit(context);
+        Next::Again(0, held)
+    }
+
+    /// What is most likely a Snappy block is not opened.
+    fn snappy_over_limit(&mut self, context: &mut Context) {
+        context.unreadable(self.shape.then(Format::SnappyRaw), UnreadableReason::OverLimit);
+        self.open_rest(Format::SnappyRaw, context);
+    }
+
     fn end_walk(&mut self, walk: &SnappyWalk, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
         context.release(held.len());
-        let mut out = Output::default();
-        let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
-        let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
-        let whole = walk.is_whole() && self.depth < context.limits.max_depth;
-        let opened = whole && guarded(block).is_ok_and(|block| block.is_ok());
-        if !opened || !text_sample::is_text(&out) {
+        if !walk.is_whole() {
             return Some(held);
+        }
+        let mut out = Output::default();
+        let opened = if self.depth < context.limits.max_depth {
+            let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
+            let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
+            guarded(block).and_then(|opened| opened)
+        } else {
+            Err(UnreadableReason::OverLimit)
+        };
+        match opened {
+            Ok(()) if text_sample::is_text(&out) => {}
+            // Text that happens to be a block is read as what it is.
+            Err(UnreadableReason::OverLimit) if !text_sample::is_text(&held) => {
+                self.snappy_over_limit(context);
+                return Some(held);
+            }
+            _ => return Some(held),
         }
         context.allow_inflated(out.len());
         let mut inner = Self::new(self.depth + 1, self.shape.then(Format::SnappyRaw), Trust::Judge);
@@ -543,7 +572,7 @@ impl Layer {
             return Next::Took(input.len());
         }
         context.release(held.len());
-        if format == Format::Kpl {
+        if too_long {
             // Larger than any aggregate that a stream would take.
             self.part = Some(Box::new(self.new_part().suspect(format, UnreadableReason::Damaged)));
         } else {

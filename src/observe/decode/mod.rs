@@ -54,6 +54,7 @@ mod utf16;
 mod work;
 mod zip;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::canary::Integrity;
@@ -328,15 +329,17 @@ impl Context {
     fn unreadable(&mut self, shape: Shape, reason: UnreadableReason) {
         let of_ours = (self.cut_short || self.work.is_over()) && reason == UnreadableReason::Truncated;
         let reason = if of_ours { UnreadableReason::OverLimit } else { reason };
-        let kinds = self.unreadable.len();
-        let parts = self.unreadable.entry(Unreadable { shape, reason });
-        match parts {
-            std::collections::btree_map::Entry::Occupied(mut parts) => *parts.get_mut() += 1,
-            std::collections::btree_map::Entry::Vacant(new) if kinds < MAX_UNREADABLE => {
+        let is_limit = reason == UnreadableReason::OverLimit || self.is_over_limit();
+        // The last place is for a limit: whoever may raise it must learn of it.
+        let places = if is_limit { MAX_UNREADABLE } else { MAX_UNREADABLE - 1 };
+        let is_full = self.unreadable.len() >= places;
+        match self.unreadable.entry(Unreadable { shape, reason }) {
+            Entry::Occupied(mut parts) => *parts.get_mut() += 1,
+            // There is enough to say that this was not read.
+            Entry::Vacant(_) if is_full => {}
+            Entry::Vacant(new) => {
                 new.insert(1);
             }
-            // There is enough to say that this was not read.
-            std::collections::btree_map::Entry::Vacant(_) => {}
         }
     }
 

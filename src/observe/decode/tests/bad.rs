@@ -363,21 +363,44 @@ fn encrypted_bytes_are_named() {
 }
 
 #[test]
-fn kinds_of_unreadable_parts_are_bounded() {
+fn kinds_of_unreadable_parts_are_bounded_and_a_limit_is_always_one_of_them() {
     let noise = noise(200);
     let mut wrapped = noise.clone();
     let mut records = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..6 {
         wrapped = gzip(&wrapped);
         records.push(wrapped.clone());
         records.push(zstd(&wrapped));
         records.push(zlib(&wrapped));
     }
-    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-    let scan = scan(kpl(&records));
-    assert_eq!(scan.unreadable.len(), MAX_UNREADABLE);
+    let bomb = gzip(&vec![b' '; MIB]);
+    let limits = Limits { max_inflated_bytes: MIB as u64, ..Limits::RECORD };
     let shape = Shape::NONE.then(crate::domain::format::Format::Kpl);
-    assert!(scan.unreadable.iter().all(|(part, _): &(Unreadable, u64)| part.shape > shape));
+    for with_bomb in [false, true] {
+        let all = records.iter().chain(with_bomb.then_some(&bomb));
+        let all: Vec<&[u8]> = all.map(Vec::as_slice).collect();
+        let scan = scan_record(&recognizer(), limits, &kpl(&all));
+        assert_eq!(scan.unreadable.len(), MAX_UNREADABLE - usize::from(!with_bomb));
+        assert!(scan.unreadable.iter().all(|(part, _): &(Unreadable, u64)| part.shape > shape));
+        assert_eq!(scan.is_over_limit(), with_bomb);
+    }
+}
+
+#[test]
+fn a_bare_snappy_block_that_is_too_large_too_deep_or_too_long_to_hold_is_told() {
+    let mut text = vec![b' '; MIB];
+    text.extend_from_slice(canary(1).as_bytes());
+    let block = snappy(&text);
+    assert_eq!(scan_record(&recognizer(), Limits::RECORD, &block).found.len(), 1);
+    for limits in [
+        Limits { max_inflated_bytes: MIB as u64, ..Limits::RECORD },
+        Limits { max_held_bytes: block.len() - 1, ..Limits::RECORD },
+        Limits { max_held_bytes: MIB, ..Limits::RECORD },
+        Limits { max_depth: 0, ..Limits::RECORD },
+    ] {
+        let scan = scan_record(&recognizer(), limits, &block);
+        assert_eq!(told(&scan), ["raw Snappy, which exceeds one of the probe's limits"], "{limits:?}");
+    }
 }
 
 fn noise(len: usize) -> Vec<u8> {

@@ -109,3 +109,31 @@ fn chunks_change_nothing_in_any_file() {
         }
     }
 }
+
+/// What a lower limit leaves out is told, or a record that was tried with little would pass as read.
+#[test]
+fn lower_limits_change_nothing_without_saying_so_in_any_file() {
+    let sizes = || (0..22).map(|power| (1 << power) - 1);
+    let mut faults = Vec::new();
+    for (name, bytes) in files() {
+        let whole = scan_file(&bytes);
+        let lower = sizes().flat_map(|size: usize| {
+            let of = Limits::OBJECT;
+            [
+                Limits { max_inflated_bytes: size as u64, ..of },
+                Limits { max_held_bytes: size, ..of },
+                Limits { max_kpl_records: size, ..of },
+                Limits { max_copies: size, ..of },
+                Limits { max_depth: size, ..of },
+                Limits { allowance: size as u64, ..of },
+            ]
+        });
+        for limits in lower {
+            let scan = scan_record(&of_the_files(), limits, &bytes);
+            if scan != whole && !scan.is_over_limit() {
+                faults.push(format!("{name}: {limits:?}: {scan:?}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults, {faults:#?}", faults.len());
+}

@@ -20,6 +20,7 @@ use crate::domain::kind::Kind;
 use crate::domain::tag::Keyring;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{LogGroupId, Stage, TenantId, Topology};
+use crate::domain::tracker::COPY_COMES_WITHIN;
 use crate::inject::{self, Injector, Retry};
 use crate::metrics::{self, StageCosts};
 use crate::observe::{Recognizer, spec};
@@ -100,14 +101,22 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
     all
 }
 
+/// Longest time to wait for the answer to one attempt of a put.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    COPY_COMES_WITHIN.as_secs() > Retry::USUAL.max_elapsed.as_secs() + ATTEMPT_TIMEOUT.as_secs(),
+    "the tracker would count a slot before another process has given up to put its copy"
+);
+
 /// Makes the injector of one of a tenant's log groups.
 #[must_use]
 pub fn injector(tenant: &Tenant, log_group: &str, clients: &Clients, clock: &WallClock) -> Injector {
     let settings = inject::Settings {
         log_group: account::log_group_name(log_group).to_owned(),
         log_stream: tenant.log_stream.clone(),
-        retry: Retry::default(),
-        attempt_timeout: Duration::from_secs(5),
+        retry: Retry::USUAL,
+        attempt_timeout: ATTEMPT_TIMEOUT,
     };
     Injector::new(settings, clients.aws.logs(&tenant.account), clock.clone())
 }

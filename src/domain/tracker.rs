@@ -39,7 +39,7 @@ pub use self::injection::LogGroupState;
 use self::leaks::Leaks;
 pub use self::leaks::{LeakEpisode, MAX_KNOWN_LEAKS};
 use self::memory::Memory;
-pub use self::namesake::Namesake;
+pub use self::namesake::{COPY_COMES_WITHIN, Namesake};
 use self::outbox::Outbox;
 pub use self::outbox::{Changes, SeenSource};
 pub use self::readability::BlindTenant;

@@ -74,14 +74,13 @@ pub struct Retry {
     pub max_elapsed: Duration,
 }
 
-impl Default for Retry {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(200),
-            max: Duration::from_secs(5),
-            max_elapsed: Duration::from_secs(20),
-        }
-    }
+impl Retry {
+    /// For puts of the probe.
+    pub const USUAL: Self = Self {
+        initial: Duration::from_millis(200),
+        max: Duration::from_secs(5),
+        max_elapsed: Duration::from_secs(20),
+    };
 }
 
 /// A canary that is ready to be put.

@@ -202,7 +202,7 @@ async fn put(aws: &Aws) -> Put {
     let settings = crate::inject::Settings {
         log_group: "g".into(),
         log_stream: "s".into(),
-        retry: Retry { max_elapsed: Duration::from_secs(2), ..Retry::default() },
+        retry: Retry { max_elapsed: Duration::from_secs(2), ..Retry::USUAL },
         attempt_timeout: Duration::from_secs(5),
     };
     let now = Timestamp::from_secs(1_795_321_781);

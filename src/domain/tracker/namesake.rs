@@ -15,9 +15,9 @@ use crate::domain::topology::StageId;
 /// How many intervals without a canary of the other process show that it is not there.
 pub(super) const MISSED_INTERVALS: u32 = 3;
 
-/// How much later than ours the copy of another process may come. A put is retried for 20 s, and its last attempt may
-/// take 5 s; the rest is for how unequally two copies travel.
-pub(super) const COPY_COMES_WITHIN: Duration = Duration::from_secs(30);
+/// How much later than ours the copy of another process may come: the time that a put can take with its retries, and
+/// some for how unequally two copies travel.
+pub const COPY_COMES_WITHIN: Duration = Duration::from_secs(30);
 
 /// The presence of another process of this name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

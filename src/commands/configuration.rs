@@ -9,7 +9,7 @@ use clap::builder::OsStringValueParser;
 use clap::{Args, ValueHint};
 
 use super::output::complain;
-use crate::config::{CONFIG_FILE, Config, DEFAULT_FILE, Faults, Place, TAG_KEY, TAG_KEY_FILE};
+use crate::config::{CONFIG_FILE, Config, DEFAULT_FILE, Faults, Place, TAG_KEY, TAG_KEY_FILE, environment};
 
 /// Exit code for a faulty configuration: `EX_CONFIG` of `sysexits.h`.
 pub const EX_CONFIG: u8 = 78;
@@ -58,11 +58,4 @@ impl Configuration {
             ExitCode::from(EX_CONFIG)
         })
     }
-}
-
-/// The variables of the environment. Those that are not Unicode are ignored: none of ours can be one.
-pub fn environment() -> BTreeMap<String, String> {
-    let text =
-        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(text).collect()
 }

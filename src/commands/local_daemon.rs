@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::configuration::{Configuration, environment};
-use crate::config::DAEMON_ADDRESS;
+use super::configuration::Configuration;
+use crate::config::{DAEMON_ADDRESS, environment};
 
 /// The daemon of this machine.
 #[derive(Debug, Args)]

@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use super::configuration::{Configuration, EX_CONFIG, environment};
+use super::configuration::{Configuration, EX_CONFIG};
 use super::log_fields::text_fields;
 use super::output::{complain, say};
 use super::panics;
 use super::runtimes::Runtimes;
 use super::signals::{Received, Signals};
-use crate::config::{Config, Log, LogFormat, Place};
+use crate::config::{Config, Log, LogFormat, Place, environment};
 use crate::daemon::reload::Again;
 use crate::daemon::run::{ClockStepped, Daemon, FaultyWebFile};
 use crate::daemon::{clock, descriptors, log_level};

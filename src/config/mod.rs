@@ -34,6 +34,7 @@ mod tenant;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -126,6 +127,14 @@ pub struct Config {
     pub ecs_metadata: Option<String>,
     topology: Topology,
     shown: ShownTables,
+}
+
+/// Returns the variables of the environment of this process, with U+FFFD for what is not Unicode. Those of ours that have
+/// one are faults.
+#[must_use]
+pub fn environment() -> BTreeMap<String, String> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 impl Config {

@@ -19,11 +19,8 @@ pub const TAG_KEYS_ACCEPTED: &str = "TRACEPROBE_TAG_KEYS_ACCEPTED";
 /// [`Faults`] that name the variables.
 pub fn keyring_from_env() -> Result<Keyring, Faults> {
     let mut faults = Collector::default();
-    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    let env = std::env::vars_os().filter_map(text).collect();
-    keyring(&env, &mut faults).map_err(|_| Faults { file: "the environment".to_owned(), list: faults.list() })
+    keyring(&super::environment(), &mut faults)
+        .map_err(|_| Faults { file: "the environment".to_owned(), list: faults.list() })
 }
 
 /// Reads the tag keys. No fault quotes a key.

@@ -317,6 +317,12 @@ fn a_variable_that_overrides_nothing_or_two_keys_is_a_fault() {
             "TRACEPROBE_PROBE_LISTN: matches no key of this configuration; did you mean `TRACEPROBE_PROBE_LISTEN`?"
         ]
     );
+    let found = faults(
+        GOOD,
+        &[("TRACEPROBE_PROBE_INSTANCE", "a\u{fffd}"), ("TRACEPROBE_TAG_KEYS_ACCEPTED", "\u{fffd}")],
+    );
+    assert!(found.contains(&"TRACEPROBE_PROBE_INSTANCE: is not UTF-8".to_owned()), "{found:?}");
+    assert!(found.contains(&"TRACEPROBE_TAG_KEYS_ACCEPTED: is not UTF-8".to_owned()), "{found:?}");
     let twins =
         GOOD.replace("name = \"acme\"", "name = \"a-b\"").replace("name = \"globex\"", "name = \"a_b\"");
     let found = faults(&twins, &[("TRACEPROBE_TENANT_A_B_LABEL", "x")]);

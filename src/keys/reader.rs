@@ -144,6 +144,12 @@ impl Context {
 
     /// Reports variables that override nothing, or two keys at once. Call it after all tables were surveyed.
     pub(crate) fn check_variables(&mut self) {
+        let begin_as_ours = |name: &&String| name.starts_with(self.variables.prefix);
+        for name in self.env.keys().filter(begin_as_ours) {
+            if self.env.get(name).is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER)) {
+                self.faults.report(name.clone(), "is not UTF-8".to_owned());
+            }
+        }
         for name in self.env.keys().filter(|name| self.variables.are_ours(name)) {
             match self.claimed.get(name) {
                 None => {

@@ -20,7 +20,7 @@ Every key of a configuration file, with its default and its meaning. This page i
 * Durations are texts with units: `\"250ms\"`, `\"30s\"`, `\"1h30m\"`. Sizes are texts, too: `\"100B\"`, `\"10KB\"`, `\"64MB\"`,
   where a KB has 1024 bytes. An empty text is the same as leaving the key out.
 * An environment variable overrides each key; its name is given with each table. Lists are separated by commas. A
-  variable that matches no key is a fault, and an empty one overrides nothing.
+  variable that matches no key or is not UTF-8 is a fault, and an empty one overrides nothing.
 * The file is named by `--config` or `TRACEPROBE_CONFIG`; without both, it is `/etc/traceprobe/traceprobe.toml`. Or
   `TRACEPROBE_CONFIG_TEXT` holds its whole text ([deploy.md](deploy.md#5-the-configuration)).
 * Secrets are read from the environment only: `TRACEPROBE_TAG_KEY`, or the path of a file with it in

@@ -32,6 +32,9 @@ pub(super) struct History<'a> {
     pub(super) from: Timestamp,
     /// Time between two canaries.
     pub(super) interval: Duration,
+    /// Since when every canary is remembered. Of an earlier time, only those may be with which something is wrong, and a
+    /// ratio would be too bad.
+    complete_since: Timestamp,
 }
 
 /// What one canary says about a condition.
@@ -64,7 +67,7 @@ impl<'a> History<'a> {
         let empty = |tenant| {
             let interval = snapshot.topology.tenant(tenant).interval;
             let from = snapshot.at - criteria.window(interval);
-            Self { snapshot, tenant, canaries: Vec::new(), from, interval }
+            Self { snapshot, tenant, canaries: Vec::new(), from, interval, complete_since: Timestamp::MIN }
         };
         let mut all: Vec<_> = snapshot.topology.tenant_ids().map(empty).collect();
         let finished = snapshot.finished.iter().map(|trace| Canary { trace, open: false });
@@ -81,6 +84,8 @@ impl<'a> History<'a> {
         }
         for history in &mut all {
             history.canaries.sort_by_key(|canary| (canary.trace.planned_at, canary.trace.id()));
+            history.complete_since = history.oldest_complete();
+            history.from = history.from.max(history.complete_since);
         }
         all
     }
@@ -92,10 +97,19 @@ impl<'a> History<'a> {
         let of_it = |canary: &&Canary<'a>| canary.trace.log_group == Some(group);
         Self {
             canaries: self.canaries.iter().filter(of_it).copied().collect(),
-            from: self.snapshot.at - criteria.window(interval),
+            from: self.complete_since.max(self.snapshot.at - criteria.window(interval)),
             interval,
             ..*self
         }
+    }
+
+    fn oldest_complete(&self) -> Timestamp {
+        let of_all = self.snapshot.complete_since.unwrap_or(Timestamp::MIN);
+        // The newest of a tenant are remembered in any case.
+        let Some(last) = self.snapshot.remember_of_tenant.checked_sub(1) else { return of_all };
+        let newest = self.canaries.iter().rev().filter(|canary| !canary.open);
+        let of_tenant = newest.map(|canary| canary.trace.planned_at).nth(last);
+        of_all.min(of_tenant.unwrap_or(Timestamp::MIN))
     }
 
     /// The canaries that were planned within the window.
@@ -128,7 +142,7 @@ impl<'a> History<'a> {
         limits: Limits,
         sample: impl Fn(&Canary<'_>) -> Option<Sample>,
     ) -> Option<Found> {
-        let recent = self.since(from);
+        let recent = self.since(from.max(self.complete_since));
         let samples: Vec<_> = recent.iter().map(&sample).collect();
         let count = |wanted: Sample| samples.iter().filter(|is| **is == Some(wanted)).count();
         let affected = count(Sample::Affected);

@@ -29,6 +29,8 @@ pub struct Snapshot {
     /// `finished` holds every finished trace planned at or after this instant, but only failures and the
     /// newest of each tenant from before it. `None` while nothing has finished.
     pub complete_since: Option<Timestamp>,
+    /// How many finished traces of each tenant are remembered in any case.
+    pub remember_of_tenant: usize,
     /// Each source, by [`SourceId`]; those that are not read any more are among them.
     pub sources: Vec<SourceView>,
     /// Each tenant, by [`TenantId`]; those that are gone are among them.
@@ -296,6 +298,7 @@ impl Tracker {
             open: self.open.values().cloned().collect(),
             finished: self.finished.iter().cloned().collect(),
             complete_since: self.finished.complete_since(),
+            remember_of_tenant: self.settings.remember_of_tenant,
             sources: sources.collect(),
             tenants: tenants.collect(),
             violations: self.leaks.shown().cloned().collect(),

@@ -44,6 +44,20 @@ fn an_archive_that_drops_everything_is_missing_canaries() {
 }
 
 #[test]
+fn a_ratio_is_that_of_the_time_in_which_every_canary_is_remembered() {
+    let rarely = |planned: u64| if planned.is_multiple_of(60) { WELL.at(ARCHIVE, None) } else { WELL };
+    for (remember, of_tenant) in [(10_000, 100), (60, 20), (20, 60)] {
+        let mut world = World::new(rarely).every(2).remembering(remember, of_tenant);
+        for second in [400, 700, 1_000] {
+            world.run_to(second);
+            // 3.3 % are missing, and 5 % are a problem.
+            let missing = world.problem(ConditionName::Missing, ARCHIVE);
+            assert_eq!(missing, None, "{remember}, {of_tenant}, at {second}");
+        }
+    }
+}
+
+#[test]
 fn the_beginning_of_an_episode_does_not_move_with_the_window() {
     let mut world = World::new(|planned| if planned >= BEGIN { WELL.at(ARCHIVE, None) } else { WELL });
     for second in [700, 2_000, 4_000, 8_000] {

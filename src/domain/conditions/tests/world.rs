@@ -159,6 +159,15 @@ impl World {
         Self { interval, ..self.on(topology_every(s(interval))) }
     }
 
+    /// Only so many finished traces are remembered, and of each tenant so many in any case.
+    pub(in crate::domain) fn remembering(self, remember: usize, remember_of_tenant: usize) -> Self {
+        let settings = Settings { remember, remember_of_tenant, ..settings() };
+        let mut tracker = Tracker::new(self.map.clone(), settings, t(0));
+        let seen = crate::domain::tracker::tests::seen_everywhere(&self.map);
+        tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        Self { tracker, ..self }
+    }
+
     /// The canaries of acme are put into so many log groups in turn, the first at second 0.
     pub(in crate::domain) fn with_log_groups(self, count: usize) -> Self {
         self.on(topology_with_log_groups(count))

@@ -271,7 +271,7 @@ pub enum UnreadableReason {
     Truncated,
     /// It exceeds one of the probe's limits.
     OverLimit,
-    /// The source refuses to return it.
+    /// The source does not return it: it refuses to, or deleted it before it was read.
     Refused,
     DecoderPanic,
 }

@@ -43,7 +43,7 @@ use crate::domain::copies::Presence;
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
 use crate::domain::foreign::ForeignText;
-use crate::domain::format::Unreadable;
+use crate::domain::format::{Shape, Unreadable};
 use crate::domain::kind::Kind;
 use crate::domain::proof::{Advice, Doubt, Proof};
 use crate::domain::schema::{ExpectedSchema, TableSchema};
@@ -140,8 +140,8 @@ pub struct Findings {
     pub unreadable: Vec<UnreadableRecord>,
 }
 
-/// Most kinds of unreadable records that are told apart in one poll.
-const MAX_UNREADABLE: usize = 64;
+/// Most kinds of unreadable records, each with its owner, that are told apart in one poll.
+const MAX_UNREADABLE: usize = 1_024;
 
 impl Findings {
     /// Notes the parts of a record or object that could not be read. `arrived_by` is the latest instant by
@@ -155,34 +155,34 @@ impl Findings {
         name: impl Fn() -> String,
     ) {
         for (part, count) in parts {
-            let owner = label.cloned().map(RecordOwner::Label);
-            let same = |record: &&mut UnreadableRecord| record.part == *part && record.owner == owner;
-            let full = self.unreadable.len() >= MAX_UNREADABLE;
-            match self.unreadable.iter_mut().find(same) {
-                Some(record) => {
-                    record.count += count;
-                    record.arrived_by = record.arrived_by.max(arrived_by);
-                }
-                None if !full => {
-                    // The key of an object may be so long that the reason would be cut.
-                    let text = format!("{} is {part}", ForeignText::label(&name())).into();
-                    self.unreadable.push(UnreadableRecord {
-                        arrived_by,
-                        part: *part,
-                        count: *count,
-                        owner,
-                        text,
-                    });
-                }
-                // The tracker tells no more shapes apart either; what matters is the latest arrival.
-                None => {
-                    let last = self.unreadable.last_mut().expect("the list is full");
-                    last.count += count;
-                    last.arrived_by = last.arrived_by.max(arrived_by);
-                    last.owner = None;
-                }
-            }
+            self.note_kind(arrived_by, *part, *count, label.cloned().map(RecordOwner::Label), &name);
         }
+    }
+
+    fn note_kind(
+        &mut self,
+        arrived_by: Timestamp,
+        mut part: Unreadable,
+        count: u64,
+        mut owner: Option<RecordOwner>,
+        name: impl Fn() -> String,
+    ) {
+        let is_known = |record: &UnreadableRecord| record.part == part && record.owner == owner;
+        let mut known = self.unreadable.iter().position(is_known);
+        if known.is_none() && self.unreadable.len() >= MAX_UNREADABLE {
+            // Anybody's and of no shape, so that no tenant's credit for a shape lifts what it withholds.
+            (part.shape, owner) = (Shape::NONE, None);
+            let is_rest = |record: &UnreadableRecord| record.part == part && record.owner.is_none();
+            known = self.unreadable.iter().position(is_rest);
+        }
+        if let Some(record) = known.and_then(|at| self.unreadable.get_mut(at)) {
+            record.count += count;
+            record.arrived_by = record.arrived_by.max(arrived_by);
+            return;
+        }
+        // The key of an object may be so long that the reason would be cut.
+        let text = format!("{} is {part}", ForeignText::label(&name())).into();
+        self.unreadable.push(UnreadableRecord { arrived_by, part, count, owner, text });
     }
 
     /// Makes the report of a poll for `wanted`. Everything that arrived before `watermark` has been read.

@@ -17,7 +17,7 @@ use crate::domain::sighting::UnreadableRecord;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
 
-/// Most shapes that are told apart at one source; the rest is one shape, which never gets credit.
+/// Most shapes that are told apart at one source for each tenant; the rest is one shape, which never gets credit.
 const MAX_SHAPES: usize = 64;
 
 /// What is known of the unreadable records of one source.
@@ -64,8 +64,9 @@ impl Readability {
     /// Takes in a record that could not be read. Returns whether none of its shape was known.
     pub(super) fn unreadable(&mut self, record: &UnreadableRecord, owner: Option<TenantId>) -> bool {
         let mut key = (owner, record.part.shape);
-        if !self.unreadable.contains_key(&key) && self.unreadable.len() >= MAX_SHAPES {
-            key = (None, Shape::NONE);
+        let of_owner = self.unreadable.range((owner, Shape::NONE)..).take_while(|((of, _), _)| *of == owner);
+        if !self.unreadable.contains_key(&key) && of_owner.count() >= MAX_SHAPES {
+            key = (owner, Shape::NONE);
         }
         let new = !self.unreadable.contains_key(&key);
         let part = Part { arrived_by: record.arrived_by, text: record.text.clone() };
@@ -195,9 +196,22 @@ mod tests {
     fn the_number_of_shapes_is_bounded() {
         let mut source = Readability::default();
         for format in Format::ALL.iter().flat_map(|a| Format::ALL.iter().map(move |b| (*a, *b))) {
-            source.unreadable(&record(Shape::NONE.then(format.0).then(format.1), 10), None);
+            source.unreadable(&record(Shape::NONE.then(format.0).then(format.1), 10), Some(GLOBEX));
         }
         assert!(source.unreadable.len() <= MAX_SHAPES + 1);
-        assert!(source.withholds(ACME, t(4)).is_some());
+        assert!(source.withholds(GLOBEX, t(4)).is_some());
+        assert_eq!(source.withholds(ACME, t(4)), None, "they are of the other tenant still");
+    }
+
+    #[test]
+    fn a_hundred_tenants_with_a_shape_of_credit_each_have_proof_of_absence() {
+        let mut source = Readability::default();
+        for tenant in (0..100).map(TenantId) {
+            source.found(tenant, t(1), found(BINARY, false, true));
+            source.unreadable(&record(BINARY, 10), Some(tenant));
+        }
+        for tenant in (0..100).map(TenantId) {
+            assert_eq!(source.withholds(tenant, t(4)), None, "{tenant:?}");
+        }
     }
 }

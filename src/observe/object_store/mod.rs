@@ -420,7 +420,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
     fn take(&mut self, object: &Object, contents: Result<Contents, GetError>, progress: &mut Progress) {
         match contents {
             Ok(contents) => self.take_contents(object, contents),
-            Err(GetError::Vanished) => {}
+            Err(GetError::Vanished) => self.take_vanished(object),
             Err(GetError::Replaced) => {
                 progress.incomplete = true;
                 return;
@@ -442,6 +442,20 @@ impl<S: ObjectStore> ObjectObserver<S> {
         if let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) {
             known.state = State::Read;
         }
+    }
+
+    /// An object was deleted after it had been listed. What was in it will not be known, and may have been moved.
+    fn take_vanished(&mut self, object: &Object) {
+        let name = self.store.copy(&object.key, &object.version);
+        self.unreported.unreadable.push(UnreadableRecord {
+            arrived_by: object.arrived_by(self.settings.slack),
+            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused },
+            count: 1,
+            owner: object.label.clone().map(RecordOwner::Label),
+            text: format!("{} was deleted before it could be read", ForeignText::label(&name)).into(),
+        });
+        self.unreported.stats.records += 1;
+        self.unreported.stats.decode_errors += 1;
     }
 
     /// Counts a refusal. Returns whether polls may continue without the object. If so, the object only

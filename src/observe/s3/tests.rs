@@ -283,12 +283,16 @@ async fn a_key_that_names_the_tenant_labels_the_sightings_of_its_object() {
 }
 
 #[tokio::test]
-async fn an_object_that_vanished_after_it_was_listed_is_not_a_failure() {
+async fn an_object_that_vanished_after_it_was_listed_is_no_failure_and_was_not_read() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (404, "NoSuchKey"));
-    let poll = bucket.s3(settings()).poll(&wanted()).await.unwrap();
+    let mut s3 = bucket.s3(settings());
+    let poll = s3.poll(&wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(0))));
+    let told: Vec<_> = poll.unreadable.iter().map(|record| record.text.to_string()).collect();
+    assert_eq!(told, ["s3://archive/in/04/a was deleted before it could be read"]);
+    assert!(s3.poll(&wanted()).await.unwrap().unreadable.is_empty(), "it is told once");
 }
 
 #[tokio::test]

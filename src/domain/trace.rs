@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::canary::Integrity;
-use super::copies::StoredCopy;
+use super::copies::{CopyStanding, StoredCopy};
 use super::format::FoundIn;
 use super::outcome::Outcome;
 use super::sighting::{Stamp, WantedTrace};
@@ -61,6 +61,13 @@ impl Trace {
     #[must_use]
     pub const fn id(&self) -> TraceId {
         self.tag.trace
+    }
+
+    /// Whether it has a second copy that may have been moved, of which it will be checked whether both exist.
+    #[must_use]
+    pub fn awaits_check(&self) -> bool {
+        let mut copies = self.stages.iter().flat_map(|visit| &visit.copies);
+        copies.any(|copy| matches!(copy.standing, CopyStanding::Pending(_)))
     }
 
     /// What is known about it at one stage: nothing, if the stage was added after this was written.

@@ -7,6 +7,8 @@
 //! of the two P95 is that of the percentiles of the draws (Efron and Tibshirani, An introduction to the
 //! bootstrap, 1993, chapter 13).
 
+use std::time::Duration;
+
 use super::latencies::Latencies;
 use super::report::{Percentiles, Report, SliceLine};
 use crate::domain::aggregates::sketch::Sketch;
@@ -23,7 +25,7 @@ pub enum Change {
     Worse,
     /// The interval includes no change, or all of it is within the tolerance.
     Same,
-    /// One of the runs has too little.
+    /// One of the runs has too little, or it depends on canaries of which it is not known when they arrived.
     Unknown,
 }
 
@@ -46,7 +48,7 @@ pub struct Compared {
     /// P95 in seconds, before and after; infinite if it falls on a canary that never arrived.
     pub before: Option<f64>,
     pub after: Option<f64>,
-    /// The 95 % interval of after / before.
+    /// The 95 % interval of after / before, wherever those lie that are not known.
     pub ratio: Option<(f64, f64)>,
     pub change: Change,
 }
@@ -56,6 +58,8 @@ pub struct Compared {
 pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Vec<Compared> {
     let mut names: Vec<Option<&str>> = vec![None];
     names.extend(before.hops.iter().map(|hop| Some(&*hop.name)));
+    let is_new = |name: &&str| before.hops.iter().all(|hop| hop.name != **name);
+    names.extend(after.hops.iter().map(|hop| &*hop.name).filter(is_new).map(Some));
     names.into_iter().map(|hop| one(hop, before, after, tolerance)).collect()
 }
 
@@ -70,6 +74,12 @@ pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
     if (old - new).abs() > 0.1 * old.max(new) {
         doubts.push(format!("the rates differ: {old:.1}/s and {new:.1}/s"));
     }
+    for (what, of) in [("tenants", tenants as fn(&Report) -> Vec<&str>), ("sizes", sizes)] {
+        let [old, new] = [before, after].map(|report| of(report).join(", "));
+        if old != new {
+            doubts.push(format!("the {what} differ: {old}; {new}"));
+        }
+    }
     let inconclusive = [("first", before), ("second", after)].into_iter();
     doubts.extend(inconclusive.filter(|(_, report)| report.totals.unknown > 0).map(|(which, report)| {
         format!("the outcome of {} canaries of the {which} run is not known", report.totals.unknown)
@@ -77,37 +87,60 @@ pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
     doubts
 }
 
+fn tenants(report: &Report) -> Vec<&str> {
+    report.tenants.iter().map(|of| &*of.name).collect()
+}
+
+fn sizes(report: &Report) -> Vec<&str> {
+    report.sizes.iter().map(|of| &*of.name).collect()
+}
+
 fn one(hop: Option<&str>, before: &Report, after: &Report, tolerance: f64) -> Compared {
     let name = hop.unwrap_or("end to end").to_owned();
-    let [old, new] = [before, after].map(|report| samples(report, hop));
-    let p95 = |slices: &[Latencies]| merged(slices.iter()).at(95.0);
-    let (was, is) = (p95(&old), p95(&new));
-    let ratio = (old.len() >= LEAST_SLICES && new.len() >= LEAST_SLICES).then(|| interval(&old, &new));
-    let change = match ratio {
+    let p95 = |report| merged(samples(report, hop, Unknown::LeftOut).iter()).at(95.0);
+    // Those that are not known may have been faster than all others, or never have come.
+    let ratio = |of_before, of_after| {
+        let (old, new) = (samples(before, hop, of_before), samples(after, hop, of_after));
+        (old.len() >= LEAST_SLICES && new.len() >= LEAST_SLICES).then(|| interval(&old, &new))
+    };
+    let least = ratio(Unknown::Never, Unknown::AtOnce);
+    let most = ratio(Unknown::AtOnce, Unknown::Never);
+    let [if_least, if_most] = [least, most].map(|ratio| match ratio {
         None => Change::Unknown,
         Some((low, high)) if low > 1.0 && high > 1.0 + tolerance => Change::Worse,
         Some((low, high)) if high < 1.0 && low < 1.0 - tolerance => Change::Better,
         Some(_) => Change::Same,
-    };
-    Compared { name, before: was, after: is, ratio, change }
+    });
+    let change = if if_least == if_most { if_least } else { Change::Unknown };
+    let ratio = least.zip(most).map(|((low, _), (_, high))| (low, high));
+    Compared { name, before: p95(before), after: p95(after), ratio, change }
+}
+
+/// Where canaries are counted of which it is not known when they arrived, or whether.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    LeftOut,
+    AtOnce,
+    Never,
 }
 
 /// The judged slices of a hop, or of the whole, that hold anything.
-fn samples(report: &Report, hop: Option<&str>) -> Vec<Latencies> {
+fn samples(report: &Report, hop: Option<&str>, unknown: Unknown) -> Vec<Latencies> {
     let of = |slice: &SliceLine| match hop {
-        None => Some(sample(&slice.end_to_end)),
-        Some(hop) => slice.hops.get(hop).map(sample),
+        None => Some(sample(&slice.end_to_end, unknown)),
+        Some(hop) => slice.hops.get(hop).map(|of| sample(of, unknown)),
     };
     let judged = report.slices.iter().filter(|slice| slice.is_judged);
     judged.filter_map(of).filter(|sample| sample.known() > 0).collect()
 }
 
-fn sample(of: &Percentiles) -> Latencies {
-    Latencies {
-        arrived: Sketch::of_bins(of.bins.clone()).unwrap_or_default(),
-        missing: of.missing,
-        ..Latencies::default()
+fn sample(of: &Percentiles, unknown: Unknown) -> Latencies {
+    let mut arrived = Sketch::of_bins(of.bins.clone()).unwrap_or_default();
+    if unknown == Unknown::AtOnce {
+        (0..of.unknown).for_each(|_| arrived.add(Duration::ZERO));
     }
+    let never = if unknown == Unknown::Never { of.unknown } else { 0 };
+    Latencies { arrived, missing: of.missing + never, ..Latencies::default() }
 }
 
 fn merged<'a>(slices: impl Iterator<Item = &'a Latencies>) -> Latencies {
@@ -142,8 +175,6 @@ fn interval(before: &[Latencies], after: &[Latencies]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// So many slices, each with canaries around its own median in milliseconds.

@@ -61,6 +61,8 @@ pub struct HopFigures {
     pub latency: Latencies,
     /// Second stored copies at its stage.
     pub duplicates: u64,
+    /// Canaries with a second copy at its stage that may have been moved, which was not checked to the end.
+    pub unchecked: u64,
     /// Copies at its stage that were cut or changed.
     pub corrupted: u64,
     /// Copies at its stage that were found with another tenant.
@@ -143,6 +145,7 @@ impl Figures {
             hop.arrived += other.arrived;
             hop.latency.merge(&other.latency);
             hop.duplicates += other.duplicates;
+            hop.unchecked += other.unchecked;
             hop.corrupted += other.corrupted;
             hop.leaks += other.leaks;
         }
@@ -358,7 +361,7 @@ impl Figures {
             },
             Metric::Duplicates => {
                 let count = self.hops.iter().map(|hop| hop.duplicates).sum();
-                tally(threshold, count, self.unnoticed(beside), of)
+                tally(threshold, count, self.unnoticed(beside) + self.unchecked(), of)
             }
             Metric::Leaks => {
                 let count = self.hops.iter().map(|hop| hop.leaks).sum();
@@ -377,6 +380,19 @@ impl Figures {
             Metric::Throttled => tally(threshold, beside.throttled, 0, beside.calls),
             Metric::Growth => beside.growth,
         }
+    }
+
+    /// A canary has a second copy at a stage, of which the run ended before it was known whether both exist.
+    pub fn not_checked(&mut self, stage: StageId) {
+        if let Some(hop) = self.hop(stage) {
+            hop.unchecked += 1;
+        }
+    }
+
+    /// How many second copies may have been moved.
+    #[must_use]
+    pub fn unchecked(&self) -> u64 {
+        self.hops.iter().map(|hop| hop.unchecked).sum()
     }
 
     /// How many canaries may have copies that nobody could see.

@@ -3,6 +3,7 @@
 //! A canary belongs to the window and to the slice of time in which its injection was planned, however long
 //! it takes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::figures::{Beside, Figures, Group};
 use super::threshold::{Judged, Span, Threshold};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{TenantId, Topology};
+use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::tracker::{Event, Tracker};
 
 /// Most slices of a window, so that a run of days takes no more memory than one of minutes.
@@ -170,6 +171,16 @@ impl Record {
             let third = &mut window.thirds[at];
             third.refused += one.whole.refused;
             third.latency.merge(&one.whole.latency);
+        }
+    }
+
+    /// Notes the canaries with second copies that the end of the run leaves unchecked.
+    pub fn leave_unchecked(&mut self, copies: &BTreeSet<(TraceId, StageId)>) {
+        for (id, stage) in copies {
+            let planned = id.planned_at();
+            if let Some((window, topology)) = self.window(planned) {
+                window.at(planned, topology, |figures| figures.not_checked(*stage));
+            }
         }
     }
 

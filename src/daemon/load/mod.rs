@@ -60,6 +60,9 @@ const JUDGE_EVERY: Duration = Duration::from_millis(250);
 const MAX_INPUTS: usize = 256;
 /// Most canaries in flight: at 0.8 KB each, 0.8 GB.
 const MAX_IN_FLIGHT: usize = 1_000_000;
+/// For how long second copies and leaks of a canary are counted, unless more than [`MAX_IN_FLIGHT`] are sent in it: a bit
+/// longer than it takes to check whether an object was moved.
+const REMEMBER: Duration = Duration::from_mins(20);
 /// How much longer than the grace period a run waits for outcomes, which the tracker gives by then.
 const MARGIN: Duration = Duration::from_secs(5);
 /// Before the first canary: the poll loops begin to read.
@@ -214,6 +217,7 @@ pub async fn run(
         instance,
         give_up: plan.profile.give_up.unwrap_or(settings.give_up),
         max_in_flight: MAX_IN_FLIGHT,
+        remember: remembered(plan, ceilings).max(settings.remember),
         is_kept: false,
         handover: Duration::ZERO,
         ..settings
@@ -323,6 +327,7 @@ pub async fn run(
             }
         }
     }
+    it.record.leave_unchecked(&it.tracker.unchecked_copies().collect());
     let finished = clock.now();
     tell(&it.progress(finished));
     common.end.cancel();
@@ -355,6 +360,13 @@ pub async fn run(
         latest_send: it.sender.latest,
         record: it.record,
     })
+}
+
+/// How many canaries are remembered after their outcome, at about 1.2 KB each.
+fn remembered(plan: &Plan, ceilings: &Ceilings) -> usize {
+    let peak = plan.at_most().iter().map(Phase::peak).fold(0.0, f64::max);
+    let most = usize::try_from(ceilings.events).unwrap_or(usize::MAX).min(MAX_IN_FLIGHT);
+    ((peak * REMEMBER.as_secs_f64()) as usize).min(most)
 }
 
 /// Calls of PutLogEvents that were throttled, and all.

@@ -18,7 +18,7 @@ use crate::domain::copies::{
 use crate::domain::sighting::{Locator, Sighting};
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{SourceId, StageId};
+use crate::domain::topology::{SourceId, StageId, Topology};
 use crate::domain::trace::{Origin, Put, Trace, Visit};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one
@@ -77,10 +77,13 @@ impl PendingCopies {
         self.due.values().flat_map(of_source).collect()
     }
 
-    /// Forgets the checks at sources that do not fit.
-    pub(super) fn retain(&mut self, fits: impl Fn(SourceId) -> bool) {
+    /// Forgets the checks at sources that do not fit, and returns the copies.
+    fn leave(&mut self, fits: impl Fn(SourceId) -> bool) -> Vec<PendingCopy> {
+        let all = self.scheduled.iter().chain(self.due.values().flatten());
+        let left = all.map(|(_, copy)| copy).filter(|copy| !fits(copy.source)).cloned().collect();
         self.scheduled.retain(|(_, copy)| fits(copy.source));
         self.due.retain(|source, _| fits(*source));
+        left
     }
 
     fn due_at(&self, source: SourceId) -> impl Iterator<Item = &PendingCopy> {
@@ -321,7 +324,7 @@ impl Tracker {
     fn settle(&mut self, copy: &PendingCopy, standing: CopyStanding, events: &mut Vec<Event>) {
         let stage = self.topology.source(copy.source).stage;
         let Some(trace) = self.trace_mut(copy.trace) else {
-            // It was forgotten while it awaited the check.
+            // Its tenant or stage is gone.
             self.pending.remove_due(copy);
             return;
         };
@@ -440,6 +443,26 @@ impl Tracker {
         for copy in self.pending.expired(now) {
             self.settle(&copy, CopyStanding::Uncharged(UnchargedReason::Unknown), events);
         }
+    }
+
+    /// Gives up the checks at sources that do not exist any more; `before` is the topology that had them.
+    pub(super) fn leave_checks(&mut self, before: &Topology, map: &Topology) {
+        for copy in self.pending.leave(|source| map.has_source(source)) {
+            let stage = before.source(copy.source).stage;
+            let Some(trace) = self.trace_mut(copy.trace) else { continue };
+            let copies = &mut trace.stages[usize::from(stage.0)].copies;
+            if let Some(known) = copies.iter_mut().find(|known| known.locator == copy.locator) {
+                known.standing = CopyStanding::Uncharged(UnchargedReason::Unknown);
+            }
+            self.outbox.note_changed(copy.trace);
+        }
+    }
+
+    /// The canaries with a second copy of which it is not known yet whether both exist, and where.
+    pub fn unchecked_copies(&self) -> impl Iterator<Item = (TraceId, StageId)> {
+        let due = self.pending.due.values().flatten();
+        let all = self.pending.scheduled.iter().chain(due);
+        all.map(|(_, copy)| (copy.trace, self.topology.source(copy.source).stage))
     }
 
     fn publish_due_checks(&mut self, now: Timestamp) {

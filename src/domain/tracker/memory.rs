@@ -14,7 +14,7 @@ type Fault = (Flaw, Option<StageId>);
 
 /// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the newest of
 /// its own tenant, or something is wrong with it and it is among the newest of its tenant with which the same
-/// is wrong at the same stage. So neither successes nor another tenant's failures can evict a failure, and a
+/// is wrong at the same stage, or it has a copy of which it is not known yet what it counts as. So neither successes nor another tenant's failures can evict a failure, and a
 /// stage that loses everything does not evict the one copy that was cut at another.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -121,13 +121,15 @@ impl Memory {
     fn keep_flawed(&mut self, id: TraceId, map: &Topology) -> Vec<TraceId> {
         let Some(trace) = self.traces.get(&id) else { return Vec::new() };
         let (tenant, found) = (trace.tenant, flaws(trace, map));
-        let mut gone = false;
         for (fault, of) in &mut self.flawed[usize::from(tenant.0)] {
-            gone |= fault.0 != Flaw::Leaked && !found.contains(fault) && of.remove(&id);
+            if fault.0 != Flaw::Leaked && !found.contains(fault) {
+                of.remove(&id);
+            }
         }
         let dropped = found.into_iter().filter_map(|fault| self.keep(tenant, id, fault));
         let dropped: Vec<_> = dropped.collect();
-        dropped.into_iter().chain(gone.then_some(id)).collect()
+        // It may have been kept only for what has changed.
+        dropped.into_iter().chain([id]).collect()
     }
 
     /// Keeps a trace for a fault. Returns the one that may be forgotten for it: the oldest of the fault that
@@ -148,7 +150,8 @@ impl Memory {
         let tenant = usize::from(trace.tenant.0);
         let kept = self.newest.contains(&id)
             || self.newest_of[tenant].contains(&id)
-            || self.flawed[tenant].values().any(|of| of.contains(&id));
+            || self.flawed[tenant].values().any(|of| of.contains(&id))
+            || trace.awaits_check();
         if kept { None } else { self.traces.remove(&id) }
     }
 }

@@ -59,7 +59,7 @@ impl Tracker {
                 amend(trace, map, &gone, &BTreeSet::new(), &regrouped);
             }
         }
-        self.pending.retain(|source| map.has_source(source));
+        self.leave_checks(&before, map);
         for source in before.source_ids().filter(|source| !map.has_source(*source)) {
             self.sources.reset(source, map);
         }

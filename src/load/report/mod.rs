@@ -24,12 +24,14 @@ use super::record::{Purpose, Record, Window};
 use super::search::{Knee, Search};
 use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{HopRange, Topology};
+use crate::domain::topology::{HopRange, TenantId, Topology};
 
 /// Version of the shape of the JSON document. New fields do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
 /// If this machine misses more than this part of the events, it measures itself.
 const MAX_MISSED: f64 = 0.01;
+/// Most sources that a note names.
+const NAMED_SOURCES: usize = 5;
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -291,6 +293,8 @@ impl Report {
         };
         let mut notes = plan.notes.clone();
         notes.extend(facts.refusal.iter().map(|reason| format!("a log group refused events: {reason}")));
+        notes.extend(unchecked(&judged));
+        notes.extend(not_read(plan, topology));
         let call = |(service, operation, result, count): &(String, String, String, u64)| Count {
             what: format!("{service} {operation}, {result}"),
             count: *count,
@@ -352,6 +356,34 @@ impl Report {
     }
 }
 
+/// Which second copies the end of the run left unchecked.
+fn unchecked(judged: &Figures) -> Option<String> {
+    let copies = judged.unchecked();
+    (copies > 0).then(|| {
+        format!(
+            "{copies} second copies may have been moved by the pipeline and not stored twice: the run ended before \
+             probe.copy_recheck was over; a shorter one lets it tell"
+        )
+    })
+}
+
+/// The sources in which no canary of the run belongs. They are not read, so a leak into them is not noticed.
+fn not_read(plan: &Plan, topology: &Topology) -> Option<String> {
+    let is_loaded = |tenant: &TenantId| plan.lanes.iter().any(|lane| lane.tenant == *tenant);
+    let unread = topology.source_ids().map(|id| topology.source(id));
+    let unread = unread.filter(|source| !source.tenants.iter().any(is_loaded));
+    let names: Vec<&str> = unread.map(|source| &*source.name).collect();
+    let (first, more) = names.split_at(names.len().min(NAMED_SOURCES));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    (!first.is_empty()).then(|| {
+        format!(
+            "sources of tenants that were not loaded are not read, so the run notices no leak into them; a daemon \
+             does: {}{more}",
+            first.join(", ")
+        )
+    })
+}
+
 fn costs(prices: &Prices, facts: &Facts<'_>) -> Vec<CostLine> {
     let not_read = [Used::Unknown {
         what: "everything behind the log groups".to_owned(),
@@ -369,6 +401,10 @@ fn verdict(
     let mut reasons: Vec<String> = facts.cut.clone().into_iter().collect();
     let mut found = Judged::Kept;
     let mut worsen = |to: Judged| found = Judged::of_all([found, to]);
+    if facts.cut.is_some() {
+        // Nobody knows what the rest would have shown. The reason is among the reasons.
+        worsen(Judged::Undecided);
+    }
     for line in thresholds.iter().filter(|line| line.judged != Judged::Kept.as_str()) {
         let ThresholdLine { subject, expression, judged, measured } = line;
         reasons.push(format!("{subject}: {expression} is {judged}: {measured}"));
@@ -376,10 +412,6 @@ fn verdict(
     }
     if let Some(search) = facts.search {
         let Knee { good, bad } = search.knee();
-        if facts.cut.is_some() {
-            // The reason is among the reasons.
-            worsen(Judged::Undecided);
-        }
         let at_least = match &plan.shape {
             Shape::Search { at_least, .. } => *at_least,
             Shape::Phases(_) => None,

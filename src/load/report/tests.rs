@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::outcome::UnobservedReason;
+use crate::domain::tag::TraceId;
 use crate::domain::topology::fixture::{ACME, DEAD, TABLE, TRANSIT, topology};
+use crate::load::compare::{Change, compare, doubts};
 use crate::load::plan::tests::{CEILINGS, lane};
 use crate::load::prices::SHIPPED;
 use crate::load::profile::Profile;
@@ -252,4 +254,68 @@ fn in_junit_an_undecided_threshold_is_an_error_and_a_broken_one_a_failure() {
     assert!(xml.contains("name=\"loss{hop:transit}: rate&lt;0.005\"><failure"), "{xml}");
     assert!(xml.contains("name=\"loss{hop:table}: rate&lt;0.001\"><error"), "{xml}");
     assert!(xml.contains("name=\"latency{hop:stream}: "), "{xml}");
+}
+
+#[test]
+fn a_run_that_was_cut_short_has_not_passed() {
+    let record = record(|_| {});
+    let report = report_of(&Facts { cut: Some("stopped by a signal".to_owned()), ..facts(&record, None) });
+    assert_eq!(
+        (report.verdict, report.reasons),
+        (Verdict::Inconclusive, vec!["stopped by a signal".to_owned()])
+    );
+}
+
+#[test]
+fn a_second_copy_that_was_not_checked_to_the_end_may_be_a_duplicate() {
+    let mut record = record(|_| {});
+    record.leave_unchecked(&[(TraceId::new(t(5), [1; 10]), TRANSIT)].into());
+    let plan = plan(&format!("{PHASES}\n[thresholds]\nduplicates = \"count==0\""));
+    let report = Report::new(&plan, &Prices::parse("prices", SHIPPED).unwrap(), &facts(&record, None));
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    assert!(report.reasons[0].starts_with("duplicates: "), "{:?}", report.reasons);
+    assert!(report.notes[0].starts_with("1 second copies may have been moved"), "{:?}", report.notes);
+}
+
+#[test]
+fn sources_of_tenants_that_are_not_loaded_are_named() {
+    let notes = report(|_| {}).notes;
+    assert_eq!(
+        notes.iter().filter(|note| note.starts_with("sources of tenants that were not loaded")).count(),
+        1,
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_comparison_depends_on_no_canary_that_is_not_known() {
+    let run = |unknown: u64| {
+        let mut report = report(|_| {});
+        let mut known = Latencies::default();
+        (unknown..100).for_each(|_| known.add(Duration::from_secs(1), Duration::from_secs(1)));
+        let end_to_end = percentiles(&known, unknown, Detail::Distribution);
+        let slice = SliceLine { end_to_end, hops: BTreeMap::new(), ..report.slices[0].clone() };
+        report.slices = vec![slice; 10];
+        report.hops.clear();
+        report
+    };
+    let change = |before: &Report, after: &Report| compare(before, after, 0.05)[0].change;
+    assert_eq!(change(&run(0), &run(0)), Change::Same);
+    assert_eq!(change(&run(1), &run(2)), Change::Same, "the percentile lies among those that are known");
+    assert_eq!(change(&run(0), &run(50)), Change::Unknown);
+    assert_eq!(change(&run(50), &run(0)), Change::Unknown);
+}
+
+#[test]
+fn a_comparison_names_hops_and_tenants_that_only_one_run_has() {
+    let (before, after) = (report(|_| {}), report(|_| {}));
+    let fewer = Report { hops: before.hops[1..].to_vec(), tenants: Vec::new(), ..before.clone() };
+    for (before, after) in [(&fewer, &after), (&after, &fewer)] {
+        let compared = compare(before, after, 0.05);
+        assert_eq!(compared.len(), before.hops.len().max(after.hops.len()) + 1);
+        let notes = doubts(before, after);
+        assert!(notes.iter().any(|note| note.starts_with("the tenants differ: ")), "{notes:?}");
+    }
+    let compared = compare(&fewer, &after, 0.05);
+    assert_eq!(compared.last().map(|last| &last.name), Some(&after.hops[0].name));
 }

@@ -346,6 +346,34 @@ fn more_is_awaited_of_a_tenant_until_its_second_copies_are_judged() {
 }
 
 #[test]
+fn a_second_copy_is_judged_although_newer_canaries_have_pushed_out_its_own() {
+    let mut w = World::of(moving_topology(), Settings { remember: 1, remember_of_tenant: 1, ..settings() });
+    w.put(canary(1));
+    for (stage, at) in [(STREAM, 1), (TRANSIT, 1), (TABLE, 1)] {
+        w.poll(stage, t(at), vec![seen(canary(1), Stamp::None, t(at), "a")]);
+    }
+    w.poll(ARCHIVE, t(2), vec![in_object("a", 0)]);
+    w.poll(ARCHIVE, t(3), vec![in_object("b", 0)]);
+    for n in 2..5 {
+        let tag = canary_at(n, t(n.into()));
+        w.put(tag);
+        for stage in [STREAM, ARCHIVE, TRANSIT, TABLE] {
+            let at = t(u64::from(n) + 1);
+            w.poll(stage, at, vec![seen(tag, Stamp::None, at, "a")]);
+        }
+    }
+    w.tracker.take_changes();
+    assert!(w.tracker.trace(canary(2).trace).is_none(), "a success is forgotten");
+    assert_eq!(w.tracker.unchecked_copies().collect::<Vec<_>>(), [(canary(1).trace, ARCHIVE)]);
+    answer(&mut w, t(10), &[("a", Presence::There)]);
+    w.apply(Input::Tick, t(RECHECKED + 10));
+    answer(&mut w, t(RECHECKED + 10), &[("a", Presence::There), ("b", Presence::Gone)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved]));
+    w.tracker.take_changes();
+    assert!(w.tracker.trace(canary(1).trace).is_none(), "nothing is left that keeps it");
+}
+
+#[test]
 fn a_copy_whose_first_object_is_gone_was_moved() {
     let mut w = archived_in(&["small", "merged"]);
     answer(&mut w, t(3), &[("small", Presence::Gone)]);

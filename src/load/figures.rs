@@ -101,6 +101,8 @@ pub struct Figures {
 pub struct Beside {
     /// Whether a stage could not be read to the end, so that copies and leaks may have gone unnoticed.
     pub blind: bool,
+    /// Canaries of which second rows were not looked for as long as usual.
+    pub cut_searches: u64,
     /// Calls of PutLogEvents that were throttled, and all.
     pub throttled: u64,
     pub calls: u64,
@@ -361,7 +363,7 @@ impl Figures {
             },
             Metric::Duplicates => {
                 let count = self.hops.iter().map(|hop| hop.duplicates).sum();
-                tally(threshold, count, self.unnoticed(beside) + self.unchecked(), of)
+                tally(threshold, count, self.unnoticed(beside) + self.unchecked() + beside.cut_searches, of)
             }
             Metric::Leaks => {
                 let count = self.hops.iter().map(|hop| hop.leaks).sum();

@@ -320,6 +320,7 @@ fn report(plan: &Plan, prices: &Prices, run: &Run, used: Option<&[Used]>) -> Rep
             search: run.search.as_ref(),
             cut,
             blind: &run.blind,
+            cut_searches: &run.cut_searches,
             throttled: run.throttled,
             put_calls: run.put_calls,
             calls: &run.calls,

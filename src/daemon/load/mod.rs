@@ -147,6 +147,8 @@ pub struct Run {
     pub search: Option<Search>,
     /// Sources that could not be read in the end, with the reason.
     pub blind: Vec<(Arc<str>, String)>,
+    /// Tables at which second rows of so many canaries were not looked for as long as usual.
+    pub cut_searches: Vec<(Arc<str>, u64)>,
     pub throttled: u64,
     pub put_calls: u64,
     /// All calls, by service, operation and result.
@@ -341,6 +343,8 @@ pub async fn run(
         Some((it.topology.source(source.source).name.clone(), reason.to_string()))
     });
     let blind = blind.collect();
+    let cut_searches = it.tracker.cut_searches();
+    let cut_searches = cut_searches.map(|(source, of)| (it.topology.source(source).name.clone(), of));
     let calls = calls.snapshot().into_iter();
     let calls = calls.map(|(service, operation, result, count)| {
         (service.to_owned(), operation, result.as_str().to_owned(), count)
@@ -350,6 +354,7 @@ pub async fn run(
         cut_short,
         search: it.search,
         blind,
+        cut_searches: cut_searches.collect(),
         throttled,
         put_calls,
         calls: calls.collect(),
@@ -623,6 +628,7 @@ impl Loop<'_> {
         let (throttled_before, calls_before) = self.calls_before;
         Beside {
             blind: false,
+            cut_searches: 0,
             throttled: throttled.saturating_sub(throttled_before),
             calls: calls.saturating_sub(calls_before),
             growth: None,

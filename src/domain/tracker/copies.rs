@@ -465,6 +465,15 @@ impl Tracker {
         all.map(|(_, copy)| (copy.trace, self.topology.source(copy.source).stage))
     }
 
+    /// At tables, which are read by id: how many canaries were looked for a second time for less than usual, because too
+    /// many had been seen.
+    pub fn cut_searches(&self) -> impl Iterator<Item = (SourceId, u64)> {
+        let stage = move |source: SourceId| self.topology.stage(self.topology.source(source).stage);
+        let is_table = move |source: &SourceId| stage(*source).capabilities.schema;
+        let tables = self.topology.source_ids().filter(is_table);
+        tables.map(|source| (source, self.sources[source].left_out)).filter(|(_, canaries)| *canaries > 0)
+    }
+
     fn publish_due_checks(&mut self, now: Timestamp) {
         let too_late = now + self.settings.copy_recheck + self.settings.blind_after;
         while let Some(copy) = self.pending.take_scheduled(now) {

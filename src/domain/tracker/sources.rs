@@ -1,6 +1,6 @@
 //! What is known of the sources: which traces wait at each, how far it was read, and whether it is visible.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Capabilities, SourceId, TenantId, Topology};
 
-/// Most recently seen traces that a poll by id includes.
-const MAX_RECENTLY_SEEN: usize = 500;
+/// Most recently seen traces that a poll by id includes. Seen ones are included for two minutes, so it is eight a second.
+const MAX_RECENTLY_SEEN: usize = 1_000;
 
 /// All sources, and which lists of wanted traces changed.
 #[derive(Debug)]
@@ -203,8 +203,10 @@ pub(super) struct SourceState {
     waiting_since: Option<Timestamp>,
     /// Traces that were seen or given up a short while ago.
     pub(super) recently_seen: SharedList<WantedTrace>,
-    /// Until when polls by id include them, in the order in which they were seen.
-    seen_until: VecDeque<(Timestamp, TraceId)>,
+    /// Until when polls by id include them.
+    seen_until: BTreeSet<(Timestamp, TraceId)>,
+    /// How many were left out before that, because there were too many.
+    pub(super) left_out: u64,
     /// Everything that arrived before this has been read.
     pub(super) watermark: Option<Timestamp>,
     pub(super) last_answer: Option<Timestamp>,
@@ -266,24 +268,22 @@ impl SourceState {
             if !self.recently_seen.insert(recent) {
                 self.seen_until.retain(|(_, known)| *known != id);
             }
-            self.seen_until.push_back((until, id));
+            self.seen_until.insert((until, id));
+            // One that was given up is included for longer than one that was seen, and stays.
             if self.seen_until.len() > MAX_RECENTLY_SEEN
-                && let Some((_, id)) = self.seen_until.pop_front()
+                && let Some((_, id)) = self.seen_until.pop_first()
             {
                 self.recently_seen.remove(id);
+                self.left_out += 1;
             }
         }
     }
 
     pub(super) fn expire_recently_seen(&mut self, now: Timestamp) {
-        let Self { recently_seen, seen_until, .. } = self;
-        seen_until.retain(|(until, id)| {
-            let stays = *until > now;
-            if !stays {
-                recently_seen.remove(*id);
-            }
-            stays
-        });
+        while let Some((_, id)) = self.seen_until.first().filter(|(until, _)| *until <= now).copied() {
+            self.seen_until.pop_first();
+            self.recently_seen.remove(id);
+        }
     }
 
     /// The thresholds and deadlines of the waiting traces: each has one at these times after it was planned.

@@ -65,6 +65,8 @@ pub struct Facts<'a> {
     pub cut: Option<String>,
     /// Sources that could not be read in the end.
     pub blind: &'a [(Arc<str>, String)],
+    /// Tables at which second rows of so many canaries were not looked for as long as usual.
+    pub cut_searches: &'a [(Arc<str>, u64)],
     pub throttled: u64,
     pub put_calls: u64,
     pub calls: &'a [(String, String, String, u64)],
@@ -255,6 +257,7 @@ impl Report {
         let judged = record.judged();
         let beside = Beside {
             blind: !facts.blind.is_empty(),
+            cut_searches: facts.cut_searches.iter().map(|(_, canaries)| canaries).sum(),
             throttled: facts.throttled,
             calls: facts.put_calls,
             growth: None,
@@ -294,6 +297,9 @@ impl Report {
         let mut notes = plan.notes.clone();
         notes.extend(facts.refusal.iter().map(|reason| format!("a log group refused events: {reason}")));
         notes.extend(unchecked(&judged));
+        notes.extend(facts.cut_searches.iter().map(|(table, canaries)| {
+            format!("second rows of {canaries} canaries in {table} were looked for for less than two minutes")
+        }));
         notes.extend(not_read(plan, topology));
         let call = |(service, operation, result, count): &(String, String, String, u64)| Count {
             what: format!("{service} {operation}, {result}"),

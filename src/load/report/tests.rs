@@ -56,6 +56,7 @@ fn facts<'a>(record: &'a Record, search: Option<&'a Search>) -> Facts<'a> {
         search,
         cut: None,
         blind: &[],
+        cut_searches: &[],
         throttled: 0,
         put_calls: 100,
         calls: &[],
@@ -275,6 +276,17 @@ fn a_second_copy_that_was_not_checked_to_the_end_may_be_a_duplicate() {
     assert_eq!(report.verdict, Verdict::Inconclusive);
     assert!(report.reasons[0].starts_with("duplicates: "), "{:?}", report.reasons);
     assert!(report.notes[0].starts_with("1 second copies may have been moved"), "{:?}", report.notes);
+}
+
+#[test]
+fn where_second_rows_were_not_looked_for_long_enough_duplicates_are_undecided() {
+    let record = record(|_| {});
+    let plan = plan(&format!("{PHASES}\n[thresholds]\nduplicates = \"rate<0.5\"\nloss = \"rate<0.5\""));
+    for (canaries, verdict) in [(299, Verdict::Passed), (301, Verdict::Inconclusive)] {
+        let facts = Facts { cut_searches: &[("logs".into(), canaries)], ..facts(&record, None) };
+        let report = Report::new(&plan, &Prices::parse("prices", SHIPPED).unwrap(), &facts);
+        assert_eq!(report.verdict, verdict, "{:?}", report.reasons);
+    }
 }
 
 #[test]

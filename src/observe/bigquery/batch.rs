@@ -8,9 +8,6 @@ use crate::domain::time::Timestamp;
 /// by range and end, which takes a tenth of that for each.
 pub(super) const MAX_WHOLE: usize = 500;
 
-/// Most recently seen traces of a query. Theirs stand in it whole, because they lie apart.
-const MAX_RECENT: usize = 500;
-
 /// Most waiting traces of one query. Of each, 13 characters stand in it; BigQuery takes requests of up to
 /// 10 MB (BigQuery quotas), and this is a third of it.
 pub(super) const MAX_WAITING: usize = 250_000;
@@ -47,7 +44,7 @@ impl Batch {
             })
             .collect();
         if let Some(last) = all.last_mut() {
-            last.traces.extend(wanted.recently_seen.iter().rev().take(MAX_RECENT));
+            last.traces.extend(wanted.recently_seen.iter().rev());
         }
         all
     }

@@ -1,6 +1,7 @@
 //! Which finished traces are remembered.
 
 use super::*;
+use crate::domain::topology::Capabilities;
 
 #[test]
 fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
@@ -77,4 +78,25 @@ fn what_was_stored_twice_is_kept_when_later_losses_have_pushed_out_everything_el
     w.empty_poll_except_at(&[], t(GIVE_UP + 10));
     assert!(w.tracker.trace(canary_at(8, t(8)).trace).is_some());
     assert!(w.tracker.trace(doubled.trace).is_some());
+}
+
+#[test]
+fn a_lost_canary_stays_in_polls_by_id_while_a_thousand_others_are_seen() {
+    let map = topology();
+    let mut stages = map.stages().to_vec();
+    stages[usize::from(TABLE.0)].capabilities = Capabilities { schema: true, ..Capabilities::ABSENCE };
+    let map = Topology::new(map.tenants().to_vec(), stages, map.sources().to_vec()).unwrap();
+    let mut w = World::of(map, Settings { max_in_flight: 2_000, ..settings() });
+    w.put(canary(1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    let at = t(GIVE_UP + 3);
+    let planned = |batch| t(GIVE_UP + 2) + Duration::from_millis(batch);
+    let others: Vec<_> =
+        (0..11).flat_map(|batch| (2..102).map(move |n| canary_at(n, planned(batch)))).collect();
+    others.iter().for_each(|tag| w.put(*tag));
+    w.poll(TABLE, at, others.iter().map(|tag| seen(*tag, Stamp::None, at, "a")).collect());
+    let recent: Vec<_> = w.tracker.wanted(table).recently_seen.iter().map(|it| it.tag.trace).collect();
+    assert_eq!((recent.len(), recent.contains(&canary(1).trace)), (1_000, true));
+    assert_eq!(w.tracker.cut_searches().collect::<Vec<_>>(), [(table, 101)]);
 }

@@ -51,9 +51,9 @@ Before it can be used, the configuration must name the tenants that may be loade
 
 Exit codes:
    0  every threshold was kept; with --dry-run, the load would be allowed
-   1  the run failed, or a report could not be written
-   2  the arguments are wrong, or the load is refused: not allowed, above a ceiling, not confirmed, or the guard sees a
-      problem already
+   1  the run failed, or a report could not be written; the others are
+   2  the arguments are wrong, or the load is refused: not allowed, above a ceiling, not confirmed, the guard sees a
+      problem already or cannot be reached, or a file of --out cannot be written
    4  inconclusive: it depends on what could not be observed, such as a stage that could not be read
    5  the guard ended the run, because a tenant got a problem or the daemon could not be reached
   78  the configuration, the profile or the prices are faulty; every fault is on stderr
@@ -132,6 +132,7 @@ impl Load {
     }
 
     async fn run_with(&self, config: &Config) -> Result<u8, u8> {
+        output::check(&self.out).map_err(|reason| refuse(USAGE, &reason))?;
         let prices = self.prices()?;
         let name = self.profile.as_deref().unwrap_or_default();
         let profile = Profile::find(name).map_err(|faults| refuse(EX_CONFIG, &faults))?;
@@ -186,8 +187,10 @@ impl Load {
         };
         let report = report(&plan, &prices, &run, used.as_deref());
         text::summary(&report).iter().for_each(|line| say!("{line}"));
-        for output in &self.out {
-            output.write(&report).map_err(|reason| refuse(1, &reason))?;
+        let unwritten = output::write(&self.out, &report);
+        unwritten.iter().for_each(|reason| complain!("{reason}"));
+        if !unwritten.is_empty() {
+            return Err(1);
         }
         Ok(match (signal, &run.ended, report.verdict) {
             (Some(signal), ..) => signal.exit_code(),

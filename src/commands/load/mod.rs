@@ -21,7 +21,7 @@ use self::output::Output;
 use self::progress::Shown;
 use super::configuration::{Configuration, EX_CONFIG};
 use super::output::{complain, say};
-use super::signals::Signals;
+use super::signals::{Signals, Stop};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::daemon::load::{Controls, Ended, Guard, Run, usage};
@@ -58,8 +58,8 @@ Exit codes:
    5  the guard ended the run, because a tenant got a problem or the daemon could not be reached
   78  the configuration, the profile or the prices are faulty; every fault is on stderr
   99  a threshold was broken
- 130  stopped by SIGINT, after the report; 143 if it was SIGTERM. A second signal ends the run without waiting for
-      canaries in flight";
+ 130  stopped by SIGINT, after the report; 143 if it was SIGTERM, 129 if it was SIGHUP, which a closed terminal sends
+      (not with nohup). A second signal ends the run without waiting for canaries in flight, but not SIGHUP after SIGHUP";
 
 /// Send a load into log groups and judge what the pipeline does with it.
 ///
@@ -164,25 +164,17 @@ impl Load {
             Signals::catch().map_err(|error| refuse(1, &format!("cannot catch signals: {error}")))?;
         let controls = Controls { guard, listen: self.metrics, ..Controls::default() };
         let run = send(config, &plan, &ceilings, &controls);
-        let mut run = std::pin::pin!(run);
-        let mut signal = None;
-        let done = loop {
-            tokio::select! {
-                done = &mut run => break done,
-                stop = signals.stop(), if !controls.at_once.is_cancelled() => {
-                    if signal.is_none() {
-                        complain!("{}: no more events; waiting for canaries in flight; a second signal ends at once", stop.name());
-                        controls.stop.cancel();
-                    } else {
-                        controls.at_once.cancel();
-                    }
-                    signal = Some(stop);
-                }
-            }
-        };
+        let (done, mut signal) = until_done(run, &controls, &mut signals).await;
         let run = done.map_err(|error| refuse(1, &format!("the run failed: {error:#}")))?;
         let used = match self.cost {
-            Some(after) => Some(used(config, &run, after).await.map_err(|reason| refuse(1, &reason))?),
+            Some(after) => tokio::select! {
+                used = used(config, &run, after) => Some(used.map_err(|reason| refuse(1, &reason))?),
+                stop = signals.stop_or_hang_up() => {
+                    complain!("{}: the report is written without what the pipeline used", stop.name());
+                    signal = Some(stop);
+                    None
+                }
+            },
             None => None,
         };
         let report = report(&plan, &prices, &run, used.as_deref());
@@ -287,6 +279,35 @@ fn confirm() -> Result<(), u8> {
     match io::stdin().lock().read_line(&mut answer) {
         Ok(_) if answer.trim() == "yes" => Ok(()),
         Ok(_) | Err(_) => Err(refuse(USAGE, &"not confirmed; nothing was sent")),
+    }
+}
+
+/// Runs a load to its end. The first signal ends sending, and a second one does not wait for what is in flight. Returns
+/// the last signal, too.
+async fn until_done(
+    run: impl Future<Output = anyhow::Result<Run>>,
+    controls: &Controls,
+    signals: &mut Signals,
+) -> (anyhow::Result<Run>, Option<Stop>) {
+    let mut run = std::pin::pin!(run);
+    let mut signal = None;
+    loop {
+        tokio::select! {
+            done = &mut run => return (done, signal),
+            stop = signals.stop_or_hang_up(), if !controls.at_once.is_cancelled() => {
+                match signal {
+                    None => {
+                        let name = stop.name();
+                        complain!("{name}: no more events; waiting for canaries in flight; a second signal ends at once");
+                        controls.stop.cancel();
+                    }
+                    // A terminal that is closed sends more than one: its shell does, and the system.
+                    Some(Stop::HangUp) if stop == Stop::HangUp => {}
+                    Some(_) => controls.at_once.cancel(),
+                }
+                signal = Some(stop);
+            }
+        }
     }
 }
 

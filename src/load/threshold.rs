@@ -141,6 +141,16 @@ impl Comparison {
             Self::Equal => (value - limit).abs() < f64::EPSILON,
         }
     }
+
+    /// Whether it is the same for every value from `least` to `most`: always kept, or never.
+    fn constant(self, limit: f64, least: f64, most: f64) -> Option<&'static str> {
+        match [least, most].map(|value| self.holds(value, limit)) {
+            [true, true] => Some("always"),
+            [false, false] if self == Self::Equal && (least..=most).contains(&limit) => None,
+            [false, false] => Some("never"),
+            [true, false] | [false, true] => None,
+        }
+    }
 }
 
 /// Whether a threshold holds.
@@ -221,6 +231,7 @@ impl Threshold {
                 .filter(|limit: &f64| limit.is_finite() && *limit >= 0.0)
                 .ok_or_else(wrong)?,
         };
+        check_limit(&text, aggregate, comparison, limit)?;
         let expression = text;
         Ok(Self { metric, part, aggregate, comparison, limit, expression, abort_after: None })
     }
@@ -279,6 +290,33 @@ impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject(), self.expression)
     }
+}
+
+/// Refuses a comparison that says nothing, because every value keeps it, or none does.
+fn check_limit(text: &str, aggregate: Aggregate, comparison: Comparison, limit: f64) -> Parsed<()> {
+    let (most, values) = match aggregate {
+        Aggregate::Rate => (1.0, "a rate is between 0 and 1"),
+        Aggregate::Count => (f64::INFINITY, "a count is 0 or more"),
+        Aggregate::Percentile(_) | Aggregate::Max => (f64::INFINITY, "a latency is 0 or more"),
+        // Latency may also become shorter.
+        Aggregate::Value => return Ok(()),
+    };
+    let constant = match comparison.constant(limit, 0.0, most) {
+        None if aggregate == Aggregate::Count && comparison == Comparison::Equal && limit.fract() != 0.0 => {
+            return Err(format!("\"{text}\" is never kept: a count is a whole number"));
+        }
+        None => return Ok(()),
+        Some(constant) => constant,
+    };
+    let percent = if aggregate == Aggregate::Rate && (1.0..=100.0).contains(&limit) {
+        let sign = Comparison::ALL.iter().find(|(_, it)| *it == comparison).map_or("", |(sign, _)| sign);
+        // Without the digits that only the division brings.
+        let ratio = (limit * 1e8).round() / 1e10;
+        format!("; write \"rate{sign}{ratio}\" for {limit} %")
+    } else {
+        String::new()
+    };
+    Err(format!("\"{text}\" is {constant} kept: {values}{percent}"))
 }
 
 fn read_subject(text: &str) -> Parsed<(Metric, Part)> {
@@ -384,5 +422,37 @@ mod tests {
         assert!(fault("loss{size:1KB}", "rate<1").contains("loss has no part size"));
         assert!(fault("loss", "rate").contains("is not a valid threshold"));
         assert!(fault("latency{hop:", "p(95)<1s").contains("is not a valid part"));
+    }
+
+    #[test]
+    fn a_threshold_that_says_nothing_is_refused() {
+        let fault = |subject, expression| Threshold::parse(subject, expression).unwrap_err();
+        assert_eq!(
+            fault("loss", "rate < 5"),
+            "\"rate<5\" is always kept: a rate is between 0 and 1; write \"rate<0.05\" for 5 %"
+        );
+        assert_eq!(
+            fault("reached", "rate>99"),
+            "\"rate>99\" is never kept: a rate is between 0 and 1; write \"rate>0.99\" for 99 %"
+        );
+        assert!(fault("loss", "rate<=1").contains("always kept"));
+        assert!(fault("loss", "rate<7.3").contains("\"rate<0.073\" for 7.3 %"));
+        assert!(fault("reached", "rate>=99.9").contains("\"rate>=0.999\" for 99.9 %"));
+        assert!(fault("reached", "rate>=0").contains("always kept: a rate is between 0 and 1"));
+        assert_eq!(fault("loss", "rate<0"), "\"rate<0\" is never kept: a rate is between 0 and 1");
+        assert_eq!(fault("leaks", "count<0"), "\"count<0\" is never kept: a count is 0 or more");
+        assert!(fault("leaks", "count>=0").contains("always kept"));
+        assert!(fault("leaks", "count==0.5").contains("a count is a whole number"));
+        assert!(fault("loss", "rate==2").contains("never kept"));
+    }
+
+    #[test]
+    fn a_threshold_at_the_edge_may_be_kept_or_broken() {
+        for expression in ["rate<1", "rate<=0", "rate==0", "rate==1", "rate>=1", "rate>0", "rate==0.5"] {
+            assert!(Threshold::parse("loss{hop:archive}", expression).is_ok(), "{expression}");
+        }
+        for expression in ["count<=0", "count==7", "count<0.5", "count>0"] {
+            assert!(Threshold::parse("leaks", expression).is_ok(), "{expression}");
+        }
     }
 }

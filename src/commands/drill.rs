@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use super::local_daemon::LocalDaemon;
 use super::output::{complain, say};
+use crate::cloud::failure::causes;
+use crate::keys::secret::masked_urls;
 
 /// How often the daemon is asked how the drill is going.
 const POLL_EVERY: Duration = Duration::from_secs(2);
@@ -45,7 +47,7 @@ impl Drill {
         let client = LocalDaemon::client()?;
         let daemon = self.daemon.url()?;
         let url = format!("{daemon}/-/drill");
-        let failed = |error: reqwest::Error| format!("cannot reach the daemon at {daemon}: {error}");
+        let failed = |error| unreachable(&daemon, error);
         let before = state(&client, &daemon).await?;
         let answer = client.post(&url).send().await.map_err(failed)?;
         if !answer.status().is_success() {
@@ -78,10 +80,16 @@ impl Drill {
     }
 }
 
+/// That the daemon does not answer, and why.
+fn unreachable(daemon: &str, error: reqwest::Error) -> String {
+    let reason = causes(&error.without_url());
+    format!("cannot reach the daemon at {}: {reason}; see --config and --address", masked_urls(daemon))
+}
+
 /// What the daemon knows of drills.
 async fn state(client: &reqwest::Client, daemon: &str) -> Result<Value, String> {
     let url = format!("{daemon}/traces/recent?format=json&limit=1");
-    let failed = |error: reqwest::Error| format!("{url}: {error}");
+    let failed = |error| unreachable(daemon, error);
     let text = client.get(&url).send().await.map_err(failed)?.text().await.map_err(failed)?;
     let mut state: Value = serde_json::from_str(&text).map_err(|error| format!("{url}: {error}"))?;
     Ok(state["drill"].take())

@@ -346,6 +346,14 @@ async fn nothing_is_sent_that_the_configuration_does_not_allow() {
     let mut load = bench.spawn(&config, &["--profile", &own, "--dry-run"]);
     assert!(load.ended(ENDS_WITHIN).await.success(), "{}", load.printed());
     assert!(load.printed().contains("events      100"), "{}", load.printed());
+    // Nothing answers there: the port was free just now.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = bench.config(&format!("allow = [\"acme\"]\nguard_url = \"http://{free}\""));
+    let mut load = bench.spawn(&config, &["--profile", &own, "--dry-run"]);
+    assert_eq!(load.ended(ENDS_WITHIN).await.code(), Some(2), "{}", load.printed());
+    let refused = format!("refused: the daemon at load.guard_url, http://{free}, cannot be read: ");
+    assert!(load.printed().contains(&refused), "{}", load.printed());
+    assert!(load.printed().contains("onnection refused"), "{}", load.printed());
     assert_eq!(bench.puts(), 0);
 }
 

@@ -97,7 +97,7 @@ pub struct Load {
     /// Do not ask for confirmation; needed where there is no terminal.
     #[arg(long)]
     yes: bool,
-    /// Print the estimate and end.
+    /// Print the estimate, check whether the load would be allowed, and send nothing.
     #[arg(long)]
     dry_run: bool,
     /// Write the report as json, html or junit into a file; may be repeated.
@@ -153,10 +153,10 @@ impl Load {
             let reason = "refused; set the key higher in the configuration, or choose a smaller profile or --scale-rate";
             return Err(refuse(USAGE, &format!("{reason}:\n  {}", exceeds.join("\n  "))));
         }
+        let guard = guard(config, &plan).await?;
         if self.dry_run {
             return Ok(0);
         }
-        let guard = guard(config, &plan).await?;
         if !self.yes {
             confirm()?;
         }

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::cloud::failure::causes;
+use crate::keys::secret::masked_urls;
+
 /// How often the daemon is called.
 const EVERY: Duration = Duration::from_secs(2);
 /// How long one answer may take.
@@ -19,6 +22,8 @@ const MAX_FAILURES: u32 = 5;
 pub struct Guard {
     client: reqwest::Client,
     url: String,
+    /// The daemon, for people: without what may be secret in its address.
+    daemon: String,
     /// Problems that there were before the run.
     before: BTreeSet<Problem>,
 }
@@ -62,10 +67,10 @@ impl Guard {
     /// The client's own, as a text for people.
     pub fn new(url: &str) -> Result<Self, String> {
         crate::cloud::install_tls();
-        let client =
-            reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| causes(&error))?;
+        let daemon = format!("the daemon at load.guard_url, {},", masked_urls(url));
         let url = format!("{}/traces/recent?format=json&limit=1", url.trim_end_matches('/'));
-        Ok(Self { client, url, before: BTreeSet::new() })
+        Ok(Self { client, url, daemon, before: BTreeSet::new() })
     }
 
     /// Calls the daemon for the first time.
@@ -80,9 +85,7 @@ impl Guard {
             |problem: &&Problem| problem.tenant.as_deref().is_none_or(|tenant| tenants.contains(&tenant));
         match self.before.iter().find(is_loaded) {
             None => Ok(()),
-            Some(problem) => {
-                Err(format!("the daemon at load.guard_url says that there is a problem: {problem}"))
-            }
+            Some(problem) => Err(format!("{} says that there is a problem: {problem}", self.daemon)),
         }
     }
 
@@ -113,8 +116,7 @@ impl Guard {
     /// The pipeline's problems now.
     async fn problems(&self) -> Result<BTreeSet<Problem>, String> {
         let failed = |error: reqwest::Error| {
-            let error = error.without_url();
-            format!("the daemon at load.guard_url cannot be read: {error}")
+            format!("{} cannot be read: {}", self.daemon, causes(&error.without_url()))
         };
         let answer = self.client.get(&self.url).header("accept", "application/json").send().await;
         let answer = answer.and_then(reqwest::Response::error_for_status).map_err(failed)?;
@@ -124,5 +126,21 @@ impl Guard {
         Ok(problems
             .map(|Condition { condition, tenant, stage, .. }| Problem { condition, tenant, stage })
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_cannot_be_reached_is_named_with_the_reason() {
+        // A port that was free just now.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut guard = Guard::new(&format!("http://user:hush@127.0.0.1:{port}")).unwrap();
+        let reason = guard.begin(&["acme"]).await.unwrap_err();
+        let expected = format!("the daemon at load.guard_url, http://…@127.0.0.1:{port}, cannot be read: ");
+        assert!(reason.starts_with(&expected) && reason.contains("onnection refused"), "{reason}");
+        assert!(!reason.contains("hush"), "{reason}");
     }
 }

@@ -11,6 +11,7 @@ use traceprobe::sandbox::{
     Access, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect,
 };
 
+use super::support::client::http;
 use super::support::process::{PROGRAM, Printed, Process};
 use super::support::stand::{Stand, variables};
 
@@ -290,8 +291,13 @@ async fn ends_at_signals(signals: &[&str], code: i32) {
     let profile = bench.file("own.toml", &profile(600, ""));
     let path = bench.folder.join("report.json");
     let out = format!("json={}", path.display());
-    let mut load = bench.spawn(&config, &["--profile", &profile, "--yes", "--out", &out]);
+    let arguments = ["--profile", &profile, "--yes", "--out", &out, "--metrics", "127.0.0.1:0"];
+    let mut load = bench.spawn(&config, &arguments);
     until_sent(&bench.sandbox, 20, &load).await;
+    let printed = load.printed();
+    let url = printed.lines().find_map(|line| line.strip_prefix("metrics at ")).expect("it tells its port");
+    let served = http().get(url).send().await.unwrap().text().await.unwrap();
+    assert!(served.contains("traceprobe_load_planned_total"), "{served}");
     for signal in signals {
         load.signal(signal).await;
         until_printed("waiting for canaries in flight", &load).await;

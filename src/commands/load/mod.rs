@@ -9,7 +9,7 @@ mod output;
 mod progress;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -106,7 +106,7 @@ pub struct Load {
     /// After the run, wait this long for CloudWatch to have its metrics, and report what the pipeline cost.
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "3m", value_parser = wait)]
     cost: Option<Duration>,
-    /// Serve metrics of the run at /metrics while it lasts.
+    /// Serve metrics of the run at /metrics while it lasts; with port 0, stderr tells which port was free.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
 }
@@ -160,9 +160,10 @@ impl Load {
         if !self.yes {
             confirm()?;
         }
+        let metrics = self.metrics()?;
         let mut signals =
             Signals::catch().map_err(|error| refuse(1, &format!("cannot catch signals: {error}")))?;
-        let controls = Controls { guard, listen: self.metrics, ..Controls::default() };
+        let controls = Controls { guard, metrics, ..Controls::default() };
         let run = send(config, &plan, &ceilings, &controls);
         let (done, mut signal) = until_done(run, &controls, &mut signals).await;
         let run = done.map_err(|error| refuse(1, &format!("the run failed: {error:#}")))?;
@@ -191,6 +192,15 @@ impl Load {
             (None, _, Verdict::Inconclusive) => INCONCLUSIVE,
             (None, _, Verdict::Passed) => 0,
         })
+    }
+
+    /// Opens the port for metrics, and tells which one it is.
+    fn metrics(&self) -> Result<Option<TcpListener>, u8> {
+        let Some(address) = self.metrics else { return Ok(None) };
+        let failed = |error| refuse(1, &format!("--metrics: cannot listen on {address}: {error}"));
+        let port = TcpListener::bind(address).map_err(failed)?;
+        complain!("metrics at http://{}/metrics", port.local_addr().map_err(failed)?);
+        Ok(Some(port))
     }
 
     fn prices(&self) -> Result<Prices, u8> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener as Bound;
 
 use axum::Router;
 use axum::http::header;
@@ -14,17 +14,19 @@ use tokio_util::sync::CancellationToken;
 use super::{Doing, Progress};
 use crate::daemon::supervisor::Task;
 
-/// Serves the text at `/metrics`.
+/// Serves the text at `/metrics` of a port that is open already.
 ///
 /// # Errors
 ///
-/// If the port cannot be opened.
-pub(super) async fn serve(
-    listen: SocketAddr,
+/// If the port cannot be used.
+pub(super) fn serve(
+    port: &Bound,
     text: watch::Receiver<String>,
     stop: CancellationToken,
 ) -> io::Result<Task> {
-    let listener = TcpListener::bind(listen).await?;
+    let port = port.try_clone()?;
+    port.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(port)?;
     let metrics = get(move || {
         let text = text.borrow().clone();
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
@@ -67,9 +69,10 @@ pub(super) fn text(progress: &Progress) -> String {
         progress.unobserved,
     );
     let help = "End-to-end latency of the present part of the run.";
+    // A summary without sum and count, which would begin again with each part.
     let _ = writeln!(
         text,
-        "# HELP traceprobe_load_latency_seconds {help}\n# TYPE traceprobe_load_latency_seconds gauge"
+        "# HELP traceprobe_load_latency_seconds {help}\n# TYPE traceprobe_load_latency_seconds summary"
     );
     for (quantile, value) in [("0.5", progress.p50), ("0.95", progress.p95)] {
         if let Some(value) = value {
@@ -133,6 +136,8 @@ mod tests {
             }
         }
         assert!(text.contains("traceprobe_load_lost_total 3\n"), "{text}");
+        // The label quantile is that of a summary; promtool refuses it on a gauge.
+        assert!(text.contains("# TYPE traceprobe_load_latency_seconds summary\n"), "{text}");
         assert!(text.contains("traceprobe_load_latency_seconds{quantile=\"0.95\"} +Inf\n"), "{text}");
     }
 }

@@ -13,7 +13,7 @@ mod sender;
 pub mod usage;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 const HEAD_START: Duration = Duration::from_millis(500);
 
 /// What ends a run, and who is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Controls {
     /// Ends sending; canaries in flight are followed to their outcomes.
     pub stop: CancellationToken,
@@ -77,8 +77,8 @@ pub struct Controls {
     pub at_once: CancellationToken,
     /// Watches the tenants.
     pub guard: Option<Guard>,
-    /// Where metrics of the run are served while it lasts.
-    pub listen: Option<SocketAddr>,
+    /// The port at which metrics of the run are served while it lasts.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Why sending ended.
@@ -234,9 +234,9 @@ pub async fn run(
     let (reports, mut puts) = mpsc::channel(wire::INPUTS);
     let (guard_says, mut guarded) = mpsc::channel(1);
     let (shown, for_metrics) = watch::channel(String::new());
-    if let Some(listen) = controls.listen {
-        let serving = exposition::serve(listen, for_metrics, common.end.clone()).await;
-        supervisor.start(serving.with_context(|| format!("cannot listen on {listen}"))?);
+    if let Some(port) = &controls.metrics {
+        let serving = exposition::serve(port, for_metrics, common.end.clone());
+        supervisor.start(serving.context("cannot serve metrics")?);
     }
     if let Some(guard) = controls.guard.clone() {
         supervisor.start(Task::new("guard", guard.watch(guard_says, common.end.clone())));

@@ -6,7 +6,7 @@ use super::keys;
 use super::sections::section;
 use super::settings::Load;
 use super::tenant::TenantRead;
-use crate::keys::fault::{Checked, Collector, suggestion};
+use crate::keys::fault::{Checked, Collector, listed, suggestion};
 use crate::keys::reader::Context;
 use crate::keys::value;
 
@@ -46,6 +46,8 @@ pub(super) fn check_names(faults: &mut Collector, load: &Checked<Load>, tenants:
     let Some(names) = names else { return };
     for name in load.allow.iter().filter(|name| !names.contains(&name.as_str())) {
         let near = suggestion(name, names.iter().copied());
-        faults.report("load.allow", format!("\"{name}\" is not the name of a tenant{near}"));
+        let known = listed(names.iter().copied());
+        faults
+            .report("load.allow", format!("\"{name}\" is not the name of a tenant; there are {known}{near}"));
     }
 }

@@ -87,6 +87,19 @@ pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a 
         .unwrap_or_default()
 }
 
+/// Most names that a message lists.
+const LISTED: usize = 10;
+
+/// Returns the known names for a message, as far as it has room for them: `acme, globex and 3 more`.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names = names.into_iter();
+    let text = names.by_ref().take(LISTED).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => text,
+        more => format!("{text} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +111,12 @@ mod tests {
         assert_eq!(suggestion("slo2", known), "; did you mean `slo`?");
         assert_eq!(suggestion("sol", known), "; did you mean `slo`?", "two swapped letters are one typo");
         assert_eq!(suggestion("colour", known), "");
+    }
+
+    #[test]
+    fn a_message_lists_the_first_names_only() {
+        assert_eq!(listed(["acme", "globex"]), "acme, globex");
+        assert_eq!(listed(["a"; 12]), format!("{} and 2 more", ["a"; 10].join(", ")));
     }
 
     #[test]

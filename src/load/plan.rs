@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrivals::Phase;
-use super::figures::{is_hop, stage};
+use super::figures::is_hop;
 use super::profile::{Profile, Shape, Spread};
 use super::threshold::{Metric, Part, Threshold};
 use crate::domain::topology::{TenantId, Topology};
+use crate::keys::fault::{listed, suggestion};
 
 /// A tenant of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,14 +88,9 @@ impl Plan {
         }
         let searches = matches!(shape, Shape::Search { .. });
         for threshold in &profile.thresholds {
-            let known = match &threshold.part {
-                Part::All => true,
-                Part::Hop(name) => stage(topology, name).is_some_and(|stage| is_hop(topology, stage)),
-                Part::Size(size) => profile.sizes.iter().any(|(known, _)| known == size),
-                Part::Tenant(name) => lanes.iter().any(|lane| lane.name == *name),
-            };
-            if !known {
-                faults.push(format!("thresholds.{}: there is no such part of this run", threshold.subject()));
+            if let Some(known) = unknown_part(threshold, &profile, &lanes, topology) {
+                let subject = threshold.subject();
+                faults.push(format!("thresholds.{subject}: there is no such part of this run; {known}"));
             }
             if threshold.metric == Metric::Growth && !searches {
                 faults.push("thresholds.growth: is measured at one rate only; it needs [search]".to_owned());
@@ -153,6 +149,35 @@ impl Plan {
         let all: f64 = self.lanes.iter().map(|lane| f64::from(lane.weight)).sum();
         f64::from(lane.weight) / all.max(1.0)
     }
+}
+
+/// The parts that a run has, if it does not have that of a threshold.
+fn unknown_part(
+    threshold: &Threshold,
+    profile: &Profile,
+    lanes: &[Lane],
+    topology: &Topology,
+) -> Option<String> {
+    let (parts, name, known): (_, _, Vec<String>) = match &threshold.part {
+        Part::All => return None,
+        Part::Hop(name) => {
+            let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage));
+            let hops = hops.map(|stage| topology.stage(stage).name.to_string());
+            ("hops", name.to_string(), hops.collect())
+        }
+        Part::Size(size) => {
+            let sizes = profile.sizes.iter().map(|(size, _)| format!("{size}B"));
+            ("sizes", format!("{size}B"), sizes.collect())
+        }
+        Part::Tenant(name) => {
+            ("tenants", name.to_string(), lanes.iter().map(|lane| lane.name.to_string()).collect())
+        }
+    };
+    if known.contains(&name) {
+        return None;
+    }
+    let known = || known.iter().map(String::as_str);
+    Some(format!("its {parts} are {}{}", listed(known()), suggestion(&name, known())))
 }
 
 /// The rates of all tenants together.
@@ -233,6 +258,27 @@ pub(crate) mod tests {
         assert!(faults.iter().any(|it| it.contains("50 bytes are too few")), "{faults:?}");
         assert!(faults.iter().any(|it| it.contains("hop:nowhere")), "{faults:?}");
         assert!(faults.iter().any(|it| it.contains("needs [search]")), "{faults:?}");
+    }
+
+    #[test]
+    fn a_part_that_does_not_exist_is_told_those_that_do() {
+        let fault = |subject: &str| {
+            let text =
+                format!("sizes = [\"100B\", \"1KB\"]\n{PHASE}[thresholds]\n\"{subject}\" = \"max<1s\"");
+            plan(&text).unwrap_err().join("\n")
+        };
+        let no = "there is no such part of this run";
+        assert_eq!(
+            fault("latency{tenant:zz}"),
+            format!("thresholds.latency{{tenant:zz}}: {no}; its tenants are acme, globex")
+        );
+        assert_eq!(
+            fault("latency{size:2KB}"),
+            format!("thresholds.latency{{size:2048B}}: {no}; its sizes are 100B, 1024B")
+        );
+        let hop = fault("latency{hop:transitt}");
+        assert!(hop.contains("its hops are") && hop.ends_with("; did you mean `transit`?"), "{hop}");
+        assert!(!fault("latency{hop:nope}").contains("dead"), "canaries do not pass through dead letters");
     }
 
     #[test]

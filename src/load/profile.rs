@@ -267,7 +267,16 @@ impl<'a> Read<'a> {
         let (from, to) = match (self.find("rate", rate)?, self.find("from", rate)?, self.find("to", rate)?) {
             (Some(rate), None, None) => (rate, rate),
             (None, Some(from), Some(to)) => (from, to),
-            _ => return Err(self.report("rate", "is needed; write rate, or from and to for a ramp")),
+            (Some(_), ..) => {
+                return Err(
+                    self.report("rate", "cannot be beside from and to; leave rate or both of them out")
+                );
+            }
+            (None, Some(_), None) => return Err(self.report("to", "is needed beside from, for a ramp")),
+            (None, None, Some(_)) => return Err(self.report("from", "is needed beside to, for a ramp")),
+            (None, None, None) => {
+                return Err(self.report("rate", "is needed; write rate, or from and to for a ramp"));
+            }
         };
         Ok(Phase { from, to, duration: duration? })
     }
@@ -447,6 +456,17 @@ mod tests {
     fn a_profile_without_a_rate_says_what_to_write() {
         assert!(faults("")[0].contains("write at least one [[phase]]"));
         assert!(faults("[search]\nrates = [5, 3]\nhold = \"1m\"")[0].contains("search.rates: must ascend"));
+    }
+
+    #[test]
+    fn a_phase_has_a_rate_or_a_ramp() {
+        let fault = |rates: &str| faults(&format!("[[phase]]\nduration = \"1m\"\n{rates}")).join("\n");
+        let both = "phase.1.rate: cannot be beside from and to; leave rate or both of them out";
+        assert_eq!(fault("rate = 1\nfrom = 1\nto = 2"), both);
+        assert_eq!(fault("rate = 1\nto = 2"), both);
+        assert_eq!(fault("from = 1"), "phase.1.to: is needed beside from, for a ramp");
+        assert_eq!(fault("to = 1"), "phase.1.from: is needed beside to, for a ramp");
+        assert!(fault("").starts_with("phase.1.rate: is needed; write rate, or from and to"));
     }
 
     #[test]

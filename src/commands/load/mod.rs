@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::daemon::load::{Controls, Ended, Guard, Run, usage};
 use crate::daemon::{build, clock};
 use crate::domain::topology::TenantId;
+use crate::keys::fault::listed;
 use crate::keys::value;
 use crate::load::estimate::Estimate;
 use crate::load::plan::{Ceilings, Lane, Plan};
@@ -226,7 +227,7 @@ impl Load {
         if let Some(name) = names.iter().find(|name| !allowed.contains(name)) {
             return Err(format!(
                 "refused: load.allow does not name tenant \"{name}\"; it has {}",
-                allowed.join(", ")
+                listed(allowed.iter().map(String::as_str))
             ));
         }
         let tenants = config

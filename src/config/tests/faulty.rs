@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 115] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 116] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -23,6 +23,12 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 115] = [
         "20s is less than probe.slo; it must be at least 30s",
     ),
     ("slo = \"30s\"", "give_up = \"45s\"", "probe.give_up:", "45s is less than probe.critical"),
+    (
+        "[log]",
+        "[load]\nallow = [\"staging\"]\n[log]",
+        "load.allow:",
+        "\"staging\" is not the name of a tenant; there are acme, globex",
+    ),
     ("[log]", "[web]\nexternal_url = \"probe:9464\"\n[log]", "web.external_url:", "is not a valid URL"),
     ("[log]", "[web]\nexternal_url = \"http://me:pw@probe\"\n[log]", "web.external_url:", "has a user"),
     ("[log]", "[web]\nexternal_url = \"http://probe/?a=b\"\n[log]", "web.external_url:", "has a query"),

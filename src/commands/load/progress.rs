@@ -54,6 +54,10 @@ fn line(progress: &Progress) -> String {
         Doing::Recovering => "recovering".to_owned(),
         Doing::Draining => "draining".to_owned(),
     };
+    let doing = match &progress.waits_for[..] {
+        [] => doing,
+        stages => format!("{doing}, waiting for stages: {}", stages.join(", ")),
+    };
     let quantile = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), seconds);
     let mut line = format!(
         "{:>5} s  {doing}  due {}/s, accepted {}/s  in flight {}  P50 {} P95 {}  arrived {} of {}",
@@ -101,6 +105,7 @@ mod tests {
             p50: Some(0.41),
             p95: Some(1.234),
             blind: Vec::new(),
+            waits_for: Vec::new(),
         }
     }
 
@@ -109,6 +114,16 @@ mod tests {
         assert_eq!(
             line(&progress()),
             "   61 s  trial of 200/s  due 200/s, accepted 198/s  in flight 412  P50 410 ms P95 1.23 s  arrived 11588 of 12000"
+        );
+    }
+
+    #[test]
+    fn it_is_told_for_which_stages_a_run_waits() {
+        let waits_for = vec!["archive".into(), "cold-copy".into()];
+        let line = line(&Progress { doing: Doing::Draining, in_flight: 0, waits_for, ..progress() });
+        assert!(
+            line.starts_with("   61 s  draining, waiting for stages: archive, cold-copy  due "),
+            "{line}"
         );
     }
 

@@ -121,6 +121,7 @@ mod tests {
             p50: Some(0.41),
             p95: Some(f64::INFINITY),
             blind: Vec::new(),
+            waits_for: Vec::new(),
         };
         let text = text(&progress);
         let mut known = Vec::new();

@@ -135,6 +135,9 @@ pub struct Progress {
     pub p95: Option<f64>,
     /// The names of the sources that cannot be read.
     pub blind: Vec<Arc<str>>,
+    /// The names of the stages for which it waits when everything has an outcome: most often side stages, which may show
+    /// a canary later than the end stage.
+    pub waits_for: Vec<Arc<str>>,
 }
 
 /// What a run has shown.
@@ -664,6 +667,10 @@ impl Loop<'_> {
         self.told = (now, accepted);
         let present = windows.iter().rfind(|window| window.figures.whole.latency.known() > 0);
         let at = |percent| present.and_then(|window| window.figures.whole.latency.at(percent));
+        // While events are sent, some stage is always open.
+        let waits =
+            matches!(self.doing, Doing::Draining | Doing::Judging(_)) && self.tracker.in_flight() == 0;
+        let open = if waits { self.tracker.open_side_stages() } else { BTreeSet::new() };
         Progress {
             doing: self.doing.clone(),
             elapsed: now.since(self.began),
@@ -679,6 +686,7 @@ impl Loop<'_> {
             p50: at(50.0),
             p95: at(95.0),
             blind: self.tracker.blind_sources().map(|it| self.topology.source(it).name.clone()).collect(),
+            waits_for: open.into_iter().map(|stage| self.topology.stage(stage).name.clone()).collect(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is still open when the probe stops.
 
+use std::collections::BTreeSet;
+
 use super::Tracker;
 use crate::domain::topology::StageId;
 use crate::domain::trace::Trace;
@@ -23,5 +25,10 @@ impl Tracker {
             let stages = self.topology.stage_ids().filter(|stage| !self.is_settled(trace, *stage));
             stages.map(move |stage| (trace, stage))
         })
+    }
+    /// The stages at which traces that have an outcome may still be found.
+    #[must_use]
+    pub fn open_side_stages(&self) -> BTreeSet<StageId> {
+        self.open_at_side_stages().map(|(_, stage)| stage).collect()
     }
 }

@@ -89,6 +89,19 @@ fn the_stage_is_blind_once_a_canary_is_out_for_longer_than_it_may_be_missing() {
 }
 
 #[test]
+fn a_side_stage_is_open_until_every_canary_is_found_there() {
+    let mut w = World::new();
+    w.put(canary(1));
+    assert!(w.tracker.open_side_stages().is_empty(), "without an outcome, it is in flight");
+    for (stage, object) in [(TABLE, "a"), (STREAM, "b"), (TRANSIT, "c")] {
+        w.poll(stage, t(3), vec![seen(canary(1), Stamp::None, t(2), object)]);
+    }
+    assert_eq!(w.tracker.open_side_stages(), [ARCHIVE].into());
+    w.poll(ARCHIVE, t(4), vec![seen(canary(1), Stamp::None, t(3), "d")]);
+    assert!(w.tracker.open_side_stages().is_empty());
+}
+
+#[test]
 fn a_side_stage_that_cannot_be_read_is_blind_although_all_arrive_at_the_end() {
     let mut w = World::new();
     w.put(canary(1));

@@ -28,6 +28,7 @@ use crate::daemon::load::{Controls, Ended, Guard, Run, usage};
 use crate::daemon::{build, clock};
 use crate::domain::topology::TenantId;
 use crate::keys::fault::listed;
+use crate::keys::secret::masked_urls;
 use crate::keys::value;
 use crate::load::estimate::Estimate;
 use crate::load::plan::{Ceilings, Lane, Plan};
@@ -270,7 +271,7 @@ fn ceilings(config: &Config) -> Ceilings {
 /// The daemon that watches the tenants meanwhile, if there is one.
 async fn guard(config: &Config, plan: &Plan) -> Result<Option<Guard>, u8> {
     let Some(url) = &config.load.guard_url else { return Ok(None) };
-    let mut guard = Guard::new(url).map_err(|reason| refuse(USAGE, &reason))?;
+    let mut guard = Guard::new(url, &masked_urls(url)).map_err(|reason| refuse(USAGE, &reason))?;
     let tenants: Vec<_> = plan.lanes.iter().map(|lane| &*lane.name).collect();
     guard.begin(&tenants).await.map_err(|reason| refuse(USAGE, &format!("refused: {reason}")))?;
     Ok(Some(guard))

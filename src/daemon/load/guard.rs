@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::failure::causes;
-use crate::keys::secret::masked_urls;
 
 /// How often the daemon is called.
 const EVERY: Duration = Duration::from_secs(2);
@@ -22,7 +21,7 @@ const MAX_FAILURES: u32 = 5;
 pub struct Guard {
     client: reqwest::Client,
     url: String,
-    /// The daemon, for people: without what may be secret in its address.
+    /// The daemon, for people.
     daemon: String,
     /// Problems that there were before the run.
     before: BTreeSet<Problem>,
@@ -60,15 +59,16 @@ struct Condition {
 }
 
 impl Guard {
-    /// A guard that calls the daemon at this address. Nothing is called yet.
+    /// A guard that calls the daemon at this address, which `shown` tells without what is secret in it. Nothing is called
+    /// yet.
     ///
     /// # Errors
     ///
     /// The client's own, as a text for people.
-    pub fn new(url: &str) -> Result<Self, String> {
+    pub fn new(url: &str, shown: &str) -> Result<Self, String> {
         crate::cloud::install_tls();
         let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| causes(&error))?;
-        let daemon = format!("the daemon at load.guard_url, {},", masked_urls(url));
+        let daemon = format!("the daemon at load.guard_url, {shown},");
         let url = format!("{}/traces/recent?format=json&limit=1", url.trim_end_matches('/'));
         Ok(Self { client, url, daemon, before: BTreeSet::new() })
     }
@@ -137,9 +137,10 @@ mod tests {
     async fn a_daemon_that_cannot_be_reached_is_named_with_the_reason() {
         // A port that was free just now.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut guard = Guard::new(&format!("http://user:hush@127.0.0.1:{port}")).unwrap();
+        let shown = format!("http://…@127.0.0.1:{port}");
+        let mut guard = Guard::new(&format!("http://user:hush@127.0.0.1:{port}"), &shown).unwrap();
         let reason = guard.begin(&["acme"]).await.unwrap_err();
-        let expected = format!("the daemon at load.guard_url, http://…@127.0.0.1:{port}, cannot be read: ");
+        let expected = format!("the daemon at load.guard_url, {shown}, cannot be read: ");
         assert!(reason.starts_with(&expected) && reason.contains("onnection refused"), "{reason}");
         assert!(!reason.contains("hush"), "{reason}");
     }

@@ -437,7 +437,9 @@ fn tally(threshold: &Threshold, count: u64, unknown: u64, of: u64) -> Option<Spa
     match threshold.aggregate {
         Aggregate::Count => Some(Span { low: count as f64, high: high as f64 }),
         Aggregate::Rate | Aggregate::Percentile(_) | Aggregate::Max | Aggregate::Value => {
-            (of > 0).then(|| Span { low: count as f64 / of as f64, high: (high as f64 / of as f64).min(1.0) })
+            // A canary can have several copies.
+            let low = count as f64 / of as f64;
+            (of > 0).then(|| Span { low, high: (high as f64 / of as f64).min(1.0).max(low) })
         }
     }
 }

@@ -53,7 +53,7 @@ Exit codes:
    3  a canary was not accepted, is missing at a stage, is among the dead letters or was found with another tenant
    4  a stage could not be read in time, so whether a canary arrived there is unknown
   78  the configuration is faulty; every fault is on stderr
- 130  stopped by SIGINT, after printing what was known; 143 if it was SIGTERM";
+ 130  stopped by SIGINT, after printing what was known; 143 if it was SIGTERM, 129 if SIGHUP";
 
 /// Check a configuration, then try everything that it needs: one line per try.
 ///
@@ -184,7 +184,7 @@ async fn until_signal(
     let mut signals = Signals::catch()?;
     tokio::select! {
         done = &mut work => done,
-        signal = signals.stop() => {
+        signal = signals.stop_or_hang_up() => {
             stop.cancel();
             // It ends at once: what it waits for is dropped.
             let _known = work.await?;

@@ -171,7 +171,11 @@ impl Load {
         let run = done.map_err(|error| refuse(1, &format!("the run failed: {error:#}")))?;
         let used = match self.cost {
             Some(after) => tokio::select! {
-                used = used(config, &run, after) => Some(used.map_err(|reason| refuse(1, &reason))?),
+                used = used(config, &run, after) => used
+                    .inspect_err(|reason| {
+                        complain!("{reason}: the report is written without what the pipeline used");
+                    })
+                    .ok(),
                 stop = signals.stop_or_hang_up() => {
                     complain!("{}: the report is written without what the pipeline used", stop.name());
                     signal = Some(stop);

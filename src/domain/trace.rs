@@ -65,7 +65,7 @@ impl Trace {
 
     /// Whether it has a second copy that may have been moved, of which it will be checked whether both exist.
     #[must_use]
-    pub fn awaits_check(&self) -> bool {
+    pub fn has_unchecked_copy(&self) -> bool {
         let mut copies = self.stages.iter().flat_map(|visit| &visit.copies);
         copies.any(|copy| matches!(copy.standing, CopyStanding::Pending(_)))
     }

@@ -67,17 +67,24 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
         .iter()
         .map(|service| json!({"job_name": service.job, "file_sd_configs": [{"files": [service.targets]}]}));
     let rules = scenes.iter().map(|scene| &scene.rules).chain(services.iter().map(|service| &service.rules));
-    let config = json!({
+    let rules: Vec<_> = rules.collect();
+    let targets = scenes.iter().map(|scene| scene.targets().len()).sum::<usize>() + services.len();
+    let mut config = json!({
         "global": {
             "scrape_interval": every,
             "scrape_timeout": every,
             "evaluation_interval": every,
         },
-        "rule_files": rules.collect::<Vec<_>>(),
         "scrape_configs": jobs.chain(discovered).collect::<Vec<_>>(),
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
     });
     let prometheus = Prometheus::start(&folder, &config).await;
+    // It scrapes seconds after it is ready. With the rules, it would tell until then that no probe is up.
+    let up =
+        until(form.patience(), async || (prometheus.query("up == 1").await.len() >= targets).then_some(()));
+    assert!(up.await.is_some(), "not every probe is scraped");
+    config["rule_files"] = json!(rules);
+    prometheus.reload(&folder, &config).await;
     let chain = Chain { form, sink: &sink, prometheus: &prometheus, pulse: &pulse, began: now() };
     let scenes = join_all(scenes.into_iter().map(|scene| chain.play(scene)));
     let services = join_all(services.into_iter().map(|service| chain.deploy(service)));

@@ -33,6 +33,8 @@ use super::{now, until};
 
 /// For how many seconds service discovery still shows a task that has ended (`refresh_interval` of `aws_sd_configs`).
 const SHOWN_FOR: f64 = 60.0;
+/// Prometheus takes over what service discovery shows within this time, in both forms.
+const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 /// For how many seconds nothing may be told after a deployment.
 const QUIET_FOR: f64 = 450.0;
 /// How many seconds late the task is whose start is held back.
@@ -202,7 +204,7 @@ impl Service {
         let new = self.start_next_to(&old).await;
         tokio::time::sleep_until(began + self.form.side_by_side()).await;
         let ended = old.terminate().await;
-        tokio::time::sleep(self.form.time(SHOWN_FOR)).await;
+        tokio::time::sleep(self.form.time(SHOWN_FOR).saturating_sub(TAKEN_WITHIN)).await;
         self.discover(&[&new.address]);
         (ended, new)
     }

@@ -7,6 +7,7 @@
 
 mod dashboards;
 mod expressions;
+#[expect(dead_code, reason = "the test of the chain uses the rest")]
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -80,16 +80,22 @@ pub async fn lint(scrape: &str) -> String {
     if output.status.success() { printed.into_owned() } else { format!("{}: {printed}", output.status) }
 }
 
+/// Writes the configuration; JSON is valid YAML.
+fn write(folder: &Path, config: &Value) -> PathBuf {
+    let file = folder.join("prometheus.yml");
+    std::fs::write(&file, config.to_string()).expect("cannot write prometheus.yml");
+    file
+}
+
 impl Prometheus {
     /// Starts a server with this configuration, which stores its data in `folder`.
     pub async fn start(folder: &Path, config: &Value) -> Prometheus {
-        // JSON is valid YAML.
-        let file = folder.join("prometheus.yml");
-        std::fs::write(&file, config.to_string()).expect("cannot write prometheus.yml");
+        let file = write(folder, config);
         let mut process = Command::new(tool("prometheus").await)
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .args(["--web.listen-address=127.0.0.1:0", "--enable-feature=exemplar-storage"])
+            .arg("--web.enable-lifecycle")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -124,6 +130,14 @@ impl Prometheus {
         };
         timeout(LISTENS_WITHIN, ready).await.expect("Prometheus is not ready");
         Prometheus { address, http, _process: process, _log: log }
+    }
+
+    /// Lets it take another configuration.
+    pub async fn reload(&self, folder: &Path, config: &Value) {
+        write(folder, config);
+        let answer = self.http.post(format!("{}/-/reload", self.address)).send().await;
+        let answer = answer.expect("Prometheus does not answer");
+        assert!(answer.status().is_success(), "{:?}", answer.text().await);
     }
 
     /// The `data` of an API answer.

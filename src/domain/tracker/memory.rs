@@ -151,7 +151,7 @@ impl Memory {
         let kept = self.newest.contains(&id)
             || self.newest_of[tenant].contains(&id)
             || self.flawed[tenant].values().any(|of| of.contains(&id))
-            || trace.awaits_check();
+            || trace.has_unchecked_copy();
         if kept { None } else { self.traces.remove(&id) }
     }
 }

@@ -376,9 +376,9 @@ fn unchecked(judged: &Figures) -> Option<String> {
 /// The sources in which no canary of the run belongs. They are not read, so a leak into them is not noticed.
 fn not_read(plan: &Plan, topology: &Topology) -> Option<String> {
     let is_loaded = |tenant: &TenantId| plan.lanes.iter().any(|lane| lane.tenant == *tenant);
-    let unread = topology.source_ids().map(|id| topology.source(id));
-    let unread = unread.filter(|source| !source.tenants.iter().any(is_loaded));
-    let names: Vec<&str> = unread.map(|source| &*source.name).collect();
+    let sources = topology.source_ids().map(|id| topology.source(id));
+    let others = sources.filter(|source| !source.tenants.iter().any(is_loaded));
+    let names: Vec<&str> = others.map(|source| &*source.name).collect();
     let (first, more) = names.split_at(names.len().min(NAMED_SOURCES));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
     (!first.is_empty()).then(|| {
@@ -408,7 +408,7 @@ fn verdict(
     let mut found = Judged::Kept;
     let mut worsen = |to: Judged| found = Judged::of_all([found, to]);
     if facts.cut.is_some() {
-        // Nobody knows what the rest would have shown. The reason is among the reasons.
+        // What the rest would have shown is unknown. The reason is among the reasons.
         worsen(Judged::Undecided);
     }
     for line in thresholds.iter().filter(|line| line.judged != Judged::Kept.as_str()) {

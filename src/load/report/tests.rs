@@ -279,7 +279,7 @@ fn a_second_copy_that_was_not_checked_to_the_end_may_be_a_duplicate() {
 }
 
 #[test]
-fn where_second_rows_were_not_looked_for_long_enough_duplicates_are_undecided() {
+fn where_second_rows_were_searched_for_too_briefly_duplicates_are_undecided() {
     let record = record(|_| {});
     let plan = plan(&format!("{PHASES}\n[thresholds]\nduplicates = \"rate<0.5\"\nloss = \"rate<0.5\""));
     for (canaries, verdict) in [(299, Verdict::Passed), (301, Verdict::Inconclusive)] {

@@ -370,11 +370,15 @@ pub async fn run(
     })
 }
 
+/// The highest rate that may be reached, in events per second.
+fn peak(plan: &Plan) -> f64 {
+    plan.at_most().iter().map(Phase::peak).fold(0.0, f64::max)
+}
+
 /// How many canaries are remembered after their outcome, at about 1.2 KB each.
 fn remembered(plan: &Plan, ceilings: &Ceilings) -> usize {
-    let peak = plan.at_most().iter().map(Phase::peak).fold(0.0, f64::max);
     let most = usize::try_from(ceilings.events).unwrap_or(usize::MAX).min(MAX_IN_FLIGHT);
-    ((peak * REMEMBER.as_secs_f64()) as usize).min(most)
+    ((peak(plan) * REMEMBER.as_secs_f64()) as usize).min(most)
 }
 
 /// Calls of PutLogEvents that were throttled, and all.
@@ -435,8 +439,7 @@ fn injectors(
     let mut queues = sender::Queues::new();
     let is_loaded = |tenant| plan.lanes.iter().any(|lane| lane.tenant == tenant);
     // What comes in the time that a put may take until it is given up.
-    let peak = plan.at_most().iter().map(Phase::peak).fold(0.0, f64::max);
-    let room = (peak * 30.0).clamp(1_000.0, 100_000.0) as usize;
+    let room = (peak(plan) * 30.0).clamp(1_000.0, 100_000.0) as usize;
     for destination in build::destinations(&config.tenants, &common.clients, &common.clock.wall()) {
         if !destination.tenants.iter().any(|(tenant, _)| is_loaded(*tenant)) {
             continue;

@@ -324,7 +324,7 @@ impl Tracker {
     fn settle(&mut self, copy: &PendingCopy, standing: CopyStanding, events: &mut Vec<Event>) {
         let stage = self.topology.source(copy.source).stage;
         let Some(trace) = self.trace_mut(copy.trace) else {
-            // Its tenant or stage is gone.
+            // It is not known any more.
             self.pending.remove_due(copy);
             return;
         };

@@ -15,7 +15,8 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Capabilities, SourceId, TenantId, Topology};
 
-/// Most recently seen traces that a poll by id includes. Seen ones are included for two minutes, so it is eight a second.
+/// Most recently seen traces that a poll by id includes. A trace is included for two minutes after it was seen, so eight
+/// canaries a second reach this number.
 const MAX_RECENTLY_SEEN: usize = 1_000;
 
 /// All sources, and which lists of wanted traces changed.

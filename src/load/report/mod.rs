@@ -25,13 +25,12 @@ use super::search::{Knee, Search};
 use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, TenantId, Topology};
+use crate::keys::fault::listed;
 
 /// Version of the shape of the JSON document. New fields do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
 /// If this machine misses more than this part of the events, it measures itself.
 const MAX_MISSED: f64 = 0.01;
-/// Most sources that a note names.
-const NAMED_SOURCES: usize = 5;
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -379,13 +378,11 @@ fn not_read(plan: &Plan, topology: &Topology) -> Option<String> {
     let sources = topology.source_ids().map(|id| topology.source(id));
     let others = sources.filter(|source| !source.tenants.iter().any(is_loaded));
     let names: Vec<&str> = others.map(|source| &*source.name).collect();
-    let (first, more) = names.split_at(names.len().min(NAMED_SOURCES));
-    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-    (!first.is_empty()).then(|| {
+    (!names.is_empty()).then(|| {
         format!(
             "sources of tenants that were not loaded are not read, so the run notices no leak into them; a daemon \
-             does: {}{more}",
-            first.join(", ")
+             does: {}",
+            listed(names)
         )
     })
 }

@@ -3,6 +3,9 @@
 //! Whoever can write a log line can write these. A genuine tag is no secret: it stands in the tenant's own
 //! log group.
 
+#[path = "parquet.rs"]
+mod parquet;
+
 use std::io::{Read, Write};
 
 use base64::Engine;
@@ -56,6 +59,7 @@ pub fn all(scale: usize) -> Vec<Hostile> {
     inputs.extend(repeated(scale));
     inputs.extend(nested(scale));
     inputs.extend(bombs(scale));
+    inputs.extend(parquet::all(scale));
     inputs
 }
 
@@ -255,7 +259,6 @@ fn bombs(scale: usize) -> Vec<Hostile> {
         ),
         bomb("ZIP", zip(&raw, zeros.len()), Box::new(undeflate.clone())),
         bomb("Avro", avro(&raw), Box::new(undeflate)),
-        parquet_bomb(32 * MIB / scale.min(32)),
     ]
 }
 
@@ -323,73 +326,4 @@ fn avro(raw: &[u8]) -> Vec<u8> {
     let header = [b"Obj\x01".to_vec(), number(1), text("avro.codec"), text("deflate"), number(0)].concat();
     let sync = [7; 16];
     [header, sync.to_vec(), number(1), number(raw.len()), raw.to_vec(), sync.to_vec()].concat()
-}
-
-/// A file of one column whose pages are gzip bombs of `page_len` bytes each.
-fn parquet_bomb(page_len: usize) -> Hostile {
-    const PAGES: usize = 4;
-    let value =
-        [&u32::try_from(page_len - 4).expect("it is short").to_le_bytes()[..], &vec![0; page_len - 4]];
-    let page = gzip(&value.concat());
-    let field = |kind: u8, value: Vec<u8>| [vec![kind], value].concat();
-    let string =
-        |text: &str| [vec![u8::try_from(text.len()).expect("short")], text.as_bytes().to_vec()].concat();
-    let data =
-        [field(0x15, number(1)), field(0x15, number(0)), field(0x15, number(3)), field(0x15, number(3))];
-    let header = [
-        field(0x15, number(0)),
-        field(0x15, number(page_len)),
-        field(0x15, number(page.len())),
-        field(0x2c, [data.concat(), vec![0]].concat()),
-        vec![0],
-    ]
-    .concat();
-    let mut file = b"PAR1".to_vec();
-    for _ in 0..PAGES {
-        file.extend(&header);
-        file.extend(&page);
-    }
-    let len = file.len() - 4;
-    let root = [vec![0x48], string("root"), field(0x15, number(1)), vec![0]].concat();
-    let leaf =
-        [field(0x15, number(6)), field(0x25, number(0)), field(0x18, string("line")), vec![0]].concat();
-    let meta = [
-        field(0x15, number(6)),
-        vec![0x19, 0x15],
-        number(0),
-        vec![0x19, 0x18],
-        string("line"),
-        field(0x15, number(2)),
-        field(0x16, number(PAGES)),
-        field(0x16, number(PAGES * page_len)),
-        field(0x16, number(len)),
-        field(0x26, number(4)),
-        vec![0],
-    ]
-    .concat();
-    let column = [field(0x26, number(4)), field(0x1c, meta), vec![0]].concat();
-    let group =
-        [vec![0x19, 0x1c], column, field(0x16, number(len)), field(0x16, number(PAGES)), vec![0]].concat();
-    let footer = [
-        field(0x15, number(1)),
-        vec![0x19, 0x2c],
-        root,
-        leaf,
-        field(0x16, number(PAGES)),
-        vec![0x19, 0x1c],
-        group,
-        vec![0],
-    ]
-    .concat();
-    file.extend(&footer);
-    file.extend(u32::try_from(footer.len()).expect("it is short").to_le_bytes());
-    file.extend(b"PAR1");
-    let inflate = move |_: &[u8], limit: u64| {
-        let mut total = 0;
-        for _ in 0..PAGES {
-            total += drain(MultiGzDecoder::new(&page[..]), limit.saturating_sub(total));
-        }
-        total
-    };
-    Hostile { name: "bomb of zeros, Parquet".to_owned(), bytes: file, inflate: Some(Box::new(inflate)) }
 }

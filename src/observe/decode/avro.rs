@@ -15,6 +15,8 @@ const SYNC_LEN: usize = 16;
 const MAX_HEADER: usize = 1 << 20;
 /// The checksum after a block of Snappy.
 const CRC_LEN: usize = 4;
+/// What may stand behind the end of a stream in its block: some writers leave zlib's checksum there.
+const MAX_TRAILING: u64 = 4;
 
 pub(super) struct Avro {
     depth: usize,
@@ -208,7 +210,8 @@ impl Avro {
     }
 
     fn begin_block(&mut self, len: u64, context: &mut Context) -> Result<(), UnreadableReason> {
-        context.work.spend(work::DECODER);
+        let is_large = matches!(self.packing, Packing::Zstd | Packing::Bzip2);
+        context.work.spend(if is_large { work::LARGE_DECODER } else { work::DECODER });
         let codec: Option<Box<dyn Codec>> = match self.packing {
             Packing::Null => None,
             Packing::Deflate => Some(Box::new(Inflate::raw())),
@@ -273,7 +276,10 @@ impl Avro {
             }
         }
         match (ended, *left) {
-            // Some writers leave a part of zlib's checksum behind the deflate stream.
+            (true, _) if block.len() as u64 + *left > MAX_TRAILING => {
+                *input = &all[len - block.len()..];
+                return Err(UnreadableReason::Damaged);
+            }
             (true, 0) => self.end_block(context),
             (true, _) => self.state = State::Trailing(*left),
             (false, 0) => return Err(UnreadableReason::Damaged),

@@ -133,8 +133,7 @@ impl Layer {
                 State::Walk(walk, held) => self.end_walk(&walk, held, context),
                 State::Held(format, held) => self.end_held(format, held, context),
                 State::Zip(zip) => {
-                    let copies = zip.finish(context);
-                    self.collect(copies, context);
+                    self.end_zip(*zip, context);
                     None
                 }
                 State::Tar(tar) => {
@@ -152,7 +151,14 @@ impl Layer {
                     self.close(finished, context);
                     None
                 }
-                State::Text | State::Skippable(..) => None,
+                State::Skippable(..) => {
+                    // What it hides may be what follows on a smaller one.
+                    let of_lz4 = matches!(self.inner, Some((Format::Lz4 | Format::Lz4Legacy, _)));
+                    let format = if of_lz4 { Format::Lz4 } else { Format::Zstd };
+                    context.unreadable(self.shape.then(format), UnreadableReason::Truncated);
+                    None
+                }
+                State::Text => None,
             };
             match again {
                 Some(bytes) if !bytes.is_empty() => self.feed(&bytes, true, context),
@@ -194,9 +200,16 @@ impl Layer {
             State::Walk(walk, held) => self.walk(walk, held, input, context),
             State::Held(format, held) => self.hold(format, held, input, context),
             State::Zip(mut zip) => {
-                zip.push(input, context);
-                self.state = State::Zip(zip);
-                Next::Took(input.len())
+                let taken = zip.push(input, context);
+                if zip.is_whole() {
+                    self.end_zip(*zip, context);
+                    self.state = State::Begins;
+                    self.place = Place::Between;
+                    self.broken = false;
+                } else {
+                    self.state = State::Zip(zip);
+                }
+                Next::Took(taken)
             }
             State::Tar(mut tar) => {
                 tar.push(input, context);
@@ -606,7 +619,7 @@ impl Layer {
                 self.collect(copies, context);
                 None
             }
-            Err(_) if text_sample::is_text(&held) => {
+            Err(reason) if reason != UnreadableReason::OverLimit && text_sample::is_text(&held) => {
                 self.plain = 1;
                 Some(held)
             }
@@ -617,6 +630,13 @@ impl Layer {
                 Some(held)
             }
         }
+    }
+
+    fn end_zip(&mut self, zip: Zip, context: &mut Context) {
+        self.close_inner(context);
+        self.close_part(context);
+        let copies = zip.finish(context);
+        self.collect(copies, context);
     }
 
     fn sub_records(&mut self, records: kpl::SubRecords<'_>, inside: Shape, context: &mut Context) {

@@ -37,7 +37,7 @@ pub(super) enum Begin {
     Stream { format: Format, sure: bool },
     /// A frame of zstd or LZ4 that holds nothing for us.
     Skippable,
-    /// Something that makes up the rest of the part.
+    /// Something that makes up the rest of the part, or is an archive.
     Whole(Format),
     /// A byte order mark, which says how the text is encoded.
     Utf8Mark,
@@ -91,14 +91,14 @@ pub(super) fn begin(head: &[u8], place: Place) -> Option<Begin> {
     if ZLIB.iter().any(|magic| head.starts_with(magic)) {
         return stream(Format::Zlib, false);
     }
+    if place != Place::Within && ZIP.iter().any(|magic| head.starts_with(magic)) {
+        return Some(Begin::Whole(Format::Zip));
+    }
     if place != Place::Start {
         return None;
     }
     if is_hadoop(head) {
         return stream(Format::SnappyHadoop, false);
-    }
-    if ZIP.iter().any(|magic| head.starts_with(magic)) {
-        return Some(Begin::Whole(Format::Zip));
     }
     match head {
         [b'P', b'A', b'R', b'1' | b'E', ..] => Some(Begin::Whole(Format::Parquet)),

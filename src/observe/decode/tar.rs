@@ -57,7 +57,8 @@ impl Tar {
                 let copies = part.finish(context).copies;
                 self.collect(copies, context);
             }
-            State::Header | State::Skip(_) => {}
+            State::Skip(_) => context.unreadable(self.shape, UnreadableReason::Truncated),
+            State::Header => {}
         }
         self.copies
     }

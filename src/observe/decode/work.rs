@@ -38,6 +38,12 @@ pub(super) const GRAM: u64 = 20;
 pub(super) const DECODER: u64 = 3_000;
 /// Price of making one for zstd or bzip2.
 pub(super) const LARGE_DECODER: u64 = 16_000;
+/// Price of a number that is packed by the bit.
+pub(super) const NUMBER: u64 = 6;
+/// Price of a value of a column that is too short to be searched.
+pub(super) const SHORT_VALUE: u64 = 2;
+/// Price of one that is put to the others, beyond searching it.
+pub(super) const VALUE: u64 = 15;
 /// Price of decoding a character of base64.
 pub(super) const BASE64_DIGIT: u64 = 1;
 /// Price of looking into a record of an aggregate, beyond its steps.

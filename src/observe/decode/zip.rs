@@ -1,6 +1,6 @@
 //! ZIP archives (APPNOTE.TXT 6.3.10), entry by entry as they come.
 //!
-//! The central directory at the end is not used, so nothing is held. Where an entry does not say how long it
+//! The central directory at the end is only skipped, so nothing is held. Where an entry does not say how long it
 //! is, its compressed stream does; a stored one ends where a data descriptor states just the length that it
 //! has by then.
 
@@ -14,9 +14,19 @@ use crate::domain::format::{Format, Shape, UnreadableReason};
 
 const ENTRY: [u8; 4] = *b"PK\x03\x04";
 const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
-/// What may stand after the last entry: the central directory, its end, the end in zip64, extra data.
-const DIRECTORY: [[u8; 4]; 5] =
-    [*b"PK\x01\x02", *b"PK\x05\x06", *b"PK\x06\x06", *b"PK\x06\x07", *b"PK\x06\x08"];
+/// The end of the central directory, and of the archive.
+const DIRECTORY_END: [u8; 4] = *b"PK\x05\x06";
+/// What may stand after the last entry: the headers of the central directory, its end, the end in zip64 and where that
+/// is, extra data. With each, the length of its fixed part, and where the lengths stand of what follows on it, as
+/// numbers of how many bytes.
+const DIRECTORY: [([u8; 4], usize, &[usize], usize); 6] = [
+    (*b"PK\x01\x02", 46, &[28, 30, 32], 2),
+    (DIRECTORY_END, 22, &[20], 2),
+    (*b"PK\x06\x06", 12, &[4], 8),
+    (*b"PK\x06\x07", 20, &[], 0),
+    (*b"PK\x06\x08", 8, &[4], 4),
+    (*b"PK\x05\x05", 6, &[4], 2),
+];
 /// The fixed part of an entry's header.
 const HEADER: usize = 30;
 /// Longest data descriptor: signature, checksum, two sizes of zip64.
@@ -38,8 +48,12 @@ enum State {
     Entry(Box<Entry>, Option<u64>, bool),
     /// After an entry whose length stands behind it; what came of the descriptor and the next signature.
     Descriptor(Vec<u8>),
-    /// After the last entry.
-    Directory,
+    /// After the last entry: a record of the directory, as a row of [`DIRECTORY`].
+    Directory(usize),
+    /// How much is left of it, and whether it is the last.
+    DirectoryRest(u64, bool),
+    /// The archive is over.
+    Whole,
     Rest(Box<Part>),
 }
 
@@ -66,22 +80,34 @@ impl Zip {
         Self { depth, shape, state: State::Signature, gather: Gather::default(), copies: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
-        while !input.is_empty() && !context.work.is_over() {
-            if let Err(reason) = self.step(&mut input, context) {
+    /// Takes some of `input`; how much. What is left does not belong to the archive.
+    pub(super) fn push(&mut self, input: &[u8], context: &mut Context) -> usize {
+        let mut rest = input;
+        while !rest.is_empty() && !self.is_whole() && !context.work.is_over() {
+            if let Err(reason) = self.step(&mut rest, context) {
                 self.give_up(reason, context);
             }
         }
+        if self.is_whole() { input.len() - rest.len() } else { input.len() }
+    }
+
+    /// Whether all of the archive was taken.
+    pub(super) const fn is_whole(&self) -> bool {
+        matches!(self.state, State::Whole)
     }
 
     pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
-        match std::mem::replace(&mut self.state, State::Directory) {
-            State::Directory => {}
+        match std::mem::replace(&mut self.state, State::Whole) {
+            State::Whole => {}
             State::Rest(part) => {
                 let copies = part.finish(context).copies;
                 self.collect(copies, context);
             }
-            State::Signature | State::Header(_) | State::Descriptor(_) => {
+            State::Signature
+            | State::Header(_)
+            | State::Descriptor(_)
+            | State::Directory(_)
+            | State::DirectoryRest(..) => {
                 context.unreadable(self.shape, UnreadableReason::Truncated);
             }
             State::Entry(entry, ..) => {
@@ -94,7 +120,7 @@ impl Zip {
 
     fn give_up(&mut self, reason: UnreadableReason, context: &mut Context) {
         context.unreadable(self.shape, reason);
-        if let State::Entry(entry, ..) = std::mem::replace(&mut self.state, State::Directory) {
+        if let State::Entry(entry, ..) = std::mem::replace(&mut self.state, State::Whole) {
             self.end(*entry, context);
         }
         self.rest();
@@ -124,7 +150,27 @@ impl Zip {
 
     fn step(&mut self, input: &mut &[u8], context: &mut Context) -> Result<(), UnreadableReason> {
         match &mut self.state {
-            State::Directory => *input = &[],
+            State::Whole => {}
+            State::Directory(row) => {
+                let (signature, fixed, lens, width) = DIRECTORY[*row];
+                let Some(record) = self.gather.take(input, fixed) else {
+                    return Ok(());
+                };
+                let len = |at: &usize| {
+                    let mut number = [0; 8];
+                    number[..width].copy_from_slice(&record[*at..*at + width]);
+                    u64::from_le_bytes(number)
+                };
+                let len = lens.iter().map(len).sum();
+                self.gather.clear();
+                self.end_record(len, signature == DIRECTORY_END);
+            }
+            State::DirectoryRest(left, is_last) => {
+                let len = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *input = &input[len..];
+                let (left, is_last) = (*left - len as u64, *is_last);
+                self.end_record(left, is_last);
+            }
             State::Rest(part) => {
                 part.push(input, context);
                 *input = &[];
@@ -160,7 +206,7 @@ impl Zip {
                 let sizes = held.len().checked_sub(4);
                 if let Some(sizes) = sizes.filter(|sizes| matches!(sizes, 12 | 16 | 20 | 24)) {
                     let signature = [held[sizes], held[sizes + 1], held[sizes + 2], held[sizes + 3]];
-                    if signature == ENTRY || DIRECTORY.contains(&signature) {
+                    if signature == ENTRY || row(signature).is_some() {
                         self.begin(signature)?;
                     } else if sizes == MAX_DESCRIPTOR {
                         return Err(UnreadableReason::Damaged);
@@ -183,10 +229,22 @@ impl Zip {
             }
             // An archive that was meant to be split begins with it.
             DESCRIPTOR => State::Signature,
-            _ if DIRECTORY.contains(&signature) => State::Directory,
-            _ => return Err(UnreadableReason::Damaged),
+            _ => {
+                let mut again: &[u8] = &signature;
+                self.gather.take(&mut again, HEADER);
+                State::Directory(row(signature).ok_or(UnreadableReason::Damaged)?)
+            }
         };
         Ok(())
+    }
+
+    /// So much is left of a record of the directory.
+    fn end_record(&mut self, left: u64, is_last: bool) {
+        self.state = match (left, is_last) {
+            (1.., _) => State::DirectoryRest(left, is_last),
+            (0, true) => State::Whole,
+            (0, false) => State::Signature,
+        };
     }
 
     fn begin_entry(&mut self, header: &Header, context: &mut Context) -> Result<(), UnreadableReason> {
@@ -244,7 +302,12 @@ impl Zip {
                 *input = rest;
             }
             Entry::Inflate(codec, layer, ended) => {
-                let taken = if *ended { data.len() } else { inflate(codec, data, layer, ended, context)? };
+                let taken = if *ended { 0 } else { inflate(codec, data, layer, ended, context)? };
+                if left.is_some() && *ended && taken < data.len() {
+                    // It is said to be longer than it is, which would hide what follows.
+                    *input = &input[taken..];
+                    return Err(UnreadableReason::Damaged);
+                }
                 // Without a size, what follows on the stream is not of the entry.
                 over = *ended && left.is_none();
                 *input = if left.is_none() { &input[taken..] } else { rest };
@@ -287,6 +350,11 @@ impl Zip {
         }
         Ok(())
     }
+}
+
+/// Which record of the directory begins with this.
+fn row(signature: [u8; 4]) -> Option<usize> {
+    DIRECTORY.iter().position(|(of_row, ..)| *of_row == signature)
 }
 
 /// Decompresses; how much was taken.

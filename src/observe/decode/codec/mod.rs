@@ -18,7 +18,6 @@ pub(super) use self::lz4::{Lz4, Lz4Legacy, lz4_block};
 pub(super) use self::output::Output;
 pub(super) use self::snappy::{SnappyBlocks, SnappyFramed, SnappyWalk, snappy_block};
 pub(super) use self::zstd::Zstd;
-use super::work::Work;
 use crate::domain::format::{Format, UnreadableReason};
 
 /// Bytes that are given out at a time, unless a format has larger blocks.
@@ -101,38 +100,6 @@ pub(super) fn codec(format: Format) -> Option<Box<dyn Codec>> {
 /// the probe.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, UnreadableReason> {
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| UnreadableReason::DecoderPanic)
-}
-
-/// Decompresses all of a block that must have exactly `len` bytes into an empty buffer.
-pub(super) fn inflate_block(
-    codec: &mut dyn Codec,
-    mut input: &[u8],
-    len: usize,
-    block: &mut Output,
-    work: &mut Work,
-) -> Result<(), UnreadableReason> {
-    block.reserve(len + PIECE);
-    loop {
-        let before = block.len();
-        let step = guarded(|| codec.step(input, block))?;
-        input = input.get(step.taken..).unwrap_or_default();
-        let given = block.len().saturating_sub(before);
-        work.count(given as u64);
-        if work.is_over() {
-            return Err(UnreadableReason::OverLimit);
-        }
-        if block.len() > len {
-            return Err(UnreadableReason::Damaged);
-        }
-        match step.end {
-            Some(End::Fault(reason)) => return Err(reason),
-            // Some writers split a block into several members.
-            Some(End::Whole) if block.len() == len => return Ok(()),
-            Some(End::Whole) => return Err(UnreadableReason::Damaged),
-            None if step.taken == 0 && given == 0 => return Err(UnreadableReason::Truncated),
-            None => {}
-        }
-    }
 }
 
 /// Collects the bytes of something whose length is known.

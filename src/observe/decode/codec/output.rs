@@ -17,6 +17,13 @@ impl Output {
         self.len = 0;
     }
 
+    /// Forgets the first of what was given.
+    pub(in super::super) fn forget(&mut self, len: usize) {
+        let len = len.min(self.len);
+        self.memory.copy_within(len..self.len, 0);
+        self.len -= len;
+    }
+
     /// Makes room for so many bytes more.
     pub(in super::super) fn reserve(&mut self, more: usize) {
         let unused = self.memory.len() - self.len;

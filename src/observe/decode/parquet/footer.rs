@@ -13,6 +13,12 @@ pub(super) const TRAILER: usize = 8;
 const BYTE_ARRAY: i64 = 6;
 const FIXED: i64 = 7;
 
+/// How many columns and column chunks are read: an entry may take a single byte of the footer.
+const MAX_COLUMNS: usize = 1 << 16;
+const MAX_CHUNKS: usize = 1 << 18;
+/// How many groups of the schema may stand one inside the other.
+const MAX_GROUPS: usize = 256;
+
 /// A column of the schema that has values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Leaf {
@@ -51,10 +57,13 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Chunk>, UnreadableReason> {
         let at = rest.len().checked_sub(len).filter(|at| *at >= MAGIC.len())?;
         parse(&rest[at..])
     };
-    footer().ok_or(UnreadableReason::Damaged)
+    let (leaves, chunks) = footer().ok_or(UnreadableReason::Damaged)?;
+    let fits = leaves.len() <= MAX_COLUMNS && chunks.len() <= MAX_CHUNKS;
+    if fits { Ok(chunks) } else { Err(UnreadableReason::OverLimit) }
 }
 
-fn parse(footer: &[u8]) -> Option<Vec<Chunk>> {
+/// The columns and their chunks; one more than the limit of either, if there are more.
+fn parse(footer: &[u8]) -> Option<(Vec<Leaf>, Vec<Chunk>)> {
     let mut leaves = Vec::new();
     let mut chunks = Vec::new();
     CompactReader(footer).for_each_field(|reader, field_id, type_code| match (field_id, type_code) {
@@ -62,13 +71,13 @@ fn parse(footer: &[u8]) -> Option<Vec<Chunk>> {
             leaves = schema(reader)?;
             Some(true)
         }
-        (4, TYPE_LIST) => {
+        (4, TYPE_LIST) if leaves.len() <= MAX_COLUMNS => {
             reader.for_each_struct(|group| row_group(group, &leaves, &mut chunks))?;
             Some(true)
         }
         _ => Some(false),
     })?;
-    Some(chunks)
+    Some((leaves, chunks))
 }
 
 /// The leaves of the schema, which is written as a list: each element, and then its children.
@@ -104,7 +113,9 @@ fn schema(reader: &mut CompactReader<'_>) -> Option<Vec<Leaf>> {
         is_root = false;
         if children > 0 {
             open.push((children, definition, repeated));
-        } else {
+            return (open.len() <= MAX_GROUPS).then_some(());
+        }
+        if leaves.len() <= MAX_COLUMNS {
             leaves.push(Leaf {
                 fixed_len: if kind == Some(FIXED) { usize::try_from(len).ok()? } else { 0 },
                 is_bytes: matches!(kind, Some(BYTE_ARRAY | FIXED)),
@@ -139,7 +150,7 @@ fn row_group(reader: &mut CompactReader<'_>, leaves: &[Leaf], chunks: &mut Vec<C
                 }
                 _ => Some(false),
             })?;
-            if chunk.leaf.is_bytes && !other_file {
+            if chunk.leaf.is_bytes && !other_file && chunks.len() <= MAX_CHUNKS {
                 chunks.push(chunk);
             }
             Some(())

@@ -5,8 +5,9 @@
 //! use it. So one trace in one file is one copy, and a file says nothing of copies within it.
 //!
 //! The file must be held whole, because what its pages are stands at its end. A page is only decompressed if
-//! the size that it states is within the limits.
+//! the size that it states is within the limits, and searched while it is decompressed.
 
+mod column;
 mod footer;
 mod page;
 mod thrift;
@@ -15,22 +16,15 @@ mod values;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use self::column::{Column, MIN_VALUE};
 use self::footer::{Chunk, TRAILER};
-use self::page::{Encoding, Header, PageKind, decompress};
-use self::values::Delta;
+use self::page::{Encoding, Header, Page, PageKind};
 use super::codec::Output;
-use super::layer::Layer;
-use super::magic::{HEAD, Place, begin};
-use super::part::Trust;
 use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 /// Largest page that is decompressed; writers make them of 1 MiB, and let a dictionary grow to that.
 const MAX_PAGE: usize = 64 << 20;
-/// Shortest value that can hold a tag in any form.
-const MIN_VALUE: usize = 32;
-/// Values are handed on by so much at a time.
-const PIECE: usize = 64 << 10;
 
 /// Searches a file. `Err` says why none of it could be.
 pub(super) fn open(
@@ -45,7 +39,7 @@ pub(super) fn open(
     let chunks = footer::read(file)?;
     let pages = &file[..file.len() - TRAILER];
     let mut found =
-        Found { depth, shape, order: Vec::new(), places: HashMap::new(), page: Output::default() };
+        Found { depth, shape, order: Vec::new(), places: HashMap::new(), window: Output::default() };
     for chunk in &chunks {
         context.work.spend(work::LAYER);
         if context.work.is_over() {
@@ -67,9 +61,9 @@ struct Found {
     shape: Shape,
     order: Vec<Copy>,
     places: HashMap<crate::domain::tag::TraceId, usize>,
-    /// The latest page. Its memory is used for the next one, since fresh memory costs more than inflating into
-    /// it.
-    page: Output,
+    /// What was decompressed of the latest page. Its memory is used for the next one, since fresh memory costs more
+    /// than inflating into it.
+    window: Output,
 }
 
 impl Found {
@@ -100,7 +94,7 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
     if chunk.leaf.fixed_len > 0 && chunk.leaf.fixed_len < MIN_VALUE {
         return;
     }
-    let mut column = Column::new(found);
+    let mut column = Column::new(found.depth, found.shape);
     while !rest.is_empty() {
         context.work.spend(work::DECODER);
         if context.work.is_over() {
@@ -117,7 +111,7 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
             break;
         };
         if let Err((format, reason)) =
-            search_page(&header, packed, chunk, &mut found.page, &mut column, context)
+            search_page(&header, packed, chunk, &mut found.window, &mut column, context)
         {
             let shape = format.map_or(found.shape, |format| found.shape.then(format));
             context.unreadable(shape, reason);
@@ -126,7 +120,9 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
             }
         }
     }
-    column.finish(found, context);
+    for copies in column.finish(context) {
+        found.add(copies, context);
+    }
 }
 
 type Fault = (Option<Format>, UnreadableReason);
@@ -135,7 +131,7 @@ fn search_page(
     header: &Header,
     packed: &[u8],
     chunk: &Chunk,
-    page: &mut Output,
+    window: &mut Output,
     column: &mut Column,
     context: &mut Context,
 ) -> Result<(), Fault> {
@@ -157,98 +153,18 @@ fn search_page(
     if len == 0 || packed.is_empty() {
         return Ok(());
     }
-    let codec = if compressed { chunk.codec } else { 0 };
-    context.allow_inflated(len);
-    decompress(codec, packed, len, page, &mut context.work).map_err(|error| (error.codec, error.reason))?;
-    let values = match header.kind {
-        PageKind::Data => header.values_of_v1(page, chunk.leaf).ok_or(damaged)?,
-        PageKind::DataV2 { .. } | PageKind::Dictionary | PageKind::Other => page,
-    };
-    let each = |value: &[u8]| column.take(value, context);
-    let read = match header.encoding {
-        Encoding::Plain if chunk.leaf.fixed_len > 0 => {
-            values.chunks(chunk.leaf.fixed_len).for_each(each);
-            Some(())
-        }
-        Encoding::Plain => values::plain(values, each),
-        Encoding::DeltaLengthByteArray => values::delta_length(values, each),
-        Encoding::DeltaByteArray => {
-            let room = context.room();
-            let mut total = 0;
-            let read = values::delta(values, room, |value| {
-                total += value.len();
-                column.take(value, context);
-            });
-            context.allow_inflated(total);
-            match read {
-                Ok(()) => Some(()),
-                Err(Delta::Damaged) => None,
-                Err(Delta::OverLimit) => return Err((None, UnreadableReason::OverLimit)),
-            }
-        }
+    if matches!(header.encoding, Encoding::Dictionary | Encoding::Other) {
         // BYTE_STREAM_SPLIT tears values apart.
-        Encoding::Dictionary | Encoding::Other => {
-            return Err((Some(Format::Binary), UnreadableReason::UnknownFormat));
-        }
-    };
-    read.ok_or(damaged)
-}
-
-/// The values of one column chunk, as lines.
-struct Column {
-    depth: usize,
-    shape: Shape,
-    lines: Layer,
-    buffer: Vec<u8>,
-    copies: Vec<Copy>,
-}
-
-impl Column {
-    fn new(found: &Found) -> Self {
-        Self {
-            depth: found.depth,
-            shape: found.shape,
-            lines: Layer::values(found.depth + 1, found.shape, Trust::Judge),
-            buffer: Vec::new(),
-            copies: Vec::new(),
-        }
+        return Err((Some(Format::Binary), UnreadableReason::UnknownFormat));
     }
-
-    fn take(&mut self, value: &[u8], context: &mut Context) {
-        if value.len() < MIN_VALUE {
-            return;
+    let codec = if compressed { chunk.codec } else { 0 };
+    let mut page = Page::open(codec, packed, len, window, context)?;
+    let read = (|| {
+        if header.kind == PageKind::Data {
+            page.skip_levels(header, chunk.leaf, context)?;
         }
-        // What is compressed or an archive once more.
-        if begin(&value[..HEAD], Place::Start).is_some() {
-            let mut layer = Layer::new(self.depth + 1, self.shape, Trust::Judge);
-            layer.push(value, context);
-            let mut copies = layer.finish(context).copies;
-            copies.truncate((context.limits.max_copies + 1).saturating_sub(self.copies.len()));
-            self.copies.append(&mut copies);
-            return;
-        }
-        if value.len() >= PIECE {
-            self.flush(context);
-            self.lines.push(value, context);
-            self.lines.push(b"\n", context);
-            return;
-        }
-        self.buffer.extend_from_slice(value);
-        self.buffer.push(b'\n');
-        if self.buffer.len() >= PIECE {
-            self.flush(context);
-        }
-    }
-
-    fn flush(&mut self, context: &mut Context) {
-        self.lines.push(&self.buffer, context);
-        self.buffer.clear();
-    }
-
-    fn finish(mut self, found: &mut Found, context: &mut Context) {
-        self.flush(context);
-        let copies = self.lines.finish(context).copies;
-        found.add(copies, context);
-        found.add(self.copies, context);
-    }
+        values::read(header.encoding, chunk.leaf.fixed_len, &mut page, column, context)
+    })();
+    column.end_value(context);
+    read.map_err(|reason| (None, reason))
 }

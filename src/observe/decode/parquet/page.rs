@@ -1,7 +1,8 @@
 //! Parquet pages: reads their headers and decompresses their bytes.
 
-use super::super::codec::{Gzip, Output, Zstd, guarded, inflate_block, lz4_block, snappy_block};
-use super::super::work::Work;
+use super::super::Context;
+use super::super::codec::{Codec, End, Gzip, Output, PIECE, Zstd, guarded, lz4_block, snappy_block};
+use super::super::work::{self, Work};
 use super::footer::Leaf;
 use super::thrift::{CompactReader, TYPE_STRUCT};
 use crate::domain::format::{Format, UnreadableReason};
@@ -132,72 +133,227 @@ impl Header {
             bit_packed_repetition,
         })
     }
+}
 
-    /// Returns the values of a decompressed data page of version 1, in which levels precede them.
-    pub(super) fn values_of_v1<'a>(&self, page: &'a [u8], leaf: Leaf) -> Option<&'a [u8]> {
-        let mut rest = page;
+/// A page that is decompressed while it is read, so that no more of it is held than what is being read.
+pub(super) struct Page<'a> {
+    source: Source<'a>,
+    /// What was decompressed, and up to where it was read.
+    window: &'a mut Output,
+    read: usize,
+}
+
+/// What is still to come of a page.
+enum Source<'a> {
+    /// Nothing.
+    Window,
+    Stored(&'a [u8]),
+    Stream {
+        method: Method,
+        codec: Box<dyn Codec>,
+        packed: &'a [u8],
+        /// Bytes that must still come of it.
+        left: usize,
+        end: Option<End>,
+    },
+}
+
+/// The codecs that give a page piece by piece.
+#[derive(Clone, Copy)]
+enum Method {
+    Gzip,
+    Zstd,
+}
+
+impl Method {
+    fn codec(self, work: &mut Work) -> Box<dyn Codec> {
+        match self {
+            Self::Gzip => {
+                work.spend(work::DECODER);
+                Box::new(Gzip::default())
+            }
+            Self::Zstd => {
+                work.spend(work::LARGE_DECODER);
+                Box::new(Zstd::default())
+            }
+        }
+    }
+}
+
+impl<'a> Page<'a> {
+    /// Begins a page of exactly `len` bytes; the caller has checked `len` against the limits. `codec` is a
+    /// `CompressionCodec` of parquet.thrift. What was in `window` is lost.
+    pub(super) fn open(
+        codec: i64,
+        packed: &'a [u8],
+        len: usize,
+        window: &'a mut Output,
+        context: &mut Context,
+    ) -> Result<Self, (Option<Format>, UnreadableReason)> {
+        let fault = |reason| (None, reason);
+        let damaged = fault(UnreadableReason::Damaged);
+        window.clear();
+        let stream = |method: Method, context: &mut Context| Source::Stream {
+            method,
+            codec: method.codec(&mut context.work),
+            packed,
+            left: len,
+            end: None,
+        };
+        let source = match codec {
+            0 if packed.len() == len => Source::Stored(packed),
+            0 => return Err(damaged),
+            2 => stream(Method::Gzip, context),
+            6 => stream(Method::Zstd, context),
+            1 | 5 | 7 => {
+                let block = || match codec {
+                    // A block that claims to be larger than the page is damaged, not over our limit.
+                    1 => snappy_block(packed, len, window).map_err(|_| UnreadableReason::Damaged),
+                    5 => hadoop_lz4(packed, len, window),
+                    _ => lz4_block(packed, len, window),
+                };
+                guarded(block).and_then(|given| given).map_err(fault)?;
+                if window.len() != len {
+                    return Err(damaged);
+                }
+                context.allow_inflated(len);
+                Source::Window
+            }
+            other => {
+                let format = match other {
+                    3 => Format::Lzo,
+                    4 => Format::Brotli,
+                    _ => Format::Binary,
+                };
+                return Err((Some(format), UnreadableReason::UnknownFormat));
+            }
+        };
+        Ok(Self { source, window, read: 0 })
+    }
+
+    /// What is at hand and was not read.
+    pub(super) fn window(&self) -> &[u8] {
+        &self.window[self.read..]
+    }
+
+    /// So much of the window was read.
+    pub(super) fn consume(&mut self, len: usize) {
+        self.read += len.min(self.window().len());
+    }
+
+    /// Decompresses some more; `false` at the end of the page.
+    pub(super) fn more(&mut self, context: &mut Context) -> Result<bool, UnreadableReason> {
+        if context.work.is_over() {
+            return Err(UnreadableReason::OverLimit);
+        }
+        self.window.forget(std::mem::take(&mut self.read));
+        match &mut self.source {
+            Source::Window => Ok(false),
+            Source::Stored(rest) => {
+                let (piece, after) = rest.split_at(rest.len().min(PIECE));
+                *rest = after;
+                self.window.extend(piece);
+                let is_allowed = context.allow_inflated(piece.len()) == piece.len();
+                if is_allowed { Ok(!piece.is_empty()) } else { Err(UnreadableReason::OverLimit) }
+            }
+            Source::Stream { method, codec, packed, left, end } => loop {
+                match end.take() {
+                    None => {}
+                    Some(End::Fault(reason)) => {
+                        *end = Some(End::Fault(reason));
+                        return Err(reason);
+                    }
+                    Some(End::Whole) if packed.is_empty() => {
+                        *end = Some(End::Whole);
+                        return if *left == 0 { Ok(false) } else { Err(UnreadableReason::Damaged) };
+                    }
+                    // Pages of several members are to be read ("Parquet compression definitions", GZIP).
+                    Some(End::Whole) => *codec = method.codec(&mut context.work),
+                }
+                let before = self.window.len();
+                let step = guarded(|| codec.step(packed, self.window))?;
+                *packed = packed.get(step.taken..).unwrap_or_default();
+                *end = step.end;
+                let given = self.window.len().saturating_sub(before);
+                *left = left.checked_sub(given).ok_or(UnreadableReason::Damaged)?;
+                if context.allow_inflated(given) < given || context.work.is_over() {
+                    return Err(UnreadableReason::OverLimit);
+                }
+                if given > 0 {
+                    return Ok(true);
+                }
+                if step.taken == 0 && step.end.is_none() {
+                    return Err(UnreadableReason::Truncated);
+                }
+            },
+        }
+    }
+
+    /// Decompresses until there are at least `len` bytes in the window.
+    pub(super) fn fill(&mut self, len: usize, context: &mut Context) -> Result<(), UnreadableReason> {
+        while self.window().len() < len {
+            if !self.more(context)? {
+                return Err(UnreadableReason::Damaged);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads so many bytes.
+    pub(super) fn take(&mut self, len: usize, context: &mut Context) -> Result<&[u8], UnreadableReason> {
+        self.fill(len, context)?;
+        let start = self.read;
+        self.read += len;
+        Ok(&self.window[start..self.read])
+    }
+
+    /// Skips so many bytes.
+    pub(super) fn skip(&mut self, mut len: usize, context: &mut Context) -> Result<(), UnreadableReason> {
+        while len > self.window().len() {
+            len -= self.window().len();
+            self.read = self.window.len();
+            self.fill(1, context)?;
+        }
+        self.read += len;
+        Ok(())
+    }
+
+    /// Reads up to the end, which says whether the page is what it states.
+    pub(super) fn drain(&mut self, context: &mut Context) -> Result<(), UnreadableReason> {
+        loop {
+            self.read = self.window.len();
+            if !self.more(context)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Skips the levels that precede the values in a data page of version 1.
+    pub(super) fn skip_levels(
+        &mut self,
+        header: &Header,
+        leaf: Leaf,
+        context: &mut Context,
+    ) -> Result<(), UnreadableReason> {
         for (max_level, is_bit_packed) in [
-            (leaf.max_repetition, self.bit_packed_repetition),
-            (leaf.max_definition, self.bit_packed_definition),
+            (leaf.max_repetition, header.bit_packed_repetition),
+            (leaf.max_definition, header.bit_packed_definition),
         ] {
             if max_level == 0 {
                 continue;
             }
-            let len_bytes = if is_bit_packed {
+            let len = if is_bit_packed {
                 let width = (u32::BITS - max_level.leading_zeros()) as usize;
-                self.value_count.checked_mul(width)?.div_ceil(8)
+                let bits = header.value_count.checked_mul(width).ok_or(UnreadableReason::Damaged)?;
+                bits.div_ceil(8)
             } else {
-                let (len, after) = rest.split_first_chunk::<4>()?;
-                rest = after;
-                usize::try_from(u32::from_le_bytes(*len)).ok()?
+                let len = self.take(4, context)?;
+                u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize
             };
-            rest = rest.get(len_bytes..)?;
+            self.skip(len, context)?;
         }
-        Some(rest)
+        Ok(())
     }
-}
-
-/// Why a page could not be decompressed.
-pub(super) struct DecompressError {
-    /// The codec, if it is the reason.
-    pub(super) codec: Option<Format>,
-    pub(super) reason: UnreadableReason,
-}
-
-impl From<UnreadableReason> for DecompressError {
-    fn from(reason: UnreadableReason) -> Self {
-        Self { codec: None, reason }
-    }
-}
-
-/// Decompresses a page to exactly `len` bytes; the caller has checked `len` against the limits. `codec` is a
-/// `CompressionCodec` of parquet.thrift. What was in `out` is lost.
-pub(super) fn decompress(
-    codec: i64,
-    packed: &[u8],
-    len: usize,
-    out: &mut Output,
-    work: &mut Work,
-) -> Result<(), DecompressError> {
-    out.clear();
-    match codec {
-        0 => out.extend(packed),
-        // A block that claims to be larger than the page is damaged, not over our limit.
-        1 => guarded(|| snappy_block(packed, len, out))?.map_err(|_| UnreadableReason::Damaged)?,
-        2 => inflate_block(&mut Gzip::default(), packed, len, out, work)?,
-        5 => guarded(|| hadoop_lz4(packed, len, out))??,
-        6 => inflate_block(&mut Zstd::default(), packed, len, out, work)?,
-        7 => guarded(|| lz4_block(packed, len, out))??,
-        other => {
-            let format = match other {
-                3 => Format::Lzo,
-                4 => Format::Brotli,
-                _ => Format::Binary,
-            };
-            return Err(DecompressError { codec: Some(format), reason: UnreadableReason::UnknownFormat });
-        }
-    }
-    if out.len() == len { Ok(()) } else { Err(UnreadableReason::Damaged.into()) }
 }
 
 /// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop

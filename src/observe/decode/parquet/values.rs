@@ -1,123 +1,238 @@
 //! Values that are bytes, in the encodings that hold them as they are or nearly so ("Parquet encoding
 //! definitions").
 
-/// Numbers that are decoded at a time; a page has thousands of values.
-const MAX_VALUES: usize = 4 << 20;
+use super::super::magic::HEAD;
+use super::super::{Context, work};
+use super::column::{Column, MIN_VALUE};
+use super::page::{Encoding, Page};
+use crate::domain::format::UnreadableReason;
 
-/// Calls `each` with every value behind its length (PLAIN); `None` where they run over the end.
-pub(super) fn plain(mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> Option<()> {
-    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
-        let (value, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-        each(value);
-        bytes = rest;
+/// Values whose lengths are held at a time. Writers make pages of 20,000 rows.
+const MAX_NUMBERS: usize = 1 << 20;
+/// Longest value that is held because the next one may begin like it.
+const MAX_HELD: usize = 8 << 20;
+/// Longer values are handed on as they come.
+pub(super) const MAX_WHOLE: usize = 64 << 10;
+
+type Outcome = Result<(), UnreadableReason>;
+
+/// Hands the values of a page on. What was handed on before a fault stays.
+pub(super) fn read(
+    encoding: Encoding,
+    fixed_len: usize,
+    page: &mut Page<'_>,
+    column: &mut Column,
+    context: &mut Context,
+) -> Outcome {
+    match encoding {
+        Encoding::Plain if fixed_len > 0 => fixed(fixed_len, page, column, context),
+        Encoding::Plain => plain(page, column, context),
+        Encoding::DeltaLengthByteArray => delta_length(page, column, context),
+        Encoding::DeltaByteArray => delta(page, column, context),
+        // The caller has told them.
+        Encoding::Dictionary | Encoding::Other => Ok(()),
+    }?;
+    page.drain(context)
+}
+
+/// Values of one length, one behind the other.
+fn fixed(len: usize, page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    while !page.window().is_empty() || page.more(context)? {
+        value(len, page, column, context)?;
     }
-    bytes.is_empty().then_some(())
+    Ok(())
+}
+
+/// Each value behind its length (PLAIN).
+fn plain(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    loop {
+        let mut rest = page.window();
+        let before = rest.len();
+        let mut long = None;
+        let mut short = 0;
+        while let Some((len, after)) = rest.split_first_chunk::<4>() {
+            let len = u32::from_le_bytes(*len) as usize;
+            let Some((value, after)) = after.split_at_checked(len) else {
+                long = (len > MAX_WHOLE).then_some(len);
+                break;
+            };
+            rest = after;
+            if len < MIN_VALUE {
+                short += 1;
+            } else {
+                column.take(value, context);
+            }
+        }
+        context.work.spend(short * work::SHORT_VALUE);
+        let (left, taken) = (rest.len(), before - rest.len());
+        if let Some(len) = long {
+            page.consume(taken + 4);
+            value(len, page, column, context)?;
+            continue;
+        }
+        page.consume(taken);
+        if !page.more(context)? {
+            return if left == 0 { Ok(()) } else { Err(UnreadableReason::Damaged) };
+        }
+    }
 }
 
 /// The lengths first, and then all values together (DELTA_LENGTH_BYTE_ARRAY).
-pub(super) fn delta_length(bytes: &[u8], mut each: impl FnMut(&[u8])) -> Option<()> {
-    let mut rest = bytes;
-    for len in numbers(&mut rest)? {
-        let (value, after) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-        each(value);
-        rest = after;
+fn delta_length(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    for len in numbers(page, context)? {
+        value(len as usize, page, column, context)?;
     }
-    Some(())
+    Ok(())
 }
 
-/// How much each value has in common with the one before, and then the rest of each (DELTA_BYTE_ARRAY).
-/// `room` bounds the bytes of all values together: they can be many more than the page has.
-pub(super) fn delta(bytes: &[u8], mut room: u64, mut each: impl FnMut(&[u8])) -> Result<(), Delta> {
-    let mut rest = bytes;
-    let prefixes = numbers(&mut rest).ok_or(Delta::Damaged)?;
-    let mut prefixes = prefixes.into_iter();
+/// How much each value has in common with the one before, and then the rest of each (DELTA_BYTE_ARRAY). The bytes of
+/// all values can be many more than the page has, so what is repeated counts as inflated.
+fn delta(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    let prefixes = numbers(page, context)?;
+    let suffixes = numbers(page, context)?;
     let mut value: Vec<u8> = Vec::new();
-    let mut over = false;
-    let read = delta_length(rest, |suffix| {
-        let common = prefixes.next().and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
-        value.truncate(common);
-        value.extend_from_slice(suffix);
-        over |= room < value.len() as u64;
-        room = room.saturating_sub(value.len() as u64);
-        if !over {
-            each(&value);
+    for (at, suffix) in suffixes.into_iter().enumerate() {
+        let common = prefixes.get(at).map_or(0, |len| *len as usize);
+        if common > value.len() {
+            return Err(UnreadableReason::Damaged);
         }
-    });
-    match read {
-        _ if over => Err(Delta::OverLimit),
-        Some(()) => Ok(()),
-        None => Err(Delta::Damaged),
+        value.truncate(common);
+        if value.len() + suffix as usize > MAX_HELD || context.allow_inflated(common) < common {
+            return Err(UnreadableReason::OverLimit);
+        }
+        value.extend_from_slice(page.take(suffix as usize, context)?);
+        if value.len() < MIN_VALUE {
+            context.work.spend(work::VALUE);
+        } else {
+            column.take(&value, context);
+        }
+        if context.work.is_over() {
+            return Err(UnreadableReason::OverLimit);
+        }
     }
+    Ok(())
 }
 
-/// Why values could not be put together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Delta {
-    Damaged,
-    OverLimit,
+/// Hands on the next value, which is as long as this.
+fn value(len: usize, page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    if len < MIN_VALUE {
+        context.work.spend(work::SHORT_VALUE);
+        return page.skip(len, context);
+    }
+    if len <= MAX_WHOLE {
+        column.take(page.take(len, context)?, context);
+        return Ok(());
+    }
+    // Its beginning says what it is.
+    page.fill(HEAD, context)?;
+    let mut left = len;
+    while left > 0 {
+        page.fill(1, context)?;
+        let piece = &page.window()[..left.min(page.window().len())];
+        let taken = piece.len();
+        column.take_piece(piece, context);
+        page.consume(taken);
+        left -= taken;
+    }
+    column.end_value(context);
+    Ok(())
 }
 
-/// Numbers as differences, packed by the bit (DELTA_BINARY_PACKED).
-fn numbers(bytes: &mut &[u8]) -> Option<Vec<i64>> {
-    let block = usize::try_from(varint(bytes)?).ok()?;
-    let minis = usize::try_from(varint(bytes)?).ok()?;
-    let count = usize::try_from(varint(bytes)?).ok()?;
-    let mut last = zigzag(bytes)?;
-    if count > MAX_VALUES || minis == 0 || minis > block || block > MAX_VALUES || !block.is_multiple_of(minis)
-    {
-        return None;
+/// Numbers as differences, packed by the bit (DELTA_BINARY_PACKED). They are lengths, so that others are damage.
+fn numbers(page: &mut Page<'_>, context: &mut Context) -> Result<Vec<u32>, UnreadableReason> {
+    let damaged = UnreadableReason::Damaged;
+    let mut header = || usize::try_from(varint(page, context)?).map_err(|_| damaged);
+    let (block, minis, count) = (header()?, header()?, header()?);
+    let mut last = zigzag(page, context)?;
+    if count > MAX_NUMBERS || block > MAX_NUMBERS {
+        return Err(UnreadableReason::OverLimit);
+    }
+    if minis == 0 || minis > block || !block.is_multiple_of(minis) {
+        return Err(damaged);
     }
     let per_mini = block / minis;
+    let length = |number: i64| u32::try_from(number).map_err(|_| damaged);
     let mut numbers = Vec::new();
     if count > 0 {
-        numbers.push(last);
+        numbers.push(length(last)?);
     }
     while numbers.len() < count {
-        let least = zigzag(bytes)?;
-        let (widths, rest) = bytes.split_at_checked(minis)?;
-        *bytes = rest;
+        let least = zigzag(page, context)?;
+        let widths = page.take(minis, context)?.to_vec();
         for width in widths {
-            if numbers.len() >= count {
+            let here = per_mini.min(count - numbers.len());
+            if here == 0 {
                 break;
             }
-            if *width > 64 {
-                return None;
+            if width > 64 {
+                return Err(damaged);
             }
-            let (packed, rest) = bytes.split_at_checked((per_mini * usize::from(*width)).div_ceil(8))?;
-            *bytes = rest;
-            for at in 0..per_mini.min(count - numbers.len()) {
-                last = last.wrapping_add(least).wrapping_add(unpack(packed, at, *width).cast_signed());
-                numbers.push(last);
+            context.work.spend(here as u64 * work::NUMBER);
+            if context.work.is_over() {
+                return Err(UnreadableReason::OverLimit);
+            }
+            let packed = page.take((per_mini * usize::from(width)).div_ceil(8), context)?;
+            for at in 0..here {
+                last = last.wrapping_add(least).wrapping_add(unpack(packed, at, width).cast_signed());
+                numbers.push(length(last)?);
             }
         }
     }
-    Some(numbers)
+    Ok(numbers)
 }
 
 /// The number at place `at` of numbers of `width` bits, the lowest bit first.
 fn unpack(packed: &[u8], at: usize, width: u8) -> u64 {
     let first = at * usize::from(width);
-    (0..usize::from(width)).fold(0, |number, bit| {
-        let place = first + bit;
-        let set = packed.get(place / 8).is_some_and(|byte| byte >> (place % 8) & 1 == 1);
-        number | u64::from(set) << bit
-    })
+    let bytes = packed.get(first / 8..).unwrap_or_default();
+    let word = bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut word = [0; 16];
+        word[..bytes.len()].copy_from_slice(bytes);
+        word
+    });
+    let mask = (1_u128 << width) - 1;
+    (u128::from_le_bytes(word) >> (first % 8) & mask) as u64
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+fn varint(page: &mut Page<'_>, context: &mut Context) -> Result<u64, UnreadableReason> {
     let mut number = 0;
     for at in 0..10 {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
+        let byte = page.take(1, context)?[0];
         number |= u64::from(byte & 0x7f) << (7 * at);
-        if *byte < 0x80 {
-            return Some(number);
+        if byte < 0x80 {
+            return Ok(number);
         }
     }
-    None
+    Err(UnreadableReason::Damaged)
 }
 
-fn zigzag(bytes: &mut &[u8]) -> Option<i64> {
-    let number = varint(bytes)?;
-    Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+fn zigzag(page: &mut Page<'_>, context: &mut Context) -> Result<i64, UnreadableReason> {
+    let number = varint(page, context)?;
+    Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, bit by bit.
+    fn by_bits(packed: &[u8], at: usize, width: u8) -> u64 {
+        let first = at * usize::from(width);
+        (first..first + usize::from(width))
+            .enumerate()
+            .fold(0, |number, (bit, place)| number | u64::from(packed[place / 8] >> (place % 8) & 1) << bit)
+    }
+
+    #[test]
+    fn numbers_of_every_width_are_unpacked_from_wherever_they_stand() {
+        let packed: Vec<u8> = (0_u32..512).map(|at| (at * at * 31 + at / 3 + 7) as u8).collect();
+        for width in 0..=64 {
+            for count in 1..=8 {
+                let packed = &packed[..(count * usize::from(width)).div_ceil(8)];
+                for at in 0..count {
+                    assert_eq!(unpack(packed, at, width), by_bits(packed, at, width), "{width}, {at}");
+                }
+            }
+        }
+    }
 }

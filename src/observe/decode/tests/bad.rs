@@ -11,11 +11,11 @@ use crate::observe::decode::codec::guarded;
 
 const MIB: usize = 1 << 20;
 
-fn told(scan: &Scan) -> Vec<String> {
+pub(super) fn told(scan: &Scan) -> Vec<String> {
     scan.unreadable.iter().map(|(part, _)| part.to_string()).collect()
 }
 
-fn scan_with(limits: Limits, bytes: &[u8]) -> Scan {
+pub(super) fn scan_with(limits: Limits, bytes: &[u8]) -> Scan {
     scan_record(&of_the_files(), limits, bytes)
 }
 
@@ -25,7 +25,7 @@ pub(super) fn zlib(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn deflate(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn deflate(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -37,7 +37,7 @@ pub(super) fn bzip2(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn snappy(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn snappy(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
 
@@ -79,17 +79,31 @@ fn lz4_of_blanks(blocks: usize) -> Vec<u8> {
 }
 
 /// A number in Thrift's compact protocol.
-fn number(value: i64) -> Vec<u8> {
+pub(super) fn number(value: i64) -> Vec<u8> {
     let mut out = Vec::new();
     encode_varint(((value << 1) ^ (value >> 63)).cast_unsigned(), &mut out);
     out
 }
 
-/// A Parquet file of one column of strings and one page, whose header states these sizes.
-fn parquet(codec: i64, plain: i64, page: &[u8]) -> Vec<u8> {
+/// A Parquet file of one column of strings and one page of plain values, whose header states these sizes.
+pub(super) fn parquet(codec: i64, plain: i64, page: &[u8]) -> Vec<u8> {
+    parquet_of(0, codec, plain, page)
+}
+
+/// The same in another encoding.
+pub(super) fn parquet_of(encoding: i64, codec: i64, plain: i64, page: &[u8]) -> Vec<u8> {
     let mut file = b"PAR1".to_vec();
-    let data_header =
-        [vec![0x15], number(1), vec![0x15], number(0), vec![0x15], number(3), vec![0x15], number(3), vec![0]];
+    let data_header = [
+        vec![0x15],
+        number(1),
+        vec![0x15],
+        number(encoding),
+        vec![0x15],
+        number(3),
+        vec![0x15],
+        number(3),
+        vec![0],
+    ];
     let header = [
         vec![0x15],
         number(0),
@@ -150,11 +164,11 @@ fn parquet(codec: i64, plain: i64, page: &[u8]) -> Vec<u8> {
 }
 
 /// A value in PLAIN.
-fn value(text: &[u8]) -> Vec<u8> {
+pub(super) fn value(text: &[u8]) -> Vec<u8> {
     [&u32::try_from(text.len()).unwrap().to_le_bytes()[..], text].concat()
 }
 
-fn avro(codec: &str, blocks: &[(i64, &[u8])]) -> Vec<u8> {
+pub(super) fn avro(codec: &str, blocks: &[(i64, &[u8])]) -> Vec<u8> {
     let text = |text: &str| [number(i64::try_from(text.len()).unwrap()), text.as_bytes().to_vec()].concat();
     let sync = [7; 16];
     let mut file =
@@ -403,7 +417,7 @@ fn a_bare_snappy_block_that_is_too_large_too_deep_or_too_long_to_hold_is_told() 
     }
 }
 
-fn noise(len: usize) -> Vec<u8> {
+pub(super) fn noise(len: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(3);
     (0..len).map(|_| rng.u8(..)).collect()
 }

@@ -1,7 +1,9 @@
 mod bad;
 mod fixtures;
 mod formats;
+mod hidden;
 mod hostile;
+mod parquet;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -1,0 +1,150 @@
+//! Parquet pages: values of every length in every codec, and files that are small and ask for much.
+
+use super::bad::{deflate, number, parquet, parquet_of, snappy, told, value};
+use super::*;
+
+/// Numbers as DELTA_BINARY_PACKED has them: a first one, and then equal steps without a bit each.
+fn equal_numbers(count: usize, first: i64) -> Vec<u8> {
+    let mut page = Vec::new();
+    // The size of a block, its miniblocks, the numbers in all.
+    for number in [count.next_multiple_of(4).max(4), 1, count] {
+        encode_varint(number as u64, &mut page);
+    }
+    page.extend(number(first));
+    page.extend(number(0));
+    page.push(0);
+    page
+}
+
+fn packed(codec: i64, page: &[u8]) -> Vec<u8> {
+    match codec {
+        1 => snappy(page),
+        2 => gzip(page),
+        6 => zstd(page),
+        7 => lz4_flex::block::compress(page),
+        _ => page.to_vec(),
+    }
+}
+
+fn file(encoding: i64, codec: i64, page: &[u8]) -> Vec<u8> {
+    parquet_of(encoding, codec, i64::try_from(page.len()).unwrap(), &packed(codec, page))
+}
+
+fn scan_object(bytes: impl AsRef<[u8]>) -> Scan {
+    scan_record(&recognizer(), Limits::OBJECT, bytes.as_ref())
+}
+
+const CODECS: [i64; 5] = [0, 1, 2, 6, 7];
+
+#[test]
+fn values_of_any_length_are_found_wherever_the_pieces_of_a_page_end() {
+    for codec in CODECS {
+        for before in [0, 1, 31, 32_760, 65_530, 65_536, 200_000] {
+            let padding = "x ".repeat(before / 2) + &"y".repeat(before % 2);
+            let long = format!("{padding} {} {padding}", canary(1));
+            let page =
+                [value(padding.as_bytes()), value(long.as_bytes()), value(canary(2).as_bytes())].concat();
+            let scan = scan_object(file(0, codec, &page));
+            assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{codec}, {before}: {:?}", told(&scan));
+            assert!(scan.found.iter().all(|found| found.integrity == Integrity::Intact), "{codec}, {before}");
+        }
+        let long = gzip((noise_text(200_000) + &canary(1)).as_bytes());
+        let scan = scan_object(file(0, codec, &[value(&long), value(canary(2).as_bytes())].concat()));
+        assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{codec}: {:?}", told(&scan));
+    }
+}
+
+/// Text that does not compress well.
+fn noise_text(len: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(5);
+    (0..len / 17).map(|_| format!("{:016x}\n", rng.u64(..))).collect()
+}
+
+#[test]
+fn a_page_of_several_members_is_read_and_what_follows_on_them_is_damage() {
+    let page = [value(canary(1).as_bytes()), value(canary(2).as_bytes())].concat();
+    let len = i64::try_from(page.len()).unwrap();
+    let (first, second) = page.split_at(700);
+    for pack in [gzip as fn(&[u8]) -> Vec<u8>, zstd] {
+        let codec = if pack(b"").starts_with(&[0x1f]) { 2 } else { 6 };
+        let members = [pack(first), pack(b""), pack(second)].concat();
+        let scan = scan_object(parquet(codec, len, &members));
+        assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{codec} {:?}", told(&scan));
+        let hiding = [members, deflate(canary(3).as_bytes())].concat();
+        let scan = scan_object(parquet(codec, len, &hiding));
+        assert_eq!(told(&scan), ["Parquet, which is damaged"]);
+        assert_eq!(scan.found.len(), 2);
+        // Less than is stated.
+        let scan = scan_object(parquet(codec, len + 1, &[pack(first), pack(second)].concat()));
+        assert_eq!(told(&scan), ["Parquet, which is damaged"]);
+        assert_eq!(scan.found.len(), 2);
+    }
+}
+
+#[test]
+fn a_value_that_says_to_be_longer_than_its_page_is_damage_and_the_ones_before_it_are_found() {
+    for codec in CODECS {
+        for len in [1_000, 70_000, u32::MAX] {
+            let page = [value(canary(1).as_bytes()), len.to_le_bytes().to_vec(), vec![b'x'; 900]].concat();
+            let scan = scan_object(file(0, codec, &page));
+            assert_eq!(
+                (scan.found.len(), told(&scan)),
+                (1, vec!["Parquet, which is damaged".to_owned()]),
+                "{codec}, {len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn values_behind_their_lengths_and_values_that_begin_alike_are_found() {
+    let one = canary(1);
+    let len = i64::try_from(one.len()).unwrap();
+    for codec in CODECS {
+        let of_lengths = [equal_numbers(2, len), one.clone().into_bytes(), canary(2).into_bytes()].concat();
+        let scan = scan_object(file(6, codec, &of_lengths));
+        assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{codec} {:?}", told(&scan));
+        let alike = [equal_numbers(3, 0), equal_numbers(3, len), one.repeat(3).into_bytes()].concat();
+        let scan = scan_object(file(7, codec, &alike));
+        assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{codec} {:?}", told(&scan));
+    }
+}
+
+#[test]
+fn numbers_without_a_bit_each_cost_no_more_than_their_bytes_allow() {
+    let page = equal_numbers(1 << 20, 0);
+    let scan = scan_object(file(6, 0, &page));
+    assert_eq!(told(&scan), Vec::<String>::new());
+    let scan = scan_object(file(6, 0, &equal_numbers((1 << 20) + 1, 0)));
+    assert_eq!(told(&scan), ["Parquet, which exceeds one of the probe's limits"]);
+    let scan =
+        scan_record(&recognizer(), Limits { allowance: 1_000_000, ..Limits::RECORD }, &file(6, 0, &page));
+    assert!(scan.exhausted);
+    let negative = [equal_numbers(2, -5), vec![0; 64]].concat();
+    assert_eq!(told(&scan_object(file(6, 0, &negative))), ["Parquet, which is damaged"]);
+}
+
+#[test]
+fn a_footer_that_asks_for_millions_of_columns_or_chunks_is_over_the_limit() {
+    let field = |id_and_type: u8, len: usize| {
+        let mut out = vec![id_and_type, 0xfc];
+        encode_varint(len as u64, &mut out);
+        out
+    };
+    // A schema of empty elements; and one of a single string with empty chunks of its column in many groups.
+    let root = [vec![0x55], number(5_000_000), vec![0]].concat();
+    let columns = [field(0x29, 5_000_001), root, vec![0; 5_000_001]].concat();
+    let schema = [field(0x29, 2), vec![0x55, 2, 0, 0x15, 12, 0]].concat();
+    let group = [field(0x19, 1), vec![0, 0]].concat();
+    let chunks = [schema, field(0x29, 300_000), group.repeat(300_000), vec![0]].concat();
+    let nested = [field(0x29, 1_000_000), [0x55, 2, 0].repeat(1_000_000), vec![0]].concat();
+    for (footer, expected) in [
+        (columns, "Parquet, which exceeds one of the probe's limits"),
+        (chunks, "Parquet, which exceeds one of the probe's limits"),
+        (nested, "Parquet, which is damaged"),
+    ] {
+        let len = u32::try_from(footer.len()).unwrap().to_le_bytes();
+        let scan = scan_object([b"PAR1", &footer[..], &len, b"PAR1"].concat());
+        assert_eq!(told(&scan), [expected]);
+    }
+}

@@ -1,4 +1,4 @@
-//! Lengths that are wrong, which must not hide what they pass over.
+//! Wrong lengths, which must not hide what they skip.
 
 use super::bad::{avro, deflate, noise, told};
 use super::*;
@@ -71,7 +71,7 @@ fn every_record_that_a_directory_may_have_is_passed_over() {
 }
 
 #[test]
-fn a_length_that_passes_over_what_follows_is_told() {
+fn a_length_that_skips_what_follows_is_told() {
     let hidden = canary(2);
     let raw = deflate(canary(1).as_bytes());
     let hidden_zip = zip(&hidden);

@@ -125,7 +125,7 @@ fn numbers_without_a_bit_each_cost_no_more_than_their_bytes_allow() {
 }
 
 #[test]
-fn a_footer_that_asks_for_millions_of_columns_or_chunks_is_over_the_limit() {
+fn a_footer_of_millions_of_columns_or_chunks_is_over_the_limit() {
     let field = |id_and_type: u8, len: usize| {
         let mut out = vec![id_and_type, 0xfc];
         encode_varint(len as u64, &mut out);

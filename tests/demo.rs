@@ -113,7 +113,10 @@ async fn play(expected: &Expected) {
             assert!(is_well, "{}: {verdict:?}", expected.scenario);
         }
     }
-    let (status, said) = demo.terminate(Duration::from_secs(30)).await;
+    // A closed terminal ends a demo, too: it has nothing to read again.
+    demo.signal(if expected.scenario == "slow" { "HUP" } else { "TERM" }).await;
+    let (status, said) = demo.ended(Duration::from_secs(30)).await;
+    assert!(!said.contains("http://127.0.0.1:0"), "{said}");
     assert!(status.success(), "{status}: {said}");
     let told = if expected.scenario == "healthy" { "nothing will be broken" } else { "look for: " };
     assert!(said.contains(told), "{said}");

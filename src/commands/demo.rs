@@ -49,7 +49,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Runs both until SIGTERM or SIGINT.
+    /// Runs both until SIGTERM, SIGINT or SIGHUP, which a closed terminal sends.
     pub fn run(&self, runtimes: &Runtimes) -> End {
         let needed = self.scenario.tenants_needed();
         if self.tenants < needed {
@@ -81,7 +81,10 @@ impl Demo {
             counted(u64::from(self.tenants), "tenant"),
             sandbox.endpoints().admin
         );
-        say!("open http://{}/traces/recent", self.listen);
+        // The daemon says which one it is given.
+        if self.listen.port() != 0 {
+            say!("open http://{}/traces/recent", self.listen);
+        }
         let end =
             run::daemon(config, Again::Cannot("this is a demo"), runtimes, self.scenario.play(&sandbox));
         match end {

@@ -102,6 +102,7 @@ pub fn daemon(
         info!("{note}");
     }
     let total_stall = config.total_stall();
+    let reloads = matches!(again, Again::With(_));
     descriptors::raise();
     // Before anything that can take long, such as opening a store on a slow disk, and before the line that
     // says that the daemon listens: a reader of that line may send a signal at once.
@@ -124,7 +125,7 @@ pub fn daemon(
         };
         info!("{total_stall}");
         tokio::select! {
-            end = until_stopped(daemon, signals) => end,
+            end = until_stopped(daemon, signals, reloads) => end,
             never = beside => match never {},
         }
     })
@@ -143,7 +144,8 @@ fn not_started(error: &anyhow::Error) -> End {
     })
 }
 
-async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
+/// Runs until a signal ends it. What cannot reload ends on SIGHUP, too.
+async fn until_stopped(daemon: Daemon, mut signals: Signals, reloads: bool) -> End {
     say!("listening on {}://{}", daemon.scheme(), daemon.address());
     let (stop_grace, reloader) = (daemon.stop_grace(), daemon.reloader());
     let stop = CancellationToken::new();
@@ -151,7 +153,7 @@ async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
     loop {
         tokio::select! {
             result = &mut running => return End::InOrder(exit_code(result)),
-            signal = signals.next() => {
+            signal = next(&mut signals, reloads) => {
                 let signal = match signal {
                     Received::Stop(signal) => signal,
                     Received::HangUp => {
@@ -170,6 +172,11 @@ async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
             }
         }
     }
+}
+
+/// The next signal that says something to the daemon.
+async fn next(signals: &mut Signals, reloads: bool) -> Received {
+    if reloads { signals.next().await } else { Received::Stop(signals.stop_or_hang_up().await) }
 }
 
 fn exit_code(result: anyhow::Result<()>) -> ExitCode {

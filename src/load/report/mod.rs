@@ -366,8 +366,8 @@ fn unchecked(judged: &Figures) -> Option<String> {
     let copies = judged.unchecked();
     (copies > 0).then(|| {
         format!(
-            "{copies} second copies may have been moved by the pipeline and not stored twice: the run ended before \
-             probe.copy_recheck was over; a shorter one lets it tell"
+            "second copies left unchecked: {copies}. The pipeline may have moved them rather than stored them twice: the \
+             run ended before probe.copy_recheck was over; a shorter one lets it tell"
         )
     })
 }

@@ -14,6 +14,7 @@ use aws_sdk_sts::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use super::aws::Session;
+use super::bounded::bound;
 use super::failure::answerer::Answerer;
 use super::failure::aws::{of_connector, of_response, refuses_credentials};
 use super::failure::unreached::{Directory, Obstacle, authority};
@@ -92,8 +93,8 @@ impl Calls {
     }
 }
 
-/// Counts every attempt of an SDK client in [`Calls`]. It sees every answer, so it also has credentials replaced
-/// that were refused.
+/// Counts every attempt of an SDK client in [`Calls`]. It sees every answer, so it also bounds them, and has credentials
+/// replaced that were refused.
 #[derive(Debug)]
 pub struct CountCalls {
     pub(super) service: &'static str,
@@ -159,6 +160,8 @@ impl Intercept for CountCalls {
         if let Some(answerer) = answerer {
             context.response_mut().add_extension(answerer);
         }
+        let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
+        bound(context.response_mut(), operation);
         Ok(())
     }
 

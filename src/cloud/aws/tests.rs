@@ -4,6 +4,8 @@ mod sessions;
 
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
+use http_body::Frame;
+use http_body_util::StreamBody;
 
 use super::*;
 use crate::cloud::calls::CallResult;
@@ -127,4 +129,32 @@ async fn the_endpoint_of_a_region_takes_precedence_over_that_of_all_regions() {
     let urls: Vec<_> = requests.iter().map(|(url, _)| url.as_str()).collect();
     assert_eq!(urls[..2], ["http://127.0.0.1:2/", "http://127.0.0.1:3/"]);
     assert!(urls[2].starts_with("http://127.0.0.1:1/base"), "{urls:?}");
+}
+
+/// An answer of so many MiB that comes in pieces.
+fn endless(mebibytes: usize) -> SharedHttpClient {
+    infallible_client_fn(move |_: http::Request<SdkBody>| {
+        let pieces = (0..mebibytes)
+            .map(|_| Ok::<_, std::convert::Infallible>(Frame::data(vec![b' '; 1 << 20].into())));
+        let body = StreamBody::new(futures::stream::iter(pieces));
+        http::Response::builder().status(200).body(SdkBody::from_body_1_x(body)).unwrap()
+    })
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_not_held() {
+    let account = Account { region: "eu-central-1".into(), role: None };
+    let settings = AwsSettings { anonymous: true, ..AwsSettings::default() };
+    let aws = Aws::with_http_client(settings.clone(), Calls::default(), endless(100_000)).await;
+    let error = kinesis(&aws, &account).list_shards().stream_name("s").send().await.unwrap_err();
+    let failure = Failure::of_aws(&error);
+    assert_eq!(failure.kind, FailureKind::Garbled);
+    assert!(failure.text.as_str().contains("it has more than 32 MiB"), "{}", failure.text);
+    // An object is read piece by piece, whatever its size.
+    let aws = Aws::with_http_client(settings, Calls::default(), endless(40)).await;
+    let config = aws_sdk_s3::config::Builder::from(&aws.config("s3", &account));
+    let config = config.interceptor(aws.counting("s3", &account)).build();
+    let object =
+        aws_sdk_s3::Client::from_conf(config).get_object().bucket("b").key("k").send().await.unwrap();
+    assert_eq!(object.body.collect().await.unwrap().into_bytes().len(), 40 << 20);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::MAX_RESPONSE_BYTES;
+use crate::cloud::bounded::MAX_ANSWER_BYTES;
 use crate::cloud::failure::unreached::{Directory, Obstacle, authority, describe_obstacle};
 use crate::cloud::failure::{Effect, Failure, causes};
 use crate::domain::sighting::FailureKind;
@@ -55,7 +55,7 @@ pub enum GoogleError {
         cause: String,
     },
     /// The response is larger than any regular response of a service.
-    #[error("the response from {service} exceeds {MAX_RESPONSE_BYTES} bytes")]
+    #[error("the response from {service} exceeds {MAX_ANSWER_BYTES} bytes")]
     TooLarge {
         /// Title of the service.
         service: &'static str,

@@ -36,6 +36,7 @@ use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Effect, Failure, causes};
 use super::pending;
 use super::proxy::Proxy;
+use crate::cloud::bounded::MAX_ANSWER_BYTES;
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::Timestamp;
 use credentials::{DEFAULT_UNIVERSE, Found};
@@ -47,9 +48,6 @@ pub use error::GoogleError;
 pub use identity::Auth;
 pub use metadata_server::NO_FILE;
 pub use variables::GoogleVariables;
-
-/// Largest response that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.
-const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
 /// Longest time that a streamed response may take from the first byte to the last.
 const MAX_STREAM: Duration = Duration::from_hours(1);
@@ -522,7 +520,7 @@ impl std::fmt::Debug for Google {
     }
 }
 
-/// Reads the whole body of a response, up to [`MAX_RESPONSE_BYTES`].
+/// Reads the whole body of a response, up to [`MAX_ANSWER_BYTES`].
 async fn whole(
     service: &'static str,
     mut response: reqwest::Response,
@@ -532,7 +530,7 @@ async fn whole(
     while let Some(chunk) =
         response.chunk().await.map_err(|error| GoogleError::from_request_error(service, directory, &error))?
     {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(GoogleError::TooLarge { service });
         }
         body.extend_from_slice(&chunk);

@@ -144,7 +144,8 @@ fn endless(mebibytes: usize) -> SharedHttpClient {
 #[tokio::test]
 async fn an_answer_that_does_not_end_is_not_held() {
     let account = Account { region: "eu-central-1".into(), role: None };
-    let settings = AwsSettings { anonymous: true, ..AwsSettings::default() };
+    let settings =
+        AwsSettings { region: Some(account.region.clone()), anonymous: true, ..AwsSettings::default() };
     let aws = Aws::with_http_client(settings.clone(), Calls::default(), endless(100_000)).await;
     let error = kinesis(&aws, &account).list_shards().stream_name("s").send().await.unwrap_err();
     let failure = Failure::of_aws(&error);

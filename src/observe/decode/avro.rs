@@ -6,7 +6,8 @@
 use super::codec::{Bzip2, Codec, End, Gather, Inflate, Output, Zstd, guarded, snappy_block};
 use super::layer::Layer;
 use super::part::{Part, Trust};
-use super::{Context, Copy, work};
+use super::work::{self, Work};
+use super::{Context, Copy};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 const MAGIC_LEN: usize = 4;
@@ -23,10 +24,14 @@ pub(super) struct Avro {
     shape: Shape,
     state: State,
     header: Vec<u8>,
+    /// How far the header was read.
+    progress: Progress,
     packing: Packing,
     sync: [u8; SYNC_LEN],
     gather: Gather,
     inner: Layer,
+    /// What a step of a codec gives; its memory is used again.
+    out: Output,
     copies: Vec<Copy>,
 }
 
@@ -63,6 +68,8 @@ impl Avro {
             shape,
             state: State::Header,
             header: Vec::new(),
+            progress: Progress::default(),
+            out: Output::default(),
             packing: Packing::Null,
             sync: [0; SYNC_LEN],
             gather: Gather::default(),
@@ -80,6 +87,9 @@ impl Avro {
     }
 
     pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+        if let State::Snappy(len) = self.state {
+            context.release(len);
+        }
         match &self.state {
             State::Rest(_) => {}
             State::Sizes(sizes) if sizes.is_empty() => {}
@@ -124,7 +134,7 @@ impl Avro {
                 part.push(input, context);
                 *input = &[];
             }
-            State::Header => return self.take_header(input),
+            State::Header => return self.take_header(input, context),
             State::Sizes(sizes) => {
                 sizes.push(input[0]);
                 *input = &input[1..];
@@ -181,10 +191,10 @@ impl Avro {
         Ok(())
     }
 
-    fn take_header(&mut self, input: &mut &[u8]) -> Result<(), UnreadableReason> {
+    fn take_header(&mut self, input: &mut &[u8], context: &mut Context) -> Result<(), UnreadableReason> {
         let before = self.header.len();
         self.header.extend_from_slice(&input[..input.len().min(MAX_HEADER - before)]);
-        match Header::of(&self.header) {
+        match self.progress.read(&self.header, &mut context.work) {
             Some(Err(reason)) => {
                 self.header.truncate(before);
                 Err(reason)
@@ -250,16 +260,21 @@ impl Avro {
             }
             return Ok(());
         };
-        let mut out = Output::default();
+        let out = &mut self.out;
         let mut ended = false;
+        context.work.spend(work::PUSH);
         loop {
+            context.work.spend(work::STEP);
             out.clear();
-            let step = guarded(|| codec.step(block, &mut out))?;
+            let step = guarded(|| codec.step(block, out))?;
             block = block.get(step.taken..).unwrap_or_default();
             let allowed = context.allow_inflated(out.len());
             self.inner.push(&out[..allowed], context);
             if allowed < out.len() {
                 return Err(UnreadableReason::OverLimit);
+            }
+            if context.work.is_over() {
+                return Ok(());
             }
             match step.end {
                 Some(End::Fault(reason)) => {
@@ -300,44 +315,64 @@ struct Header {
     sync: [u8; SYNC_LEN],
 }
 
-impl Header {
-    /// `None` when more bytes are needed.
-    fn of(bytes: &[u8]) -> Option<Result<Self, UnreadableReason>> {
-        let mut rest = bytes.get(MAGIC_LEN..)?;
-        let mut packing = Packing::Null;
-        loop {
-            let count = long(&mut rest)?;
-            if count == 0 {
-                break;
-            }
-            if count < 0 {
-                long(&mut rest)?;
-            }
-            // Each entry takes two bytes at least, so a count that lies ends with the bytes.
-            for _ in 0..count.unsigned_abs() {
-                let key = match string(&mut rest) {
-                    Ok(key) => key?,
-                    Err(reason) => return Some(Err(reason)),
-                };
-                let value = match string(&mut rest) {
-                    Ok(value) => value?,
+/// How far a header was read that comes in pieces.
+struct Progress {
+    /// Behind the last whole entry.
+    at: usize,
+    /// Entries that are left of their block.
+    left: u64,
+    /// After the last entry.
+    is_over: bool,
+    packing: Packing,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { at: MAGIC_LEN, left: 0, is_over: false, packing: Packing::Null }
+    }
+}
+
+impl Progress {
+    /// Reads on. `None` when more bytes are needed.
+    fn read(&mut self, bytes: &[u8], work: &mut Work) -> Option<Result<Header, UnreadableReason>> {
+        while !self.is_over {
+            let mut rest = bytes.get(self.at..)?;
+            work.spend(work::FIELD_BYTE);
+            if self.left == 0 {
+                let count = long(&mut rest)?;
+                if count < 0 {
+                    long(&mut rest)?;
+                }
+                (self.left, self.is_over) = (count.unsigned_abs(), count == 0);
+            } else {
+                // Each entry takes two bytes at least, so a count that lies ends with the bytes.
+                let (key, value) = match string(&mut rest).and_then(|key| Ok((key, string(&mut rest)?))) {
+                    Ok((key, value)) => (key?, value?),
                     Err(reason) => return Some(Err(reason)),
                 };
                 if key == b"avro.codec" {
-                    packing = match value {
-                        b"null" => Packing::Null,
-                        b"deflate" => Packing::Deflate,
-                        b"snappy" => Packing::Snappy,
-                        b"zstandard" => Packing::Zstd,
-                        b"bzip2" => Packing::Bzip2,
-                        b"xz" => Packing::Other(Format::Xz),
-                        _ => Packing::Other(Format::Binary),
-                    };
+                    self.packing = Packing::of(value);
                 }
+                self.left -= 1;
             }
+            self.at = bytes.len() - rest.len();
         }
-        let sync = *rest.first_chunk::<SYNC_LEN>()?;
-        Some(Ok(Self { len: bytes.len() - rest.len() + SYNC_LEN, packing, sync }))
+        let sync = *bytes.get(self.at..)?.first_chunk::<SYNC_LEN>()?;
+        Some(Ok(Header { len: self.at + SYNC_LEN, packing: self.packing, sync }))
+    }
+}
+
+impl Packing {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"null" => Self::Null,
+            b"deflate" => Self::Deflate,
+            b"snappy" => Self::Snappy,
+            b"zstandard" => Self::Zstd,
+            b"bzip2" => Self::Bzip2,
+            b"xz" => Self::Other(Format::Xz),
+            _ => Self::Other(Format::Binary),
+        }
     }
 }
 

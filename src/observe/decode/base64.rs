@@ -203,16 +203,12 @@ fn is_idle(text: &[u8]) -> bool {
         return false;
     };
     let bytes = &bytes[..decoded];
-    let is_snappy = || {
-        let mut walk = SnappyWalk::default();
-        walk.push(bytes) && walk.is_whole()
-    };
     begin(&bytes[..bytes.len().min(HEAD)], Place::Start).is_none()
         && magic::name(bytes, bytes).is_none()
         && find_member(bytes, true).is_none()
         && !has_marker(bytes)
         && !has_run(bytes)
-        && !is_snappy()
+        && !SnappyWalk::is_block(bytes)
 }
 
 fn has_marker(bytes: &[u8]) -> bool {

@@ -22,6 +22,9 @@ use crate::domain::format::{Format, Shape, UnreadableReason};
 const TRIAL_RAW: usize = 4 << 10;
 const TRIAL_OUT: usize = 64 << 10;
 
+/// So many bytes of text come of nothing but a member.
+const MIN_TEXT: usize = 32;
+
 /// Text is gone through by so much at a time.
 const TEXT_PIECE: usize = 16 << 10;
 
@@ -56,8 +59,9 @@ enum State {
     Begins,
     Text,
     Stream(Box<Stream>),
-    /// A skippable frame: its header, and then how much of it is left.
-    Skippable(Vec<u8>, u64),
+    /// A skippable frame: its header, how much of it is left, and a search of it as it is, since its length may be
+    /// wrong.
+    Skippable(Vec<u8>, u64, Box<Layer>),
     /// Perhaps one bare Snappy block.
     Walk(Box<SnappyWalk>, Vec<u8>),
     /// Held until its end.
@@ -147,12 +151,13 @@ impl Layer {
                     None
                 }
                 State::Utf16(utf16) => {
-                    let finished = utf16.finish(context);
-                    self.close(finished, context);
+                    for finished in utf16.finish(context) {
+                        self.close(finished, context);
+                    }
                     None
                 }
-                State::Skippable(..) => {
-                    // What it hides may be what follows on a smaller one.
+                State::Skippable(_, _, skipped) => {
+                    self.end_skipped(*skipped, context);
                     let of_lz4 = matches!(self.inner, Some((Format::Lz4 | Format::Lz4Legacy, _)));
                     let format = if of_lz4 { Format::Lz4 } else { Format::Zstd };
                     context.unreadable(self.shape.then(format), UnreadableReason::Truncated);
@@ -171,22 +176,26 @@ impl Layer {
     }
 
     fn feed(&mut self, bytes: &[u8], last: bool, context: &mut Context) {
-        let mut joined: Option<Vec<u8>> = None;
-        let mut at = 0;
+        let mut rest = bytes;
+        // What comes again before the rest, the next of it last, and how far it was taken.
+        let mut again: Vec<(Vec<u8>, usize)> = Vec::new();
         loop {
-            let input = &joined.as_deref().unwrap_or(bytes)[at..];
+            while again.pop_if(|(bytes, at)| *at == bytes.len()).is_some() {}
+            let input = again.last().map_or(rest, |(bytes, at)| &bytes[*at..]);
             context.work.spend(work::STEP);
             if input.is_empty() || context.work.is_over() {
                 return;
             }
-            match self.step(input, last, context) {
-                Next::Took(taken) => at += taken,
-                Next::Again(taken, mut again) => {
-                    again.extend_from_slice(&input[taken..]);
-                    joined = Some(again);
-                    at = 0;
-                }
+            let is_last = last && (again.is_empty() || (again.len() == 1 && rest.is_empty()));
+            let (taken, more) = match self.step(input, is_last, context) {
+                Next::Took(taken) => (taken, None),
+                Next::Again(taken, more) => (taken, Some(more)),
+            };
+            match again.last_mut() {
+                Some((_, at)) => *at += taken,
+                None => rest = &rest[taken..],
             }
+            again.extend(more.map(|more| (more, 0)));
         }
     }
 
@@ -196,7 +205,7 @@ impl Layer {
             State::Begins => self.begins(input, last, context),
             State::Text => Next::Took(self.text(input, context)),
             State::Stream(stream) => self.stream(stream, input, context),
-            State::Skippable(header, left) => self.skip(header, left, input),
+            State::Skippable(header, left, skipped) => self.skip(header, left, skipped, input, context),
             State::Walk(walk, held) => self.walk(walk, held, input, context),
             State::Held(format, held) => self.hold(format, held, input, context),
             State::Zip(mut zip) => {
@@ -258,7 +267,7 @@ impl Layer {
             self.plain = usize::from(place == Place::Within);
             if place == Place::Start {
                 let mut walk = SnappyWalk::default();
-                if walk.push(input) {
+                if walk.push(input, &mut context.work) {
                     self.state = State::Walk(Box::new(walk), Vec::new());
                     return self.first_of_walk(input, context);
                 }
@@ -266,10 +275,7 @@ impl Layer {
             return Next::Took(0);
         };
         let format = match begin {
-            Begin::Skippable => {
-                self.state = State::Skippable(Vec::new(), 0);
-                return Next::Took(0);
-            }
+            Begin::Skippable => Format::Zstd,
             Begin::Utf8Mark => {
                 self.state = State::Begins;
                 return Next::Took(3);
@@ -302,10 +308,15 @@ impl Layer {
             Begin::Whole(format) => State::Held(format, Vec::new()),
             Begin::Utf16Mark { big_endian } => {
                 let inner = Self::new(self.depth + 1, inside, self.trust);
-                self.state = State::Utf16(Box::new(Utf16::new(big_endian, inner)));
+                let raw = Self::new(self.depth + 1, self.shape, Trust::Guess);
+                self.state = State::Utf16(Box::new(Utf16::new(big_endian, inner, raw)));
                 return Next::Took(2);
             }
-            Begin::Skippable | Begin::Utf8Mark => State::Text,
+            Begin::Skippable => {
+                let skipped = Self::new(self.depth + 1, inside, Trust::Guess);
+                State::Skippable(Vec::new(), 0, Box::new(skipped))
+            }
+            Begin::Utf8Mark => State::Text,
         };
         Next::Took(0)
     }
@@ -316,12 +327,16 @@ impl Layer {
         self.plain = 0;
         // Pieces that fit into the nearest cache, because they are gone through several times.
         let input = &input[..input.len().min(TEXT_PIECE)];
-        let detect = self.detect && context.trials_left > 0;
-        let member = detect.then(|| {
+        let member = self.detect.then(|| {
             let after_break = if plain == 0 { self.after_break } else { input[plain - 1] == b'\n' };
             find_member(&input[plain..], after_break)
         });
-        let member = member.flatten().map(|at| plain + at);
+        let mut member = member.flatten().map(|at| plain + at);
+        if member.is_some() && context.trials_left == 0 {
+            context.unreadable(self.shape, UnreadableReason::OverLimit);
+            self.detect = false;
+            member = None;
+        }
         let text = &input[..member.unwrap_or(input.len())];
         if member.is_some() {
             self.state = State::Begins;
@@ -337,6 +352,7 @@ impl Layer {
     fn stream(&mut self, mut stream: Box<Stream>, input: &[u8], context: &mut Context) -> Next {
         let mut taken = 0;
         loop {
+            context.work.spend(work::STEP);
             stream.out.clear();
             let Stream { codec, out, .. } = &mut *stream;
             let step = guarded(|| codec.step(&input[taken..], out));
@@ -396,7 +412,10 @@ impl Layer {
         let format = stream.format;
         let mut again = Vec::new();
         if let Some(trial) = &mut stream.trial {
-            let judged = reason == UnreadableReason::Damaged || reason == UnreadableReason::DecoderPanic;
+            // Whatever gave a text was one, although it is damaged.
+            let gave_text = trial.out.len() >= MIN_TEXT && text_sample::is_text(&trial.out);
+            let judged = !gave_text
+                && (reason == UnreadableReason::Damaged || reason == UnreadableReason::DecoderPanic);
             if judged && (!stream.sure || trial.out.is_empty()) {
                 again = std::mem::take(&mut trial.raw);
             }
@@ -477,6 +496,7 @@ impl Layer {
         if out.is_empty() {
             return true;
         }
+        context.work.spend(work::PUSH);
         let allowed = context.allow_inflated(out.len());
         if let Some((_, inner)) = &mut self.inner {
             inner.push(&out[..allowed], context);
@@ -484,7 +504,14 @@ impl Layer {
         allowed == out.len()
     }
 
-    fn skip(&mut self, mut header: Vec<u8>, mut left: u64, input: &[u8]) -> Next {
+    fn skip(
+        &mut self,
+        mut header: Vec<u8>,
+        mut left: u64,
+        mut skipped: Box<Self>,
+        input: &[u8],
+        context: &mut Context,
+    ) -> Next {
         let mut taken = 0;
         if header.len() < 8 {
             taken = (8 - header.len()).min(input.len());
@@ -493,13 +520,23 @@ impl Layer {
                 left = u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
             }
         }
-        let skipped = usize::try_from(left).map_or(input.len(), |left| left.min(input.len() - taken));
-        let skipped = skipped.min(input.len() - taken);
-        left -= skipped as u64;
-        let over = header.len() == 8 && left == 0;
+        let rest = &input[taken..];
+        let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+        skipped.push(&rest[..len], context);
+        left -= len as u64;
         self.place = Place::Between;
-        self.state = if over { State::Begins } else { State::Skippable(header, left) };
-        Next::Took(taken + skipped)
+        if header.len() == 8 && left == 0 {
+            self.end_skipped(*skipped, context);
+            self.state = State::Begins;
+        } else {
+            self.state = State::Skippable(header, left, skipped);
+        }
+        Next::Took(taken + len)
+    }
+
+    fn end_skipped(&mut self, skipped: Self, context: &mut Context) {
+        let copies = skipped.finish(context).copies;
+        self.collect(copies, context);
     }
 
     fn first_of_walk(&mut self, input: &[u8], context: &mut Context) -> Next {
@@ -516,7 +553,7 @@ impl Layer {
         input: &[u8],
         context: &mut Context,
     ) -> Next {
-        if walk.push(input) {
+        if walk.push(input, &mut context.work) {
             return self.hold_walk(walk, held, input, context);
         }
         context.release(held.len());
@@ -548,33 +585,37 @@ impl Layer {
     }
 
     fn end_walk(&mut self, walk: &SnappyWalk, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
+        let again = if walk.is_whole() { self.open_walk(&held, context) } else { true };
         context.release(held.len());
-        if !walk.is_whole() {
-            return Some(held);
-        }
+        again.then_some(held)
+    }
+
+    /// Opens what is a Snappy block; whether it is to be searched as it is. It stays held, since what is inside may be
+    /// another one.
+    fn open_walk(&mut self, held: &[u8], context: &mut Context) -> bool {
         let mut out = Output::default();
         let opened = if self.depth < context.limits.max_depth {
             let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
-            let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
+            let block = || snappy_block(held, room.min(context.limits.max_held_bytes), &mut out);
             guarded(block).and_then(|opened| opened)
         } else {
             Err(UnreadableReason::OverLimit)
         };
+        context.allow_inflated(out.len());
         match opened {
             Ok(()) if text_sample::is_text(&out) => {}
             // Text that happens to be a block is read as what it is.
-            Err(UnreadableReason::OverLimit) if !text_sample::is_text(&held) => {
+            Err(UnreadableReason::OverLimit) if !text_sample::is_text(held) => {
                 self.snappy_over_limit(context);
-                return Some(held);
+                return true;
             }
-            _ => return Some(held),
+            _ => return true,
         }
-        context.allow_inflated(out.len());
         let mut inner = Self::new(self.depth + 1, self.shape.then(Format::SnappyRaw), Trust::Judge);
         inner.push(&out, context);
         let finished = inner.finish(context);
         self.close(finished, context);
-        None
+        false
     }
 
     fn hold(&mut self, format: Format, mut held: Vec<u8>, input: &[u8], context: &mut Context) -> Next {
@@ -598,38 +639,48 @@ impl Layer {
     }
 
     fn end_held(&mut self, format: Format, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
+        let again = if format == Format::Kpl {
+            self.end_kpl(&held, context)
+        } else {
+            self.end_parquet(&held, context)
+        };
         context.release(held.len());
-        let inside = self.shape.then(format);
-        if format == Format::Kpl {
-            return match kpl::open(&held, context.limits.max_kpl_records) {
-                Some(records) => {
-                    self.sub_records(records, inside, context);
-                    None
-                }
-                // What is no aggregate after all is a plain record.
-                None => {
-                    self.part = Some(Box::new(self.new_part().suspect(format, UnreadableReason::Damaged)));
-                    self.plain = 1;
-                    Some(held)
-                }
-            };
+        again.then_some(held)
+    }
+
+    /// Opens an aggregate; whether it is to be searched as it is.
+    fn end_kpl(&mut self, held: &[u8], context: &mut Context) -> bool {
+        context.work.spend(held.len() as u64 * work::DIGEST);
+        if context.work.is_over() {
+            return true;
         }
-        match parquet::open(&held, self.depth, inside, context) {
+        if let Some(records) = kpl::open(held, context.limits.max_kpl_records) {
+            self.sub_records(records, self.shape.then(Format::Kpl), context);
+            return false;
+        }
+        // What is no aggregate after all is a plain record.
+        self.part = Some(Box::new(self.new_part().suspect(Format::Kpl, UnreadableReason::Damaged)));
+        self.plain = 1;
+        true
+    }
+
+    /// Opens a file; whether it is to be searched as it is.
+    fn end_parquet(&mut self, held: &[u8], context: &mut Context) -> bool {
+        let inside = self.shape.then(Format::Parquet);
+        match parquet::open(held, self.depth, inside, context) {
             Ok(copies) => {
                 self.collect(copies, context);
-                None
+                return false;
             }
-            Err(reason) if reason != UnreadableReason::OverLimit && text_sample::is_text(&held) => {
-                self.plain = 1;
-                Some(held)
-            }
+            Err(reason) if reason != UnreadableReason::OverLimit && text_sample::is_text(held) => {}
             Err(reason) => {
                 context.unreadable(inside, reason);
-                self.open_rest(format, context);
+                self.open_rest(Format::Parquet, context);
                 self.detect = false;
-                Some(held)
             }
         }
+        self.plain = 1;
+        true
     }
 
     fn end_zip(&mut self, zip: Zip, context: &mut Context) {

@@ -60,12 +60,7 @@ pub(super) enum Place {
 pub(super) fn begin(head: &[u8], place: Place) -> Option<Begin> {
     let stream = |format, sure| Some(Begin::Stream { format, sure: sure && place != Place::Within });
     if head.starts_with(GZIP) {
-        // Reserved flags must be zero.
-        return head
-            .get(3)
-            .is_none_or(|flags| flags & 0xe0 == 0)
-            .then_some(())
-            .and_then(|()| stream(Format::Gzip, true));
+        return has_flags(head).then_some(()).and_then(|()| stream(Format::Gzip, true));
     }
     if head.starts_with(ZSTD) {
         return stream(Format::Zstd, true);
@@ -112,6 +107,11 @@ pub(super) fn begin(head: &[u8], place: Place) -> Option<Begin> {
     }
 }
 
+/// Whether the flags of a gzip may be these: the reserved ones must be zero.
+fn has_flags(gzip: &[u8]) -> bool {
+    gzip.get(3).is_none_or(|flags| flags & 0xe0 == 0)
+}
+
 fn is_bzip2(head: &[u8]) -> bool {
     let Some((size, block)) = head.strip_prefix(BZIP2).and_then(<[u8]>::split_first) else {
         return false;
@@ -151,7 +151,8 @@ pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
     let rest = &text[skipped..];
     let after_break = if skipped == 0 { after_break } else { text[skipped - 1] == b'\n' };
     let by_byte = memchr3_iter(GZIP[0], ZSTD[3], LZ4[0], rest).find_map(|at| match rest[at] {
-        0x1f | 0x04 => is_start(&rest[at..], &[GZIP, LZ4]).then_some(at),
+        0x1f => (is_start(&rest[at..], &[GZIP]) && has_flags(&rest[at..])).then_some(at),
+        0x04 => is_start(&rest[at..], &[LZ4]).then_some(at),
         _ => at.checked_sub(3).filter(|start| rest[*start..].starts_with(ZSTD)),
     });
     let is_zlib = |at: usize| is_start(&rest[at..], &ZLIB.each_ref().map(|magic| &magic[..]));

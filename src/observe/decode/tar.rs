@@ -8,12 +8,16 @@ use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 pub(super) const BLOCK: usize = 512;
+/// How much of an extended header is kept.
+const MAX_ATTRIBUTES: usize = 64 << 10;
 
 pub(super) struct Tar {
     depth: usize,
     shape: Shape,
     state: State,
     gather: Gather,
+    /// The length of the next file, from an extended header.
+    file_len: Option<u64>,
     copies: Vec<Copy>,
 }
 
@@ -21,14 +25,22 @@ enum State {
     Header,
     /// A file: how much of it and of the padding after it comes.
     File(Box<Layer>, u64, u64),
-    /// Names, attributes and what else is no file.
-    Skip(u64),
+    /// Names, attributes and what else is no file; its data is searched, since its length may be wrong, and kept if it may
+    /// say how long the next file is.
+    Skip(Box<Layer>, u64, Option<Vec<u8>>),
     Rest(Box<Part>),
 }
 
 impl Tar {
     pub(super) fn new(depth: usize, shape: Shape) -> Self {
-        Self { depth, shape, state: State::Header, gather: Gather::default(), copies: Vec::new() }
+        Self {
+            depth,
+            shape,
+            state: State::Header,
+            gather: Gather::default(),
+            file_len: None,
+            copies: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
@@ -57,7 +69,10 @@ impl Tar {
                 let copies = part.finish(context).copies;
                 self.collect(copies, context);
             }
-            State::Skip(_) => context.unreadable(self.shape, UnreadableReason::Truncated),
+            State::Skip(layer, ..) => {
+                self.end(*layer, context);
+                context.unreadable(self.shape, UnreadableReason::Truncated);
+            }
             State::Header => {}
         }
         self.copies
@@ -102,10 +117,15 @@ impl Tar {
                     self.end_file(context);
                 }
             }
-            State::Skip(left) => {
-                take(left);
+            State::Skip(layer, left, attributes) => {
+                let data = take(left);
+                layer.push(data, context);
+                if let Some(attributes) = attributes {
+                    let room = MAX_ATTRIBUTES.saturating_sub(attributes.len());
+                    attributes.extend_from_slice(&data[..room.min(data.len())]);
+                }
                 if *left == 0 {
-                    self.state = State::Header;
+                    self.end_skip(context);
                 }
             }
             State::Rest(part) => {
@@ -121,17 +141,33 @@ impl Tar {
         }
     }
 
+    fn end_skip(&mut self, context: &mut Context) {
+        if let State::Skip(layer, _, attributes) = std::mem::replace(&mut self.state, State::Header) {
+            self.file_len = attributes.as_deref().and_then(stated_len).or(self.file_len);
+            self.end(*layer, context);
+        }
+    }
+
     fn begin(&mut self, header: Header, context: &mut Context) {
         context.work.spend(work::LAYER);
         self.state = match header {
             // Two blocks of zeros are the end; there may be more up to the size of a record of the tape.
             Header::Zeros => State::Header,
-            Header::File(0) | Header::Other(0) => State::Header,
+            Header::Other(0, _) => State::Header,
             Header::File(len) => {
+                let len = self.file_len.take().unwrap_or(len);
+                if len == 0 {
+                    self.state = State::Header;
+                    return;
+                }
                 let layer = Layer::new(self.depth + 1, self.shape, Trust::Judge);
                 State::File(Box::new(layer), len, padding(len))
             }
-            Header::Other(len) => State::Skip(len.saturating_add(padding(len))),
+            Header::Other(len, is_extended) => {
+                let layer = Layer::new(self.depth + 1, self.shape, Trust::Guess);
+                let attributes = is_extended.then(Vec::new);
+                State::Skip(Box::new(layer), len.saturating_add(padding(len)), attributes)
+            }
             Header::Sparse => {
                 context.unreadable(self.shape, UnreadableReason::UnknownFormat);
                 State::Rest(self.rest())
@@ -156,7 +192,8 @@ fn padding(len: u64) -> u64 {
 enum Header {
     Zeros,
     File(u64),
-    Other(u64),
+    /// The length of its data, and whether that is an extended header for the next file.
+    Other(u64, bool),
     /// A file with holes, whose map stands elsewhere.
     Sparse,
     Bad,
@@ -171,11 +208,14 @@ impl Header {
             return Self::Bad;
         };
         match block[156] {
-            b'0' | 0 | b'7' => Self::File(len),
             b'S' => Self::Sparse,
             // Links, devices and folders have no data, whatever their size says.
-            b'1'..=b'6' => Self::Other(0),
-            _ => Self::Other(len),
+            b'1'..=b'6' => Self::Other(0, false),
+            // Attributes, long names, and what GNU has: a label, the names in a folder.
+            b'x' => Self::Other(len, true),
+            b'g' | b'K' | b'L' | b'V' | b'D' => Self::Other(len, false),
+            // Whatever else it is, it is extracted as a file.
+            _ => Self::File(len),
         }
     }
 }
@@ -189,6 +229,21 @@ pub(super) fn is_header(block: &[u8]) -> bool {
     let field: u64 = block[148..156].iter().map(|byte| u64::from(*byte)).sum();
     // The checksum is taken with blanks in its own field.
     number(&block[148..156]) == Some(sum - field + 8 * u64::from(b' '))
+}
+
+/// The length of a file that an extended header states: lines of their own length, a name, `=` and a value.
+fn stated_len(attributes: &[u8]) -> Option<u64> {
+    let mut rest = attributes;
+    let mut stated = None;
+    while let Some(blank) = rest.iter().position(|byte| *byte == b' ') {
+        let len: usize = std::str::from_utf8(&rest[..blank]).ok()?.parse().ok()?;
+        let line = rest.get(blank + 1..len)?;
+        if let Some(value) = line.strip_prefix(b"size=") {
+            stated = std::str::from_utf8(value).ok()?.trim_end().parse().ok();
+        }
+        rest = &rest[len..];
+    }
+    stated
 }
 
 /// An octal number, or a binary one whose first bit is set (GNU).

@@ -1,8 +1,8 @@
 //! UTF-16, re-coded as UTF-8.
 
-use super::Context;
 use super::layer::Layer;
 use super::part::Finished;
+use super::{Context, work};
 
 pub(super) struct Utf16 {
     big_endian: bool,
@@ -11,29 +11,38 @@ pub(super) struct Utf16 {
     /// The first half of a character.
     high: Option<u16>,
     inner: Layer,
+    /// The same bytes as they are: in the midst of a log, a mark makes characters of what others wrote.
+    raw: Layer,
     text: String,
 }
 
 impl Utf16 {
-    pub(super) fn new(big_endian: bool, inner: Layer) -> Self {
-        Self { big_endian, half: None, high: None, inner, text: String::new() }
+    pub(super) fn new(big_endian: bool, inner: Layer, raw: Layer) -> Self {
+        Self { big_endian, half: None, high: None, inner, raw, text: String::new() }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
-        for byte in bytes {
-            let Some(first) = self.half.take() else {
-                self.half = Some(*byte);
-                continue;
-            };
-            let pair = [first, *byte];
-            let unit = if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
-            self.take(unit);
+        context.work.spend(bytes.len() as u64 / work::UTF16_BYTES);
+        self.raw.push(bytes, context);
+        let mut rest = bytes;
+        if let (Some(first), Some((second, after))) = (self.half, bytes.split_first()) {
+            self.half = None;
+            self.take([first, *second]);
+            rest = after;
         }
+        let mut pairs = rest.chunks_exact(2);
+        pairs.by_ref().for_each(|pair| self.take([pair[0], pair[1]]));
+        self.half = self.half.or(pairs.remainder().first().copied());
         self.inner.push(self.text.as_bytes(), context);
         self.text.clear();
     }
 
-    fn take(&mut self, unit: u16) {
+    fn take(&mut self, pair: [u8; 2]) {
+        let unit = if self.big_endian { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) };
+        if unit < 0x80 && self.high.is_none() {
+            self.text.push(char::from(unit as u8));
+            return;
+        }
         let units = [self.high.take(), Some(unit)];
         if (0xd800..0xdc00).contains(&unit) && units[0].is_none() {
             self.high = Some(unit);
@@ -43,7 +52,7 @@ impl Utf16 {
         self.text.extend(text.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
     }
 
-    pub(super) fn finish(self, context: &mut Context) -> Finished {
-        self.inner.finish(context)
+    pub(super) fn finish(self, context: &mut Context) -> [Finished; 2] {
+        [self.inner.finish(context), self.raw.finish(context)]
     }
 }

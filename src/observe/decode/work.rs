@@ -56,6 +56,18 @@ pub(super) const REPEATED_RUN: u64 = 15;
 pub(super) const IDLE_RUN: u64 = 100;
 /// Price of a step that may take a single byte.
 pub(super) const STEP: u64 = 25;
+/// Price of handing inflated bytes on, however few.
+pub(super) const PUSH: u64 = 200;
+/// Price of a byte of what has a checksum over all of it.
+pub(super) const DIGEST: u64 = 1;
+/// Price of an element of a Snappy block, whose header is read.
+pub(super) const ELEMENT: u64 = 4;
+/// So many bytes of UTF-16 cost one unit.
+pub(super) const UTF16_BYTES: u64 = 2;
+/// So many bytes that are searched as they are, and may be so again, cost one unit.
+pub(super) const RAW_BYTES: u64 = 8;
+/// Price of a byte of the header or footer of a container.
+pub(super) const FIELD_BYTE: u64 = 4;
 
 /// Ends a scan from outside; clones end the same scan.
 ///

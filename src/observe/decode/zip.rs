@@ -1,8 +1,8 @@
 //! ZIP archives (APPNOTE.TXT 6.3.10), entry by entry as they come.
 //!
-//! The central directory at the end is only skipped, so nothing is held. Where an entry does not say how long it
-//! is, its compressed stream does; a stored one ends where a data descriptor states just the length that it
-//! has by then.
+//! The central directory at the end is only skipped, so nothing is held. What is skipped is searched as it is, since its
+//! length may be wrong. Where an entry does not say how long it is, its compressed stream does; a stored one ends where a
+//! data descriptor states just the length that it has by then.
 
 use memchr::memmem;
 
@@ -29,6 +29,8 @@ const DIRECTORY: [([u8; 4], usize, &[usize], usize); 6] = [
 ];
 /// The fixed part of an entry's header.
 const HEADER: usize = 30;
+/// Name and extra fields that are longer are searched.
+const MAX_NAME: usize = 128;
 /// Longest data descriptor: signature, checksum, two sizes of zip64.
 const MAX_DESCRIPTOR: usize = 24;
 
@@ -37,6 +39,8 @@ pub(super) struct Zip {
     shape: Shape,
     state: State,
     gather: Gather,
+    /// What a step of the codec gives; its memory is used again.
+    out: Output,
     copies: Vec<Copy>,
 }
 
@@ -50,8 +54,8 @@ enum State {
     Descriptor(Vec<u8>),
     /// After the last entry: a record of the directory, as a row of [`DIRECTORY`].
     Directory(usize),
-    /// How much is left of it, and whether it is the last.
-    DirectoryRest(u64, bool),
+    /// How much is left of it, whether it is the last, and a search of it.
+    DirectoryRest(u64, bool, Box<Layer>),
     /// The archive is over.
     Whole,
     Rest(Box<Part>),
@@ -77,13 +81,21 @@ struct Header {
 
 impl Zip {
     pub(super) fn new(depth: usize, shape: Shape) -> Self {
-        Self { depth, shape, state: State::Signature, gather: Gather::default(), copies: Vec::new() }
+        Self {
+            depth,
+            shape,
+            state: State::Signature,
+            gather: Gather::default(),
+            out: Output::default(),
+            copies: Vec::new(),
+        }
     }
 
     /// Takes some of `input`; how much. What is left does not belong to the archive.
     pub(super) fn push(&mut self, input: &[u8], context: &mut Context) -> usize {
         let mut rest = input;
         while !rest.is_empty() && !self.is_whole() && !context.work.is_over() {
+            context.work.spend(work::STEP);
             if let Err(reason) = self.step(&mut rest, context) {
                 self.give_up(reason, context);
             }
@@ -103,12 +115,13 @@ impl Zip {
                 let copies = part.finish(context).copies;
                 self.collect(copies, context);
             }
-            State::Signature
-            | State::Header(_)
-            | State::Descriptor(_)
-            | State::Directory(_)
-            | State::DirectoryRest(..) => {
+            State::Signature | State::Header(_) | State::Descriptor(_) | State::Directory(_) => {
                 context.unreadable(self.shape, UnreadableReason::Truncated);
+            }
+            State::DirectoryRest(_, _, skipped) => {
+                context.unreadable(self.shape, UnreadableReason::Truncated);
+                let copies = skipped.finish(context).copies;
+                self.collect(copies, context);
             }
             State::Entry(entry, ..) => {
                 context.unreadable(self.shape, UnreadableReason::Truncated);
@@ -163,13 +176,25 @@ impl Zip {
                 };
                 let len = lens.iter().map(len).sum();
                 self.gather.clear();
-                self.end_record(len, signature == DIRECTORY_END);
+                let is_last = signature == DIRECTORY_END;
+                self.state = match len {
+                    0 => Self::after_record(is_last),
+                    _ => State::DirectoryRest(len, is_last, Box::new(self.skipped(context))),
+                };
             }
-            State::DirectoryRest(left, is_last) => {
+            State::DirectoryRest(left, is_last, skipped) => {
                 let len = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
-                *input = &input[len..];
-                let (left, is_last) = (*left - len as u64, *is_last);
-                self.end_record(left, is_last);
+                let (record, rest) = input.split_at(len);
+                *input = rest;
+                *left -= len as u64;
+                skipped.push(record, context);
+                if *left == 0 {
+                    let next = Self::after_record(*is_last);
+                    if let State::DirectoryRest(_, _, skipped) = std::mem::replace(&mut self.state, next) {
+                        let copies = skipped.finish(context).copies;
+                        self.collect(copies, context);
+                    }
+                }
             }
             State::Rest(part) => {
                 part.push(input, context);
@@ -196,7 +221,13 @@ impl Zip {
                     }
                 }
                 let header = Header::of(header);
-                self.gather.clear();
+                let names = self.gather.leftover();
+                if names.len() > HEADER + MAX_NAME {
+                    let mut skipped = self.skipped(context);
+                    skipped.push(&names[HEADER..], context);
+                    let copies = skipped.finish(context).copies;
+                    self.collect(copies, context);
+                }
                 self.begin_entry(&header, context)?;
             }
             State::Entry(..) => return self.take_entry(input, context),
@@ -238,13 +269,14 @@ impl Zip {
         Ok(())
     }
 
-    /// So much is left of a record of the directory.
-    fn end_record(&mut self, left: u64, is_last: bool) {
-        self.state = match (left, is_last) {
-            (1.., _) => State::DirectoryRest(left, is_last),
-            (0, true) => State::Whole,
-            (0, false) => State::Signature,
-        };
+    const fn after_record(is_last: bool) -> State {
+        if is_last { State::Whole } else { State::Signature }
+    }
+
+    /// Searches what is skipped.
+    fn skipped(&self, context: &mut Context) -> Layer {
+        context.work.spend(work::LAYER);
+        Layer::new(self.depth + 1, self.shape, Trust::Guess)
     }
 
     fn begin_entry(&mut self, header: &Header, context: &mut Context) -> Result<(), UnreadableReason> {
@@ -302,7 +334,8 @@ impl Zip {
                 *input = rest;
             }
             Entry::Inflate(codec, layer, ended) => {
-                let taken = if *ended { 0 } else { inflate(codec, data, layer, ended, context)? };
+                let taken =
+                    if *ended { 0 } else { inflate(codec, data, layer, &mut self.out, ended, context)? };
                 if left.is_some() && *ended && taken < data.len() {
                     // It is said to be longer than it is, which would hide what follows.
                     *input = &input[taken..];
@@ -362,14 +395,16 @@ fn inflate(
     codec: &mut Inflate,
     data: &[u8],
     layer: &mut Layer,
+    out: &mut Output,
     ended: &mut bool,
     context: &mut Context,
 ) -> Result<usize, UnreadableReason> {
-    let mut out = Output::default();
     let mut taken = 0;
+    context.work.spend(work::PUSH);
     loop {
+        context.work.spend(work::STEP);
         out.clear();
-        let step = guarded(|| codec.step(&data[taken..], &mut out))?;
+        let step = guarded(|| codec.step(&data[taken..], out))?;
         taken += step.taken;
         let allowed = context.allow_inflated(out.len());
         layer.push(&out[..allowed], context);

@@ -47,6 +47,9 @@ pub(in super::super) struct Gzip {
     gather: Gather,
     /// Which fields the header has.
     flags: u8,
+    /// Length of the field that is being read, and whether a line break is in it.
+    field_len: usize,
+    has_break: bool,
     header_crc: Crc,
     inflate: Inflate,
     /// Of what was given.
@@ -74,6 +77,8 @@ const EXTRA: u8 = 0x04;
 const NAME: u8 = 0x08;
 const COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xe0;
+/// Longest field of a header in which a line may end. In the midst of a log, a longer one would hide lines of others.
+const MAX_FIELD_OF_LINES: usize = 32;
 /// Checksum and length of the content.
 const TRAILER: usize = 8;
 
@@ -86,6 +91,8 @@ impl Default for Gzip {
             part: Part::Fixed,
             gather: Gather::default(),
             flags: 0,
+            field_len: 0,
+            has_break: false,
             header_crc: Crc::new(),
             inflate: Inflate::raw(),
             crc: Crc::new(),
@@ -113,6 +120,18 @@ impl Gzip {
         field.map_or(Part::Blocks, |(_, part)| *part)
     }
 
+    /// Whether a name or a comment, of which this comes next, has lines in it.
+    fn hides_lines(&mut self, text: &[u8]) -> bool {
+        let has_ended = text.last() == Some(&0);
+        self.field_len += text.len();
+        self.has_break |= memchr(b'\n', text).is_some();
+        let hides_lines = self.has_break && self.field_len > MAX_FIELD_OF_LINES;
+        if has_ended {
+            (self.field_len, self.has_break) = (0, false);
+        }
+        hides_lines
+    }
+
     /// Reads a part other than the blocks; `None` if it needs more input.
     fn read(&mut self, input: &mut &[u8]) -> Option<Result<(), Damaged>> {
         let len = match self.part {
@@ -121,6 +140,9 @@ impl Gzip {
                 let (text, rest) = input.split_at(end.map_or(input.len(), |at| at + 1));
                 self.header_crc.update(text);
                 *input = rest;
+                if self.hides_lines(text) {
+                    return Some(Err(Damaged));
+                }
                 end?;
                 self.part = self.next();
                 return Some(Ok(()));
@@ -132,6 +154,8 @@ impl Gzip {
             Part::Trailer => TRAILER,
         };
         let bytes = self.gather.take(input, len)?;
+        let is_extra = matches!(self.part, Part::Extra(_));
+        let hides_lines = is_extra && len > MAX_FIELD_OF_LINES && memchr(b'\n', bytes).is_some();
         let number = bytes.first_chunk().map_or(0, |two| u16::from_le_bytes(*two));
         let is_right = match self.part {
             Part::Fixed => {
@@ -149,7 +173,7 @@ impl Gzip {
         self.part =
             if let Part::ExtraLen = self.part { Part::Extra(usize::from(number)) } else { self.next() };
         self.gather.clear();
-        Some(if is_right { Ok(()) } else { Err(Damaged) })
+        Some(if is_right && !hides_lines { Ok(()) } else { Err(Damaged) })
     }
 }
 

@@ -131,8 +131,11 @@ impl Lz4 {
         }
         if header.linked {
             self.history.extend_from_slice(&out[start..]);
-            let old = self.history.len().saturating_sub(HISTORY);
-            self.history.drain(..old);
+            // Not for each block, which may give a single byte.
+            if self.history.len() > 2 * HISTORY {
+                let old = self.history.len() - HISTORY;
+                self.history.drain(..old);
+            }
         }
         self.block = None;
         self.gather.clear();

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use snap::raw::{Decoder, decompress_len};
 
+use super::super::work::{self, Work};
 use super::{Codec, Gather, MAX_BLOCK, Output, Step};
 use crate::domain::format::UnreadableReason;
 
@@ -37,6 +38,8 @@ pub(in super::super) struct SnappyFramed {
     chunk: Option<(u8, usize)>,
 }
 
+/// The chunk that begins a stream: its type and length, and a name.
+const IDENTIFIER: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 /// Most that a chunk holds when decompressed.
 const FRAMED_BLOCK: usize = 64 << 10;
 const CRC_LEN: usize = 4;
@@ -74,6 +77,9 @@ impl Codec for SnappyFramed {
                 out.extend(&chunk[CRC_LEN..]);
                 Ok(())
             }
+            0xff if *chunk != IDENTIFIER[4..] => Err(UnreadableReason::Damaged),
+            // No writer makes chunks that are skipped; in the midst of a log, one would hide lines of others.
+            0x80..0xff if chunk.iter().any(|byte| *byte != 0) => Err(UnreadableReason::UnknownFormat),
             _ => Ok(()),
         };
         self.chunk = None;
@@ -203,13 +209,27 @@ pub(in super::super) struct SnappyWalk {
 }
 
 impl SnappyWalk {
+    /// Whether these are one block.
+    pub(in super::super) fn is_block(mut bytes: &[u8]) -> bool {
+        let mut walk = Self::default();
+        walk.walk(&mut bytes, &mut 0) && walk.is_whole()
+    }
+
     /// Goes on; `false` when it is none.
-    pub(in super::super) fn push(&mut self, mut bytes: &[u8]) -> bool {
+    pub(in super::super) fn push(&mut self, mut bytes: &[u8], work: &mut Work) -> bool {
+        let mut headers = 0;
+        let goes_on = self.walk(&mut bytes, &mut headers);
+        work.spend(headers * work::ELEMENT);
+        goes_on
+    }
+
+    /// Goes on, and counts the bytes of headers.
+    fn walk(&mut self, bytes: &mut &[u8], headers: &mut u64) -> bool {
         while let Some(byte) = bytes.first() {
             if self.literal > 0 {
                 let skipped = self.literal.min(bytes.len() as u64);
                 self.literal -= skipped;
-                bytes = &bytes[usize::try_from(skipped).unwrap_or(bytes.len())..];
+                *bytes = &bytes[usize::try_from(skipped).unwrap_or(bytes.len())..];
                 continue;
             }
             let Some(place) = self.header.get_mut(self.header_len) else {
@@ -217,7 +237,8 @@ impl SnappyWalk {
             };
             *place = *byte;
             self.header_len += 1;
-            bytes = &bytes[1..];
+            *bytes = &bytes[1..];
+            *headers += 1;
             let fits = match self.total {
                 None => self.preamble(),
                 Some(total) => self.element(total),

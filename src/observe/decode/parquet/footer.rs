@@ -1,6 +1,9 @@
 //! The footer: which columns hold strings, and where their pages are (`parquet.thrift` of parquet-format
 //! 2.12).
 
+use std::ops::Range;
+
+use super::super::work::{self, Work};
 use super::thrift::{CompactReader, TYPE_BINARY, TYPE_LIST, TYPE_STRUCT};
 use crate::domain::format::UnreadableReason;
 
@@ -24,8 +27,8 @@ const MAX_GROUPS: usize = 256;
 pub(super) struct Leaf {
     /// Length of its values, if all have the same; 0 otherwise.
     pub(super) fixed_len: usize,
-    /// Whether its values are bytes.
-    pub(super) is_bytes: bool,
+    /// The `Type` of its values, if it is stated.
+    kind: Option<i64>,
     /// Deepest definition and repetition levels.
     pub(super) max_definition: u32,
     pub(super) max_repetition: u32,
@@ -35,15 +38,40 @@ pub(super) struct Leaf {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chunk {
     pub(super) leaf: Leaf,
+    /// What it says itself of the type of its values.
+    kind: Option<i64>,
     pub(super) codec: i64,
+    /// How many values it has, with nulls.
+    pub(super) values: u64,
     /// Where its first page stands, and how long all of them are.
     pub(super) start: u64,
     pub(super) len: u64,
     pub(super) encrypted: bool,
+    /// Whether it says that its pages are in another file.
+    pub(super) is_elsewhere: bool,
 }
 
-/// The chunks that hold strings or bytes.
-pub(super) fn read(file: &[u8]) -> Result<Vec<Chunk>, UnreadableReason> {
+impl Chunk {
+    /// Whether its values are bytes.
+    pub(super) const fn is_bytes(&self) -> bool {
+        matches!(self.leaf.kind, Some(BYTE_ARRAY | FIXED)) || matches!(self.kind, Some(BYTE_ARRAY | FIXED))
+    }
+
+    /// Whether it contradicts the schema.
+    pub(super) fn is_contradictory(&self) -> bool {
+        self.kind.is_some() && self.kind != self.leaf.kind
+    }
+
+    /// Where in `file` its pages are.
+    pub(super) fn range(&self, file: &[u8]) -> Option<Range<usize>> {
+        let start = usize::try_from(self.start).ok()?;
+        let end = start.checked_add(usize::try_from(self.len).ok()?)?;
+        (end <= file.len()).then_some(start..end)
+    }
+}
+
+/// The column chunks, and where the footer begins.
+pub(super) fn read(file: &[u8], work: &mut Work) -> Result<(Vec<Chunk>, usize), UnreadableReason> {
     let (rest, magic) = file.split_at(file.len().saturating_sub(MAGIC.len()));
     if magic == ENCRYPTED_MAGIC {
         return Err(UnreadableReason::Encrypted);
@@ -51,15 +79,24 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Chunk>, UnreadableReason> {
     if magic != MAGIC {
         return Err(UnreadableReason::Truncated);
     }
-    let footer = || {
+    let place = || {
         let (rest, len) = rest.split_last_chunk::<4>()?;
         let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-        let at = rest.len().checked_sub(len).filter(|at| *at >= MAGIC.len())?;
-        parse(&rest[at..])
+        rest.len().checked_sub(len).filter(|at| *at >= MAGIC.len())
     };
-    let (leaves, chunks) = footer().ok_or(UnreadableReason::Damaged)?;
-    let fits = leaves.len() <= MAX_COLUMNS && chunks.len() <= MAX_CHUNKS;
-    if fits { Ok(chunks) } else { Err(UnreadableReason::OverLimit) }
+    let at = place().ok_or(UnreadableReason::Damaged)?;
+    let footer = &file[at..file.len() - TRAILER];
+    work.spend(footer.len() as u64 * work::FIELD_BYTE);
+    if work.is_over() {
+        return Err(UnreadableReason::OverLimit);
+    }
+    let (leaves, chunks) = parse(footer).ok_or(UnreadableReason::Damaged)?;
+    match (leaves.len(), chunks.len()) {
+        // No writer makes a file without a column.
+        (0, _) => Err(UnreadableReason::Damaged),
+        (..=MAX_COLUMNS, ..=MAX_CHUNKS) => Ok((chunks, at)),
+        _ => Err(UnreadableReason::OverLimit),
+    }
 }
 
 /// The columns and their chunks; one more than the limit of either, if there are more.
@@ -88,8 +125,9 @@ fn schema(reader: &mut CompactReader<'_>) -> Option<Vec<Leaf>> {
     let mut is_root = true;
     reader.for_each_struct(|element| {
         let (mut kind, mut len, mut repetition, mut children) = (None, 0, 0, 0);
-        element.for_each_field(|reader, field_id, _| {
+        element.for_each_field(|reader, field_id, type_code| {
             match field_id {
+                _ if !CompactReader::is_integer(type_code) => return Some(false),
                 1 => kind = Some(reader.integer()?),
                 2 => len = reader.integer()?,
                 3 => repetition = reader.integer()?,
@@ -118,7 +156,7 @@ fn schema(reader: &mut CompactReader<'_>) -> Option<Vec<Leaf>> {
         if leaves.len() <= MAX_COLUMNS {
             leaves.push(Leaf {
                 fixed_len: if kind == Some(FIXED) { usize::try_from(len).ok()? } else { 0 },
-                is_bytes: matches!(kind, Some(BYTE_ARRAY | FIXED)),
+                kind,
                 max_definition: definition,
                 max_repetition: repeated,
             });
@@ -136,10 +174,9 @@ fn row_group(reader: &mut CompactReader<'_>, leaves: &[Leaf], chunks: &mut Vec<C
         let mut leaves = leaves.iter();
         reader.for_each_struct(|column| {
             let mut chunk = Chunk { leaf: leaves.next().copied()?, ..Chunk::default() };
-            let mut other_file = false;
             column.for_each_field(|reader, field_id, type_code| match (field_id, type_code) {
                 (1, TYPE_BINARY) => {
-                    other_file = true;
+                    chunk.is_elsewhere = true;
                     Some(false)
                 }
                 (3, TYPE_STRUCT) => metadata(reader, &mut chunk).map(|()| true),
@@ -150,7 +187,7 @@ fn row_group(reader: &mut CompactReader<'_>, leaves: &[Leaf], chunks: &mut Vec<C
                 }
                 _ => Some(false),
             })?;
-            if chunk.leaf.is_bytes && !other_file && chunks.len() <= MAX_CHUNKS {
+            if chunks.len() <= MAX_CHUNKS {
                 chunks.push(chunk);
             }
             Some(())
@@ -161,8 +198,11 @@ fn row_group(reader: &mut CompactReader<'_>, leaves: &[Leaf], chunks: &mut Vec<C
 
 fn metadata(reader: &mut CompactReader<'_>, chunk: &mut Chunk) -> Option<()> {
     let (mut data, mut dictionary) = (0, 0);
-    reader.for_each_field(|reader, field_id, _| {
+    reader.for_each_field(|reader, field_id, type_code| {
         match field_id {
+            _ if !CompactReader::is_integer(type_code) => return Some(false),
+            1 => chunk.kind = Some(reader.integer()?),
+            5 => chunk.values = u64::try_from(reader.integer()?).ok()?,
             4 => chunk.codec = reader.integer()?,
             7 => chunk.len = u64::try_from(reader.integer()?).ok()?,
             9 => data = u64::try_from(reader.integer()?).ok()?,

@@ -5,7 +5,8 @@
 //! use it. So one trace in one file is one copy, and a file says nothing of copies within it.
 //!
 //! The file must be held whole, because what its pages are stands at its end. A page is only decompressed if
-//! the size that it states is within the limits, and searched while it is decompressed.
+//! the size that it states is within the limits, and searched while it is decompressed. What belongs to no such column
+//! is searched as it is.
 
 mod column;
 mod footer;
@@ -15,14 +16,19 @@ mod values;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ops::Range;
 
 use self::column::{Column, MIN_VALUE};
 use self::footer::{Chunk, TRAILER};
 use self::page::{Encoding, Header, Page, PageKind};
 use super::codec::Output;
+use super::part::{Part, Trust};
 use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
+const MAGIC_LEN: usize = 4;
+/// What is searched as it is comes in pieces of this size.
+const RAW_PIECE: usize = 64 << 10;
 /// Largest page that is decompressed; writers make them of 1 MiB, and let a dictionary grow to that.
 const MAX_PAGE: usize = 64 << 20;
 
@@ -36,10 +42,11 @@ pub(super) fn open(
     if file.starts_with(b"PARE") {
         return Err(UnreadableReason::Encrypted);
     }
-    let chunks = footer::read(file)?;
+    let (chunks, footer) = footer::read(file, &mut context.work)?;
     let pages = &file[..file.len() - TRAILER];
     let mut found =
         Found { depth, shape, order: Vec::new(), places: HashMap::new(), window: Output::default() };
+    let mut read: Vec<Range<usize>> = Vec::new();
     for chunk in &chunks {
         context.work.spend(work::LAYER);
         if context.work.is_over() {
@@ -48,9 +55,28 @@ pub(super) fn open(
         }
         if chunk.encrypted {
             context.unreadable(shape, UnreadableReason::Encrypted);
-        } else {
-            search_chunk(pages, chunk, &mut found, context);
+        } else if chunk.is_bytes() {
+            if chunk.is_contradictory() {
+                context.unreadable(shape, UnreadableReason::Damaged);
+            }
+            match chunk.range(pages) {
+                Some(range) => {
+                    search_chunk(&pages[range.clone()], chunk, &mut found, context);
+                    read.push(range);
+                }
+                None if chunk.is_elsewhere => {}
+                None => context.unreadable(shape, UnreadableReason::Damaged),
+            }
         }
+    }
+    // What no such chunk has: numbers, indexes, Bloom filters; and lines, if the footer is a forgery.
+    read.sort_by_key(|range| range.start);
+    let mut at = MAGIC_LEN;
+    for range in read.into_iter().chain([footer..footer]) {
+        if let Some(gap) = pages.get(at..range.start) {
+            found.search_raw(gap, context);
+        }
+        at = at.max(range.end);
     }
     Ok(found.order)
 }
@@ -67,6 +93,18 @@ struct Found {
 }
 
 impl Found {
+    /// Searches as it is what has no values.
+    fn search_raw(&mut self, bytes: &[u8], context: &mut Context) {
+        if bytes.len() < MIN_VALUE {
+            return;
+        }
+        context.work.spend(bytes.len() as u64 / work::RAW_BYTES);
+        let mut part = Part::new(self.depth, self.shape, Trust::Guess).undecoded(Format::Binary);
+        bytes.chunks(RAW_PIECE).for_each(|piece| part.push(piece, context));
+        let copies = part.finish(context).copies;
+        self.add(copies, context);
+    }
+
     fn add(&mut self, copies: Vec<Copy>, context: &Context) {
         for copy in copies {
             match self.places.entry(copy.tag.trace) {
@@ -82,43 +120,55 @@ impl Found {
 }
 
 fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Context) {
-    let range = || {
-        let start = usize::try_from(chunk.start).ok()?;
-        let end = start.checked_add(usize::try_from(chunk.len).ok()?)?;
-        pages.get(start..end)
-    };
-    let Some(mut rest) = range() else {
-        context.unreadable(found.shape, UnreadableReason::Damaged);
-        return;
-    };
+    let mut rest = pages;
     if chunk.leaf.fixed_len > 0 && chunk.leaf.fixed_len < MIN_VALUE {
+        found.search_raw(pages, context);
         return;
     }
     let mut column = Column::new(found.depth, found.shape);
+    let mut values = 0;
+    let mut is_whole = true;
     while !rest.is_empty() {
         context.work.spend(work::DECODER);
         if context.work.is_over() {
             context.unreadable(found.shape, UnreadableReason::OverLimit);
             break;
         }
-        let opened = Header::read(&mut rest).and_then(|header| {
+        let before = rest.len();
+        let header = Header::read(&mut rest);
+        context.work.spend((before - rest.len()) as u64 * work::FIELD_BYTE);
+        let opened = header.and_then(|header| {
             let (packed, after) = rest.split_at_checked(header.compressed_len)?;
             rest = after;
             Some((header, packed))
         });
         let Some((header, packed)) = opened else {
             context.unreadable(found.shape, UnreadableReason::Damaged);
+            found.search_raw(rest, context);
+            is_whole = false;
             break;
         };
+        if matches!(header.kind, PageKind::Data | PageKind::DataV2 { .. }) {
+            values += header.value_count as u64;
+        }
+        if header.has_no_values() {
+            found.search_raw(packed, context);
+            continue;
+        }
         if let Err((format, reason)) =
             search_page(&header, packed, chunk, &mut found.window, &mut column, context)
         {
+            is_whole = false;
             let shape = format.map_or(found.shape, |format| found.shape.then(format));
             context.unreadable(shape, reason);
             if format.is_some() || reason == UnreadableReason::OverLimit {
                 break;
             }
         }
+    }
+    if is_whole && values < chunk.values && !context.work.is_over() {
+        // It ends before its pages do.
+        context.unreadable(found.shape, UnreadableReason::Truncated);
     }
     for copies in column.finish(context) {
         found.add(copies, context);
@@ -135,10 +185,6 @@ fn search_page(
     column: &mut Column,
     context: &mut Context,
 ) -> Result<(), Fault> {
-    let is_data = matches!(header.kind, PageKind::Data | PageKind::DataV2 { .. });
-    if header.kind == PageKind::Other || (is_data && header.encoding == Encoding::Dictionary) {
-        return Ok(());
-    }
     if header.decompressed_len > MAX_PAGE || header.decompressed_len as u64 > context.room() {
         return Err((None, UnreadableReason::OverLimit));
     }
@@ -151,7 +197,7 @@ fn search_page(
     let len = header.decompressed_len.checked_sub(levels_len).ok_or(damaged)?;
     // A page of nothing but nulls has no bytes to decompress.
     if len == 0 || packed.is_empty() {
-        return Ok(());
+        return if packed.len() < MIN_VALUE { Ok(()) } else { Err(damaged) };
     }
     if matches!(header.encoding, Encoding::Dictionary | Encoding::Other) {
         // BYTE_STREAM_SPLIT tears values apart.

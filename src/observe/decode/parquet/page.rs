@@ -67,41 +67,43 @@ impl Header {
         const BIT_PACKED: i64 = 4;
         let mut reader = CompactReader(bytes);
         let (mut page_type, mut decompressed_len, mut compressed_len) = (-1, -1, -1);
-        let (mut value_count, mut encoding) = (0, -1);
-        let (mut bit_packed_definition, mut bit_packed_repetition) = (false, false);
-        let (mut levels_len, mut compressed) = (0, true);
+        let [mut data, mut dictionary, mut data_v2] = [OfKind::default(); 3];
         reader.for_each_field(|reader, field_id, type_code| {
             match (field_id, type_code) {
-                (1, _) => page_type = reader.integer()?,
-                (2, _) => decompressed_len = reader.integer()?,
-                (3, _) => compressed_len = reader.integer()?,
-                (5, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, _| {
+                (1, _) if CompactReader::is_integer(type_code) => page_type = reader.integer()?,
+                (2, _) if CompactReader::is_integer(type_code) => decompressed_len = reader.integer()?,
+                (3, _) if CompactReader::is_integer(type_code) => compressed_len = reader.integer()?,
+                (5, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, type_code| {
                     match field_id {
-                        1 => value_count = reader.integer()?,
-                        2 => encoding = reader.integer()?,
-                        3 => bit_packed_definition = reader.integer()? == BIT_PACKED,
-                        4 => bit_packed_repetition = reader.integer()? == BIT_PACKED,
+                        _ if !CompactReader::is_integer(type_code) => return Some(false),
+                        1 => data.value_count = reader.integer()?,
+                        2 => data.encoding = reader.integer()?,
+                        3 => data.bit_packed_definition = reader.integer()? == BIT_PACKED,
+                        4 => data.bit_packed_repetition = reader.integer()? == BIT_PACKED,
                         _ => return Some(false),
                     }
                     Some(true)
                 })?,
-                (7, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, _| {
+                (7, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, type_code| {
                     match field_id {
-                        1 => value_count = reader.integer()?,
-                        2 => encoding = reader.integer()?,
+                        _ if !CompactReader::is_integer(type_code) => return Some(false),
+                        1 => dictionary.value_count = reader.integer()?,
+                        2 => dictionary.encoding = reader.integer()?,
                         _ => return Some(false),
                     }
                     Some(true)
                 })?,
                 (8, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, type_code| {
                     match field_id {
-                        1 => value_count = reader.integer()?,
-                        4 => encoding = reader.integer()?,
-                        5 | 6 => levels_len += usize::try_from(reader.integer()?).ok()?,
                         7 => {
-                            compressed = CompactReader::is_true(type_code);
+                            data_v2.is_plain = !CompactReader::is_true(type_code);
                             return Some(false);
                         }
+                        _ if !CompactReader::is_integer(type_code) => return Some(false),
+                        1 => data_v2.value_count = reader.integer()?,
+                        4 => data_v2.encoding = reader.integer()?,
+                        5 => data_v2.levels_len[0] = reader.integer()?,
+                        6 => data_v2.levels_len[1] = reader.integer()?,
                         _ => return Some(false),
                     }
                     Some(true)
@@ -111,27 +113,67 @@ impl Header {
             Some(true)
         })?;
         *bytes = reader.0;
-        let kind = match page_type {
-            0 => PageKind::Data,
-            2 => PageKind::Dictionary,
-            3 => PageKind::DataV2 { levels_len, compressed },
-            _ => PageKind::Other,
+        let len = |len: i64| usize::try_from(len).ok();
+        // The others' fields do not count, whatever they say.
+        let (kind, of_kind) = match page_type {
+            0 => (PageKind::Data, data),
+            2 => (PageKind::Dictionary, dictionary),
+            3 => {
+                let [definition, repetition] = data_v2.levels_len;
+                let levels_len = len(definition)?.checked_add(len(repetition)?)?;
+                (PageKind::DataV2 { levels_len, compressed: !data_v2.is_plain }, data_v2)
+            }
+            _ => (PageKind::Other, OfKind::default()),
         };
         // In dictionary pages, PLAIN_DICTIONARY is the old name of PLAIN.
-        let encoding = if kind == PageKind::Dictionary && matches!(encoding, 0 | 2) {
+        let encoding = if kind == PageKind::Dictionary && matches!(of_kind.encoding, 0 | 2) {
             Encoding::Plain
         } else {
-            Encoding::of(encoding)
+            Encoding::of(of_kind.encoding)
         };
         Some(Self {
             kind,
             encoding,
-            value_count: usize::try_from(value_count).ok()?,
-            decompressed_len: usize::try_from(decompressed_len).ok()?,
-            compressed_len: usize::try_from(compressed_len).ok()?,
-            bit_packed_definition,
-            bit_packed_repetition,
+            value_count: len(of_kind.value_count)?,
+            decompressed_len: len(decompressed_len)?,
+            compressed_len: len(compressed_len)?,
+            bit_packed_definition: of_kind.bit_packed_definition,
+            bit_packed_repetition: of_kind.bit_packed_repetition,
         })
+    }
+}
+
+impl Header {
+    /// Whether it has no values of its own: those of a dictionary are numbers.
+    pub(super) fn has_no_values(&self) -> bool {
+        let is_data = matches!(self.kind, PageKind::Data | PageKind::DataV2 { .. });
+        self.kind == PageKind::Other || (is_data && self.encoding == Encoding::Dictionary)
+    }
+}
+
+/// What the header of one kind of page says.
+#[derive(Clone, Copy)]
+struct OfKind {
+    value_count: i64,
+    encoding: i64,
+    bit_packed_definition: bool,
+    bit_packed_repetition: bool,
+    /// Of definition and repetition levels.
+    levels_len: [i64; 2],
+    /// Its values are not compressed.
+    is_plain: bool,
+}
+
+impl Default for OfKind {
+    fn default() -> Self {
+        Self {
+            value_count: 0,
+            encoding: -1,
+            bit_packed_definition: false,
+            bit_packed_repetition: false,
+            levels_len: [0; 2],
+            is_plain: false,
+        }
     }
 }
 
@@ -212,11 +254,12 @@ impl<'a> Page<'a> {
                     5 => hadoop_lz4(packed, len, window),
                     _ => lz4_block(packed, len, window),
                 };
+                // Also if it fails at the end.
+                context.allow_inflated(len);
                 guarded(block).and_then(|given| given).map_err(fault)?;
                 if window.len() != len {
                     return Err(damaged);
                 }
-                context.allow_inflated(len);
                 Source::Window
             }
             other => {
@@ -270,6 +313,7 @@ impl<'a> Page<'a> {
                     // Pages of several members are to be read ("Parquet compression definitions", GZIP).
                     Some(End::Whole) => *codec = method.codec(&mut context.work),
                 }
+                context.work.spend(work::STEP);
                 let before = self.window.len();
                 let step = guarded(|| codec.step(packed, self.window))?;
                 *packed = packed.get(step.taken..).unwrap_or_default();
@@ -318,14 +362,10 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// Reads up to the end, which says whether the page is what it states.
-    pub(super) fn drain(&mut self, context: &mut Context) -> Result<(), UnreadableReason> {
-        loop {
-            self.read = self.window.len();
-            if !self.more(context)? {
-                return Ok(());
-            }
-        }
+    /// Reads the end, which says whether the page is what it states, and behind which nothing may follow.
+    pub(super) fn end(&mut self, context: &mut Context) -> Result<(), UnreadableReason> {
+        let is_over = self.window().is_empty() && !self.more(context)?;
+        if is_over { Ok(()) } else { Err(UnreadableReason::Damaged) }
     }
 
     /// Skips the levels that precede the values in a data page of version 1.

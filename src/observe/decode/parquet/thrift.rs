@@ -68,13 +68,18 @@ impl<'a> CompactReader<'a> {
             }
             field_id = match i64::from(header >> 4) {
                 0 => self.integer()?,
-                delta => field_id + delta,
+                delta => field_id.checked_add(delta)?,
             };
             let type_code = header & 0x0f;
             if !read_field(self, field_id, type_code)? {
                 self.skip(type_code, 0)?;
             }
         }
+    }
+
+    /// Whether a value of this type is an integer. A field of another type than expected is skipped.
+    pub(super) const fn is_integer(type_code: u8) -> bool {
+        matches!(type_code, TYPE_BYTE | TYPE_I16 | TYPE_I32 | TYPE_I64)
     }
 
     /// The value of a boolean field. The type code itself contains it, so there is nothing to read.

@@ -32,7 +32,7 @@ pub(super) fn read(
         // The caller has told them.
         Encoding::Dictionary | Encoding::Other => Ok(()),
     }?;
-    page.drain(context)
+    page.end(context)
 }
 
 /// Values of one length, one behind the other.
@@ -90,9 +90,12 @@ fn delta_length(page: &mut Page<'_>, column: &mut Column, context: &mut Context)
 fn delta(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
     let prefixes = numbers(page, context)?;
     let suffixes = numbers(page, context)?;
+    if prefixes.len() != suffixes.len() {
+        return Err(UnreadableReason::Damaged);
+    }
     let mut value: Vec<u8> = Vec::new();
-    for (at, suffix) in suffixes.into_iter().enumerate() {
-        let common = prefixes.get(at).map_or(0, |len| *len as usize);
+    for (common, suffix) in prefixes.into_iter().zip(suffixes) {
+        let common = common as usize;
         if common > value.len() {
             return Err(UnreadableReason::Damaged);
         }

@@ -97,7 +97,8 @@ fn a_length_that_skips_what_follows_is_told() {
         (entry(8, packed.len(), &packed), "ZIP, which is damaged"),
         (tar, "tar, which ends too early"),
     ] {
-        assert_eq!(told(&scan(&input)), [expected], "{}", String::from_utf8_lossy(&input));
+        let told = told(&scan(&input));
+        assert_eq!(told.first().map(String::as_str), Some(expected), "{}", String::from_utf8_lossy(&input));
     }
     for codec in ["deflate", "zstandard", "bzip2"] {
         let block = match codec {
@@ -111,4 +112,117 @@ fn a_length_that_skips_what_follows_is_told() {
             assert_eq!((scan.found.len(), told(&scan).len()), (1, errors), "{codec}, {trailing}");
         }
     }
+}
+
+/// Hides `lines` in what a format skips, between text and text.
+type Hide = fn(&[u8]) -> Vec<u8>;
+
+#[test]
+fn what_a_format_skips_is_searched_or_told() {
+    let lines = format!("a line\n{}\nanother line\n", canary(1));
+    let hides: [(&str, Hide); 8] = [
+        ("a skippable frame", |lines| skippable(u32::try_from(lines.len()).unwrap(), lines)),
+        ("the comment of a ZIP", |lines| {
+            let mut end = [&b"PK\x05\x06"[..], &[0; 16]].concat();
+            end.extend(u16::try_from(lines.len()).unwrap().to_le_bytes());
+            [&end, lines].concat()
+        }),
+        ("the end of a ZIP64", |lines| {
+            let len = (lines.len() as u64).to_le_bytes();
+            [b"PK\x05\x05\0\0PK\x06\x06", &len[..], lines, &directory(0, 0)].concat()
+        }),
+        ("the extra field of a ZIP", |lines| {
+            let mut header = entry(0, 0, b"");
+            header[28..30].copy_from_slice(&u16::try_from(lines.len()).unwrap().to_le_bytes());
+            [&header, lines, &directory(0, 0)].concat()
+        }),
+        ("the name of a gzip", |lines| {
+            [b"\x1f\x8b\x08\x08\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
+        }),
+        ("the comment of a gzip", |lines| {
+            [b"\x1f\x8b\x08\x10\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
+        }),
+        ("the extra field of a gzip", |lines| {
+            let len = u16::try_from(lines.len()).unwrap().to_le_bytes();
+            [b"\x1f\x8b\x08\x04\0\0\0\0\0\x03", &len[..], lines, b"\x03\0\0\0\0\0\0\0\0\0"].concat()
+        }),
+        ("a chunk of framed Snappy", |lines| {
+            let len = u32::try_from(lines.len()).unwrap().to_le_bytes();
+            [b"\xff\x06\0\0sNaPpY\xfe", &len[..3], lines].concat()
+        }),
+    ];
+    let text = "one more line\n".repeat(2_000);
+    for (name, hide) in hides {
+        let hidden = hide(lines.as_bytes());
+        let empty = gzip(b"");
+        for input in [
+            hidden.clone(),
+            [text.as_bytes(), &empty, &hidden, text.as_bytes()].concat(),
+            [text.as_bytes(), &hidden, text.as_bytes()].concat(),
+        ] {
+            let scan = scan(input);
+            assert!(scan.found.len() == 1 || !scan.unreadable.is_empty(), "{name}: silently left out");
+            assert!(scan.found.len() <= 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_of_utf_16_before_lines_of_others_hides_none_of_them() {
+    let lines = format!("line\n{}\n", canary(1));
+    for (mark, shift) in [(b"\xff\xfea\0", ""), (b"\xfe\xff\0a", ""), (b"\xff\xfea\0", "x")] {
+        let scan = scan([&mark[..], shift.as_bytes(), lines.as_bytes()].concat());
+        assert_eq!(scan.found.len(), 1, "{mark:?}");
+    }
+    let whole: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(lines.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let scan = scan(whole);
+    assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{:?}", told(&scan));
+}
+
+#[test]
+fn a_file_of_a_tar_is_read_whatever_its_type_and_wherever_its_length_stands() {
+    let of_kind = |kind: u8, name: &str, stated: usize, bytes: &[u8]| {
+        let mut header = super::bad::tar(bytes);
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[156] = kind;
+        header[124..135].copy_from_slice(format!("{stated:011o}").as_bytes());
+        header[148..156].fill(b' ');
+        let sum: u32 = header[..512].iter().map(|byte| u32::from(*byte)).sum();
+        header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        header[154] = 0;
+        header.truncate(header.len() - 1_024);
+        header
+    };
+    let file = canary(1);
+    for kind in *b"09ZM" {
+        let scan = scan([of_kind(kind, "app.log", file.len(), file.as_bytes()), vec![0; 1_024]].concat());
+        assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{}", char::from(kind));
+    }
+    // The length stands in an extended header, and the file holds what would be skipped as one.
+    let inside = of_kind(b'x', "attributes", 512, file.as_bytes());
+    let stated = format!("size={}\n", inside.len());
+    let line = format!("{} {stated}", stated.len() + 3);
+    let extended = of_kind(b'x', "attributes", line.len(), line.as_bytes());
+    let scan = scan([extended, of_kind(b'0', "app.log", 0, &inside), vec![0; 1_024]].concat());
+    assert_eq!(scan.found.len(), 1, "{:?}", told(&scan));
+}
+
+#[test]
+fn a_member_in_the_midst_of_text_is_told_if_it_gives_text_and_is_damaged() {
+    let text = "one more line\n".repeat(2_000);
+    let mut member = gzip(canary(1).as_bytes());
+    let at = member.len() - 8;
+    member[at] ^= 1;
+    let scan = scan([text.as_bytes(), &member, text.as_bytes()].concat());
+    assert_eq!(told(&scan), ["gzip, which is damaged"]);
+    assert_eq!(scan.found.len(), 1);
+}
+
+#[test]
+fn members_that_are_not_looked_for_any_more_are_told() {
+    let trials = b"\n\x78\x9c\x07".repeat(1_001);
+    let text = "one more line\n".repeat(2_000);
+    let scan = scan([&trials, text.as_bytes(), &gzip(canary(1).as_bytes()), text.as_bytes()].concat());
+    assert!(scan.found.len() == 1 || scan.is_over_limit());
 }

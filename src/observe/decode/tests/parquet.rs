@@ -148,3 +148,92 @@ fn a_footer_of_millions_of_columns_or_chunks_is_over_the_limit() {
         assert_eq!(told(&scan), [expected]);
     }
 }
+
+/// A footer of these columns and column chunks, each as its type and its fields.
+fn footer(columns: &[u8], chunks: &[Vec<u8>]) -> Vec<u8> {
+    let list = |id: u8, items: Vec<Vec<u8>>| {
+        [vec![id << 4 | 9, u8::try_from(items.len()).unwrap() << 4 | 12], items.concat()].concat()
+    };
+    let mut schema = vec![[vec![0x55], number(i64::try_from(columns.len()).unwrap()), vec![0]].concat()];
+    schema.extend(columns.iter().map(|kind| [vec![0x15], number(i64::from(*kind)), vec![0]].concat()));
+    let group = [list(1, chunks.to_vec()), vec![0]].concat();
+    [list(2, schema), list(2, vec![group]), vec![0]].concat()
+}
+
+/// A column chunk of this type and codec whose pages stand here.
+fn chunk(kind: i64, codec: i64, values: i64, start: usize, len: usize) -> Vec<u8> {
+    let long = |value: usize| number(i64::try_from(value).unwrap());
+    let meta = [
+        [vec![0x15], number(kind), vec![0x35], number(codec)].concat(),
+        [vec![0x16], number(values), vec![0x26], long(len), vec![0x26], long(start), vec![0]].concat(),
+    ]
+    .concat();
+    [vec![0x3c], meta, vec![0]].concat()
+}
+
+fn with_footer(pages: &[u8], footer: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(footer.len()).unwrap().to_le_bytes();
+    [b"PAR1", pages, footer, &len, b"PAR1"].concat()
+}
+
+/// The header of a data page of plain values, and the page.
+fn page(plain: i64, values: &[u8]) -> Vec<u8> {
+    let short = |value: i64| [vec![0x15], number(value)].concat();
+    let data = [short(2), short(0), short(3), short(3), vec![0]].concat();
+    let len = i64::try_from(values.len()).unwrap();
+    [short(0), short(plain), short(len), vec![0x2c], data, vec![0], values.to_vec()].concat()
+}
+
+const NUMBERS: u8 = 1;
+const STRINGS: u8 = 6;
+
+#[test]
+fn what_belongs_to_no_column_of_strings_is_searched_as_it_is() {
+    let lines = format!("a line\n{}\nanother line\n", canary(1)).into_bytes();
+    let len = lines.len();
+    let no_column = with_footer(&lines, &[0]);
+    let no_chunk = with_footer(&lines, &footer(&[STRINGS], &[]));
+    let of_numbers = with_footer(&lines, &footer(&[NUMBERS], &[chunk(1, 0, 9, 4, len)]));
+    let empty = with_footer(&lines, &footer(&[STRINGS], &[chunk(6, 0, 0, 4, 0)]));
+    for (name, file) in
+        [("no column", no_column), ("no chunk", no_chunk), ("numbers", of_numbers), ("an empty chunk", empty)]
+    {
+        let scan = scan_object(file);
+        assert_eq!(scan.found.len(), 1, "{name}: {:?}", told(&scan));
+    }
+}
+
+#[test]
+fn a_chunk_that_contradicts_what_stands_around_it_is_read_and_told() {
+    let values = [value(canary(1).as_bytes()), value(canary(2).as_bytes())].concat();
+    let good = page(i64::try_from(values.len()).unwrap(), &values);
+    let len = good.len();
+    let scan = scan_object(with_footer(&good, &footer(&[STRINGS], &[chunk(6, 0, 2, 4, len)])));
+    assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{:?}", told(&scan));
+    // In another order than the schema has its columns.
+    let swapped = footer(&[NUMBERS, STRINGS], &[chunk(6, 0, 2, 4, len), chunk(1, 0, 0, 4, 0)]);
+    let scan = scan_object(with_footer(&good, &swapped));
+    assert_eq!((scan.found.len(), told(&scan)), (2, vec!["Parquet, which is damaged".to_owned()]));
+    // More values than its pages have.
+    let scan = scan_object(with_footer(&good, &footer(&[STRINGS], &[chunk(6, 0, 3, 4, len)])));
+    assert_eq!((scan.found.len(), told(&scan)), (2, vec!["Parquet, which ends too early".to_owned()]));
+    // In another file, by its own account.
+    let mut elsewhere = chunk(6, 0, 2, 4, len);
+    elsewhere.splice(..1, [0x18, 1, b'x', 0x2c]);
+    let scan = scan_object(with_footer(&good, &footer(&[STRINGS], &[elsewhere])));
+    assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{:?}", told(&scan));
+    // A stored page that states no bytes, and has some.
+    let empty = page(0, &values);
+    let scan = scan_object(with_footer(&empty, &footer(&[STRINGS], &[chunk(6, 0, 2, 4, empty.len())])));
+    assert_eq!(told(&scan), ["Parquet, which is damaged"]);
+}
+
+#[test]
+fn bytes_behind_the_values_of_a_page_are_damage() {
+    for encoding in [6, 7] {
+        let none =
+            [equal_numbers(0, 0), if encoding == 7 { equal_numbers(0, 0) } else { Vec::new() }].concat();
+        let scan = scan_object(file(encoding, 0, &[&none, canary(1).as_bytes()].concat()));
+        assert_eq!(told(&scan), ["Parquet, which is damaged"], "{encoding}");
+    }
+}

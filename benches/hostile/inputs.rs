@@ -5,6 +5,8 @@
 
 #[path = "parquet.rs"]
 mod parquet;
+#[path = "steps.rs"]
+mod steps;
 
 use std::io::{Read, Write};
 
@@ -60,6 +62,7 @@ pub fn all(scale: usize) -> Vec<Hostile> {
     inputs.extend(nested(scale));
     inputs.extend(bombs(scale));
     inputs.extend(parquet::all(scale));
+    inputs.extend(steps::all(scale));
     inputs
 }
 

@@ -50,6 +50,11 @@ pub(super) fn all(scale: usize) -> Vec<Hostile> {
             bytes: columns(2 * MIB / scale),
             inflate: None,
         },
+        Hostile {
+            name: "Parquet of one bad page, often".to_owned(),
+            bytes: same_page(10_000 / scale),
+            inflate: None,
+        },
     ]
 }
 
@@ -130,6 +135,36 @@ fn file(name: &str, encoding: Encoding, codec: Codec, page: &[u8], pages: usize)
         bytes,
         inflate: if codec == Codec::None { None } else { Some(Box::new(inflate)) },
     }
+}
+
+/// A page of Snappy that ends too early, and so many column chunks that are all this page.
+fn same_page(chunks: usize) -> Vec<u8> {
+    let copies = MIB - 1;
+    let mut page = Vec::new();
+    encode_varint(copies as u64 * 64 + 1, &mut page);
+    page.extend([0, b' ']);
+    page.extend([0xfe, 1, 0].repeat(copies - 1));
+    let data =
+        [field(0x15, number(1)), field(0x15, number(0)), field(0x15, number(3)), field(0x15, number(3))];
+    let header = [
+        field(0x15, number(0)),
+        field(0x15, number(copies * 64 + 1)),
+        field(0x15, number(page.len())),
+        field(0x2c, [data.concat(), vec![0]].concat()),
+        vec![0],
+    ];
+    let mut bytes = [&b"PAR1"[..], &header.concat(), &page].concat();
+    let len = bytes.len() - 4;
+    let meta =
+        [field(0x15, number(6)), field(0x35, number(1)), field(0x36, number(len)), field(0x26, number(4))];
+    let chunk = [vec![0x3c], meta.concat(), vec![0, 0]].concat();
+    let schema =
+        [vec![0x29, 0x2c], field(0x55, number(1)), vec![0], field(0x15, number(6)), vec![0]].concat();
+    let group = [vec![0x19, 0x1c], chunk, vec![0]].concat();
+    let mut groups = vec![0x29, 0xfc];
+    encode_varint(chunks as u64, &mut groups);
+    end(&mut bytes, &[schema, groups, group.repeat(chunks), vec![0]].concat());
+    bytes
 }
 
 /// A footer of so many columns that have neither a name nor a type.

@@ -220,8 +220,11 @@ impl Avro {
     }
 
     fn begin_block(&mut self, len: u64, context: &mut Context) -> Result<(), UnreadableReason> {
-        let is_large = matches!(self.packing, Packing::Zstd | Packing::Bzip2);
-        context.work.spend(if is_large { work::LARGE_DECODER } else { work::DECODER });
+        context.work.spend(match self.packing {
+            Packing::Zstd => work::ZSTD_DECODER,
+            Packing::Bzip2 => work::BZIP2_DECODER,
+            _ => work::DECODER,
+        });
         let codec: Option<Box<dyn Codec>> = match self.packing {
             Packing::Null => None,
             Packing::Deflate => Some(Box::new(Inflate::raw())),

@@ -289,8 +289,7 @@ impl Layer {
             return Next::Took(0);
         }
         let inside = self.shape.then(format);
-        let large = matches!(format, Format::Zstd | Format::Bzip2);
-        context.work.spend(if large { work::LARGE_DECODER } else { work::DECODER });
+        context.work.spend(work::decoder(format));
         self.state = match begin {
             Begin::Stream { sure, .. } => match codec(format) {
                 Some(codec) => State::Stream(Box::new(Stream {

@@ -421,6 +421,7 @@ impl Context {
         let fits = len <= self.limits.max_held_bytes - self.held_bytes;
         if fits {
             self.held_bytes += len;
+            self.work.spend(len as u64 / work::HELD_BYTES);
         }
         fits
     }

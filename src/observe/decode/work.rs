@@ -12,6 +12,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::domain::format::Format;
+
 /// Earned by a byte that arrives. Half of what a byte may cost that is not compressed: 50 ms a MB are 50.
 const PER_BYTE: u64 = 16;
 /// So many inflated bytes earn one unit. Inflating and searching a bomb takes 0.2 ns a byte; what takes longer
@@ -36,8 +38,10 @@ pub(super) const COMPARE_ALL: u64 = 3;
 pub(super) const GRAM: u64 = 20;
 /// Price of making a decoder.
 pub(super) const DECODER: u64 = 3_000;
-/// Price of making one for zstd or bzip2.
-pub(super) const LARGE_DECODER: u64 = 16_000;
+/// Price of making one for zstd.
+pub(super) const ZSTD_DECODER: u64 = 16_000;
+/// Price of making one for bzip2, which clears memory for a block of 900 KB.
+pub(super) const BZIP2_DECODER: u64 = 80_000;
 /// Price of a number that is packed by the bit.
 pub(super) const NUMBER: u64 = 6;
 /// Price of a value of a column that is too short to be searched.
@@ -68,6 +72,18 @@ pub(super) const UTF16_BYTES: u64 = 2;
 pub(super) const RAW_BYTES: u64 = 8;
 /// Price of a byte of the header or footer of a container.
 pub(super) const FIELD_BYTE: u64 = 4;
+
+/// Price of making the decoder of a format.
+pub(super) const fn decoder(format: Format) -> u64 {
+    match format {
+        Format::Zstd => ZSTD_DECODER,
+        Format::Bzip2 => BZIP2_DECODER,
+        _ => DECODER,
+    }
+}
+
+/// So many bytes that are held cost one unit, since they are copied into memory that is often new.
+pub(super) const HELD_BYTES: u64 = 3;
 
 /// Ends a scan from outside; clones end the same scan.
 ///

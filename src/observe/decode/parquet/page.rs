@@ -215,7 +215,7 @@ impl Method {
                 Box::new(Gzip::default())
             }
             Self::Zstd => {
-                work.spend(work::LARGE_DECODER);
+                work.spend(work::ZSTD_DECODER);
                 Box::new(Zstd::default())
             }
         }

@@ -17,7 +17,7 @@ mod proof;
 mod read_budget;
 mod settings;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
@@ -149,6 +149,14 @@ impl Cursor {
         self.reached = to;
     }
 
+    /// Reads again from here on, also if it has ended.
+    fn restart(&mut self, from: Timestamp) {
+        self.jump(from);
+        self.tip = None;
+        self.behind = None;
+        self.ended = false;
+    }
+
     /// Reads from `position` again.
     fn close(&mut self) {
         self.iterator = None;
@@ -266,7 +274,8 @@ impl Kinesis {
         self.cursors.len()
     }
 
-    async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
+    async fn read_source(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Progress, ObserveError> {
+        let mut start = self.start(oldest);
         self.find_arn().await;
         let consumer = self.find_consumer().await?;
         // A shard that the last list left out, because it had ended too early, may hold an older trace.
@@ -274,6 +283,8 @@ impl Kinesis {
         if self.unlisted || older {
             let shards = self.list(started, start).await?;
             self.adopt(shards, start);
+            // A shard that is read again may hold it back.
+            start = self.start(oldest);
         }
         self.poll_number += 1;
         for cursor in self.cursors.values_mut() {
@@ -412,19 +423,32 @@ impl Kinesis {
         Err(ObserveError::new(FailureKind::OverBudget, text))
     }
 
-    /// Makes a cursor for each listed shard; known shards keep theirs.
+    /// Makes a cursor for each listed shard; known shards keep theirs. One that ended, is listed as open, and has no
+    /// children is read again from `start` or a little before its end: an answer was wrong, or the stream was deleted
+    /// and created again, and the ids of its shards, too. What is read twice has the same locators.
     fn adopt(&mut self, shards: Vec<Shard>, start: Timestamp) {
+        let open: Vec<String> =
+            shards.iter().filter(|shard| is_open(shard)).map(|shard| shard.shard_id.clone()).collect();
         let mut known = std::mem::take(&mut self.cursors);
         for shard in shards {
             let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
-            let cursor = known
-                .remove(&shard.shard_id)
-                .unwrap_or_else(|| Cursor::new(parents.into_iter().flatten().collect(), start));
+            let parents = parents.into_iter().flatten().collect();
+            let cursor = match known.remove(&shard.shard_id) {
+                Some(cursor) => Cursor { parents, ..cursor },
+                None => Cursor::new(parents, start),
+            };
             self.cursors.insert(shard.shard_id, cursor);
         }
         // The list may lag behind the children that GetRecords reported. Reads of shards that are gone fail.
         known.retain(|_, cursor| !cursor.ended);
         self.cursors.append(&mut known);
+        let parents: HashSet<String> =
+            self.cursors.values().flat_map(|cursor| &cursor.parents).cloned().collect();
+        for id in open.iter().filter(|id| !parents.contains(*id)) {
+            if let Some(cursor) = self.cursors.get_mut(id).filter(|cursor| cursor.ended) {
+                cursor.restart(start.min(cursor.reached - self.settings.lookback));
+            }
+        }
         self.unlisted = false;
     }
 
@@ -450,9 +474,7 @@ impl Kinesis {
         for cursor in self.cursors.values_mut() {
             if start < cursor.begun {
                 // An older trace waits now, and what arrived before `begun` has not been read.
-                cursor.jump(start);
-                cursor.tip = None;
-                cursor.ended = false;
+                cursor.restart(start);
             } else if cursor.reached + slack < start && !cursor.ended && !cursor.is_held() {
                 cursor.jump(start);
             }
@@ -629,15 +651,17 @@ impl Kinesis {
         self.enqueue(progress);
     }
 
-    /// Returns the instant up to which all shards were read; `None` if one was not read to its tip.
+    /// Returns the instant up to which all shards were read; `None` if one was not read to its tip, or if none is
+    /// open: a stream always has an open shard, which is then not known.
     fn watermark(&self, progress: &Progress) -> Option<Timestamp> {
-        let mut open = self.cursors.values().filter(|cursor| !cursor.ended);
+        let mut open = self.cursors.values().filter(|cursor| !cursor.ended).peekable();
+        open.peek()?;
         // A shard that this poll did not read is still covered up to an earlier poll that reached its tip.
         let oldest =
             open.try_fold(progress.started, |oldest, cursor| cursor.tip.map(|tip| oldest.min(tip)))?;
         let half_read =
             progress.queue.iter().any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
-        let complete = !progress.incomplete && !half_read && !self.cursors.is_empty();
+        let complete = !progress.incomplete && !half_read;
         complete.then_some(oldest - self.settings.settle)
     }
 
@@ -657,8 +681,7 @@ impl Observe for Kinesis {
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let start = self.start(oldest);
-        let mut progress = self.read_source(started, start).await?;
+        let mut progress = self.read_source(started, oldest).await?;
         if let Some(failure) = progress.failure.take() {
             return Err(failure);
         }
@@ -685,6 +708,12 @@ impl Observe for Kinesis {
             cursor.parked = subscription.zip(cursor.subscribe_at).map(|(it, at)| Parked::until(at, it));
         }
     }
+}
+
+/// Whether a listed shard still takes records: a closed one has the number at which it ended (Kinesis API reference,
+/// SequenceNumberRange).
+fn is_open(shard: &Shard) -> bool {
+    shard.sequence_number_range.as_ref().is_none_or(|range| range.ending_sequence_number.is_none())
 }
 
 /// Rounds to the nearest millisecond. The wire format has milliseconds as a fraction of seconds, which a

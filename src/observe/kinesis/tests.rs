@@ -64,6 +64,16 @@ fn shards(ids: &[&str]) -> Value {
     json!({"Shards": ids.iter().map(shard).collect::<Vec<_>>()})
 }
 
+/// The same list, in which these shards are closed.
+fn closing(mut list: Value, ids: &[&str]) -> Value {
+    for shard in list["Shards"].as_array_mut().unwrap() {
+        if ids.iter().any(|id| shard["ShardId"] == *id) {
+            shard["SequenceNumberRange"]["EndingSequenceNumber"] = json!("19");
+        }
+    }
+    list
+}
+
 fn page(records: &[Value], next: Option<&str>, behind: i64) -> Value {
     json!({"Records": records, "NextShardIterator": next, "MillisBehindLatest": behind})
 }
@@ -289,7 +299,7 @@ async fn a_split_shard_is_read_to_its_end_before_its_children() {
         ],
     });
     let service = Service::new(
-        &[shards(&["s-0"]), shards(&["s-0", "s-1", "s-2"])],
+        &[shards(&["s-0"]), closing(shards(&["s-0", "s-1", "s-2"]), &["s-0"])],
         &[
             ("s-0", &[split]),
             ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)]),
@@ -305,6 +315,90 @@ async fn a_split_shard_is_read_to_its_end_before_its_children() {
     assert_eq!(service.calls("ListShards").len(), 2);
     let reads = service.calls("GetRecords").iter().filter(|sent| sent["ShardIterator"] == "s-0").count();
     assert_eq!(reads, 1, "a shard that was read to its end is not read again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_ended_and_is_listed_as_open_is_read_again() {
+    for gaps in [Gaps::Skip, Gaps::Read] {
+        // It names neither the next iterator nor children, for once.
+        let odd = page(&[record(1, "11")], None, 0);
+        let service = Service::new(
+            &[shards(&["s-0"])],
+            &[("s-0", &[odd, page(&[record(1, "11"), record(2, "12")], Some("s-0"), 0)])],
+        );
+        let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
+        let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+        assert_eq!((locators(&poll), poll.watermark), (vec!["s-0/11#0"], None));
+        kinesis.on_idle();
+        kinesis.clock = WallClock::new(|| t(600));
+        let poll = poll_once(&mut kinesis, &wanted_from(t(599))).await.unwrap();
+        assert_eq!((locators(&poll), poll.watermark), (vec!["s-0/11#0", "s-0/12#0"], Some(t(599))));
+        let opened = &service.calls("GetShardIterator")[1];
+        assert_eq!(opened["ShardIteratorType"], "AT_TIMESTAMP");
+        // A little before its end, which a poll at 0 s proved up to a second before, or before the waiting canary.
+        let from = if gaps == Gaps::Read { NOW - 11 } else { NOW + 589 };
+        assert_eq!(opened["Timestamp"].as_f64(), Some(from as f64));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_of_a_stream_that_was_created_again_are_read_although_their_ids_had_ended() {
+    let split = json!({
+        "Records": [], "MillisBehindLatest": 0,
+        "ChildShards": [
+            {"ShardId": "s-1", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "9"}},
+        ],
+    });
+    let service = Service::new(
+        &[shards(&["s-0"]), closing(shards(&["s-0", "s-1"]), &["s-0"]), shards(&["s-0", "s-1"])],
+        &[
+            ("s-0", &[split, page(&[record(2, "91")], Some("s-0"), 0)]),
+            (
+                "s-1",
+                &[
+                    page(&[], Some("s-1"), 0),
+                    error("ResourceNotFoundException"),
+                    page(&[record(3, "92")], Some("s-1"), 0),
+                ],
+            ),
+        ],
+    );
+    let mut kinesis = service.kinesis(settings());
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, None, "the stream is deleted");
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    let mut found = locators(&poll);
+    found.sort_unstable();
+    assert_eq!((found, poll.watermark), (vec!["s-0/91#0", "s-1/92#0"], Some(t(-1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lags_behind_a_split_does_not_open_the_parent_again() {
+    let split = json!({
+        "Records": [], "MillisBehindLatest": 0,
+        "ChildShards": [
+            {"ShardId": "s-1", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "9"}},
+        ],
+    });
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[split]), ("s-1", &[])]);
+    let mut kinesis = service.kinesis(settings());
+    for _ in 0..3 {
+        assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    }
+    let reads = service.calls("GetRecords").iter().filter(|sent| sent["ShardIterator"] == "s-0").count();
+    assert_eq!(reads, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_have_all_ended_prove_nothing() {
+    let service = Service::new(
+        &[shards(&["s-0"]), closing(shards(&["s-0"]), &["s-0"])],
+        &[("s-0", &[page(&[], None, 0)])],
+    );
+    let mut kinesis = service.kinesis(settings());
+    for _ in 0..3 {
+        assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

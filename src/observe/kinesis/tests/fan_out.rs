@@ -194,7 +194,7 @@ async fn a_split_shard_is_followed() {
             "ChildShards": [child("s-1"), child("s-2")],
         }),
     );
-    service.state.lock().unwrap().lists = [shards(&["s-0", "s-1", "s-2"])].into();
+    service.state.lock().unwrap().lists = [closing(shards(&["s-0", "s-1", "s-2"]), &["s-0"])].into();
     let (one, two) = (accept(&service, "s-1"), accept(&service, "s-2"));
     one.event(&[record(2, "21")], "21", 0);
     two.event(&[record(3, "31")], "31", 0);

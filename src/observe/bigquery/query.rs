@@ -51,6 +51,7 @@ pub(super) struct QueryAnswer {
     job_reference: Option<JobReference>,
     page_token: Option<String>,
     rows: Option<Vec<TableRow>>,
+    total_rows: Option<String>,
     #[serde(default)]
     pub(super) schema: SchemaJson,
     errors: Option<Vec<ErrorProto>>,
@@ -126,8 +127,9 @@ impl QueryAnswer {
         ended.or(first.filter(|_| self.schema.is_empty()))
     }
 
+    /// Whether it says that the query is done. An answer that does not say so is not a result.
     fn is_done(&self) -> bool {
-        self.job_complete.unwrap_or(true)
+        self.job_complete == Some(true)
     }
 
     pub(super) fn bytes_processed(&self) -> u64 {
@@ -213,6 +215,8 @@ impl BigQuery {
         Err(ObserveError::new(FailureKind::Timeout, text))
     }
 
+    /// Reads the pages of a query that is done. An answer that lacks a part is a failure: rows that it left out would
+    /// count as absent.
     async fn read_pages(
         &mut self,
         mut answer: QueryAnswer,
@@ -220,6 +224,10 @@ impl BigQuery {
     ) -> Result<ResultSet, ObserveError> {
         let mut rows: Vec<Row> = answer.take_rows().collect();
         let schema = std::mem::take(&mut answer.schema);
+        if schema.is_empty() {
+            return Err(self.garbled("the answer has no schema"));
+        }
+        let total = number(answer.total_rows.as_deref());
         // Further pages name the job as well, but the real ones need not.
         let job = answer.job_reference.clone().filter(|job| job.job_id.is_some());
         let mut pages = 1;
@@ -229,8 +237,14 @@ impl BigQuery {
             }
             answer.job_reference = answer.job_reference.or_else(|| job.clone());
             answer = self.next(&answer, location).await?;
+            if !answer.is_done() {
+                return Err(self.garbled("a further page does not say that the query is done"));
+            }
             rows.extend(answer.take_rows());
             pages += 1;
+        }
+        if (rows.len() as u64) < total {
+            return Err(self.garbled(&format!("the answer has {} of {total} rows", rows.len())));
         }
         Ok(ResultSet { rows, schema, is_complete: true, job })
     }
@@ -242,8 +256,7 @@ impl BigQuery {
         location: Option<&str>,
     ) -> Result<QueryAnswer, ObserveError> {
         let Some(JobReference { job_id: Some(id), project_id, location: at }) = &answer.job_reference else {
-            let text = format!("{}: the answer is incomplete and names no job", self.call_name());
-            return Err(ObserveError::new(FailureKind::Garbled, text));
+            return Err(self.garbled("the answer is incomplete and names no job"));
         };
         let mut query = vec![
             ("maxResults", PAGE_ROWS.to_string()),
@@ -286,6 +299,10 @@ impl BigQuery {
         let path = format!("/projects/{}/queries", self.billing_project());
         let request = Request::post(&BIGQUERY, "jobs.query", path, &body);
         self.google.interpret(request, |answer| QueryAnswer::read(&answer)).await
+    }
+
+    fn garbled(&self, what: &str) -> ObserveError {
+        ObserveError::new(FailureKind::Garbled, format!("{}: {what}", self.call_name()))
     }
 
     fn call_name(&self) -> String {

@@ -149,7 +149,11 @@ fn table() -> Reply {
 }
 
 fn dry_run(bytes: u64) -> Reply {
-    (200, json!({"jobComplete": true, "totalBytesProcessed": bytes.to_string()}))
+    let fields = [json!({"name": "probe_id", "type": "STRING"})];
+    (
+        200,
+        json!({"jobComplete": true, "schema": {"fields": fields}, "totalBytesProcessed": bytes.to_string()}),
+    )
 }
 
 fn cells(cells: &[Value]) -> Value {
@@ -470,7 +474,7 @@ async fn a_column_of_trace_ids_is_matched_with_the_waiting_traces() {
         Settings { id_is: IdIs::TraceId, ..Settings::new(TableName::parse("p.d.t").unwrap(), "trace_id") };
     let reply = (
         200,
-        json!({"jobComplete": true, "rows": [cells(&[json!(tag().trace.to_string().to_uppercase())])], "schema": {"fields": [{"name": "a", "type": "STRING"}]}}),
+        json!({"jobComplete": true, "rows": [cells(&[json!(tag().trace.to_string().to_uppercase())])], "totalRows": "1", "schema": {"fields": [{"name": "a", "type": "STRING"}]}}),
     );
     let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings).await;
     let poll = observer.poll(&wanted()).await.unwrap();
@@ -486,8 +490,12 @@ async fn an_unfinished_query_is_waited_for_and_its_pages_are_read() {
     let mut first = rows(&[row(NOW * 1_000_000)]);
     first.1["pageToken"] = json!("p2");
     first.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1", "location": "EU"});
+    let mut second = rows(&[row(NOW * 1_000_000)]);
+    for page in [&mut first, &mut second] {
+        page.1["totalRows"] = json!("2");
+    }
     let (mut observer, server) =
-        observer(vec![table(), dry_run(0), waiting, first, rows(&[row(NOW * 1_000_000)])], settings()).await;
+        observer(vec![table(), dry_run(0), waiting, first, second], settings()).await;
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.stats.billed_bytes), (2, 10 << 20));
     let (path, _) = server.request(4);
@@ -497,6 +505,31 @@ async fn an_unfinished_query_is_waited_for_and_its_pages_are_read() {
             && path.contains("location=EU"),
         "{path}"
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_a_part_is_a_failure_and_not_an_empty_table() {
+    let mut first = rows(&[row(NOW * 1_000_000)]);
+    first.1["pageToken"] = json!("p2");
+    first.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1"});
+    let mut short = rows(&[]);
+    short.1["totalRows"] = json!("1");
+    let unfinished = (200, json!({"jobComplete": false}));
+    for (replies, text) in [
+        (vec![(200, json!({}))], "the answer is incomplete and names no job"),
+        (vec![(200, json!({"jobComplete": true}))], "the answer has no schema"),
+        (vec![short], "the answer has 0 of 1 rows"),
+        (vec![first.clone(), unfinished], "a further page does not say that the query is done"),
+        (vec![first, (200, json!({}))], "a further page does not say that the query is done"),
+    ] {
+        let replies = [table(), dry_run(0)].into_iter().chain(replies).collect();
+        let (mut observer, _) = observer(replies, settings()).await;
+        let error = observer.poll(&wanted()).await.unwrap_err();
+        assert_eq!(
+            (error.kind, &*error.detail),
+            (FailureKind::Garbled, &*format!("query on `p.d.t`: {text}"))
+        );
+    }
 }
 
 #[tokio::test]

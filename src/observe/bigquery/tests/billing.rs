@@ -103,8 +103,8 @@ async fn a_query_whose_connection_is_cut_is_charged_with_the_most_that_it_may_be
 
 #[tokio::test]
 async fn a_table_whose_bytes_are_not_shown_is_charged_with_the_least() {
-    let reply =
-        (200, json!({"jobComplete": true, "schema": {"fields": [{"name": "probe_id", "type": "STRING"}]}}));
+    let schema = json!({"fields": [{"name": "probe_id", "type": "STRING"}]});
+    let reply = (200, json!({"jobComplete": true, "schema": schema, "totalRows": "0"}));
     let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
     assert_eq!(observer.poll(&wanted()).await.unwrap().stats.billed_bytes, 10 << 20);
 }

@@ -18,7 +18,14 @@ fn texts(texts: &[&str]) -> Reply {
         texts.iter().map(|text| cells(&[json!(text), json!(((NOW - 1) * 1_000_000).to_string())])).collect();
     let fields =
         [json!({"name": "probe_id", "type": "STRING"}), json!({"name": "probe_time", "type": "TIMESTAMP"})];
-    (200, json!({"jobComplete": true, "rows": rows, "schema": {"fields": fields}, "totalBytesBilled": "0"}))
+    let total = rows.len().to_string();
+    (
+        200,
+        json!({
+            "jobComplete": true, "rows": rows, "totalRows": total, "schema": {"fields": fields},
+            "totalBytesBilled": "0",
+        }),
+    )
 }
 
 #[tokio::test]

@@ -739,7 +739,14 @@ async fn read_object<S: ObjectStore>(
                     break true;
                 }
             }
-            Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
+            Ok(None) => {
+                let size = object.size.unwrap_or(bytes);
+                if bytes < size.min(max_bytes) {
+                    let text = format!("reading {name}: the body ended after {bytes} of {size} bytes");
+                    return (object, Err(GetError::Refused(ObserveError::new(FailureKind::Garbled, text))));
+                }
+                break size > bytes;
+            }
             Err(cause) => {
                 let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
                 return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));

@@ -78,7 +78,7 @@ pub struct Listed {
     pub stamp: Stamp,
     /// Whether it is known that it was complete when it was stamped: every record in it had been written before.
     pub is_complete: bool,
-    /// In bytes; `None` if the listing does not say.
+    /// In bytes, as its body has them; `None` if the listing does not say.
     pub size: Option<u64>,
 }
 
@@ -90,7 +90,7 @@ pub enum GetError {
     /// It was overwritten after it was listed; the next listing shows the new version.
     Replaced,
     /// The object exists, but access to this object is refused: an encryption key that the probe may not use,
-    /// or a storage class that must be restored first.
+    /// or a storage class that must be restored first. Or what was read of it is not what was listed.
     Refused(ObserveError),
     /// The call failed for a reason that concerns the service, not this object.
     Failed(ObserveError),

@@ -36,6 +36,12 @@ impl S3 {
         self.bucket.ends_with("--x-s3")
     }
 
+    /// Whether a function transforms what is read (S3 user guide, Object Lambda). Then listed sizes, those of the
+    /// stored objects, say nothing about it.
+    fn is_transformed(&self) -> bool {
+        self.bucket.contains(":s3-object-lambda:")
+    }
+
     /// Makes the error of a failed call. If the answer names another region as that of the bucket, it says so.
     fn explain<E>(&self, call: &str, error: &SdkError<E>) -> ObserveError
     where
@@ -88,7 +94,14 @@ impl ObjectStore for S3 {
         let answer = request.customize().interceptor(date.clone()).send().await;
         let page = answer
             .map_err(|error| self.explain(&format!("ListObjectsV2 on {}", self.uri(prefix)), &error))?;
-        let more = page.is_truncated == Some(true);
+        let garbled = |what: &str| {
+            let text = format!("ListObjectsV2 on {}: {what}", self.uri(prefix));
+            ObserveError::new(FailureKind::Garbled, text)
+        };
+        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        if page.is_truncated == Some(true) && next.is_none() {
+            return Err(garbled("more keys follow, but the answer has no token for them"));
+        }
         let listed = |object: aws_sdk_s3::types::Object| {
             let modified = instant(&object.last_modified?);
             let version = object.e_tag.unwrap_or_default();
@@ -97,14 +110,13 @@ impl ObjectStore for S3 {
             let stamp =
                 if is_multipart(&version) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
             let is_complete = !self.is_directory() && is_put_whole(&version);
-            let size = object.size.and_then(|size| u64::try_from(size).ok());
+            let size = object.size.filter(|_| !self.is_transformed());
+            let size = size.and_then(|size| u64::try_from(size).ok());
             Some(Listed { key: object.key?, version, stamp, is_complete, size })
         };
-        Ok(Page {
-            objects: page.contents.unwrap_or_default().into_iter().filter_map(listed).collect(),
-            next: page.next_continuation_token.filter(|_| more),
-            date: date.take(),
-        })
+        let objects: Option<Vec<_>> = page.contents.unwrap_or_default().into_iter().map(listed).collect();
+        let objects = objects.ok_or_else(|| garbled("an object has no key or no time"))?;
+        Ok(Page { objects, next, date: date.take() })
     }
 
     async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<ByteStream, GetError> {

@@ -60,6 +60,8 @@ struct Store {
     calls: Vec<String>,
     /// GetObject of this key is never answered.
     stuck: Option<&'static str>,
+    /// Listings tell that objects are so many bytes longer than they are.
+    longer: usize,
     /// GetObject of these keys fails with this status and code.
     broken: BTreeMap<&'static str, (u16, &'static str)>,
     /// Listings fail with this status and code.
@@ -120,7 +122,7 @@ impl Store {
         let mut body = String::from("<ListBucketResult>");
         let mut last = String::new();
         for (key, (text, etag, at)) in keys.by_ref().take(2) {
-            let size = text.len();
+            let size = text.len() + self.longer;
             body += &format!(
                 "<Contents><Key>{key}</Key><LastModified>{at}</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
             );
@@ -311,6 +313,40 @@ async fn an_object_that_could_not_be_read_is_read_again_by_the_next_poll() {
     assert_eq!(locators(&poll), ["s3://archive/in/04/a#0"]);
     assert!(poll.watermark.is_some());
     assert_eq!(poll.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the answer that first listed it");
+}
+
+#[tokio::test]
+async fn an_object_whose_body_is_shorter_than_listed_was_not_read() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", "noise", "e", t(-2));
+    bucket.0.lock().unwrap().longer = 7;
+    let mut s3 = bucket.s3(settings());
+    for _ in 0..2 {
+        let failure = s3.poll(&wanted()).await.unwrap_err();
+        let text = "reading s3://archive/in/04/a: the body ended after 5 of 12 bytes";
+        assert_eq!((failure.kind, &*failure.detail), (FailureKind::Garbled, text));
+    }
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(poll.unreadable.len(), 1, "one object does not make the stage blind for ever");
+    bucket.put("in/04/a", canary(1), "another", t(-2));
+    let poll = bucket.s3(Settings { max_object_bytes: 200, ..settings() }).poll(&wanted()).await.unwrap();
+    assert_eq!(poll.unreadable[0].part.reason, UnreadableReason::OverLimit, "what was requested has come");
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_a_part_is_a_failure() {
+    let object = "<Contents><Key>in/04/a</Key><LastModified>2026-11-22T04:59:57Z</LastModified></Contents>";
+    for (answer, text) in [
+        (format!("{object}<IsTruncated>true</IsTruncated>"), "more keys follow, but the answer has no token for them"),
+        (object.replace("<Key>in/04/a</Key>", ""), "an object has no key or no time"),
+        (object.replace("<LastModified>2026-11-22T04:59:57Z</LastModified>", ""), "an object has no key or no time"),
+    ] {
+        let body = format!("<ListBucketResult>{answer}</ListBucketResult>");
+        let http = infallible_client_fn(move |_| http::Response::new(SdkBody::from(body.clone())));
+        let failure = observer(http, settings(), None).poll(&wanted()).await.unwrap_err();
+        let text = format!("ListObjectsV2 on s3://archive/in/04/: {text}");
+        assert_eq!((failure.kind, &*failure.detail), (FailureKind::Garbled, &*text));
+    }
 }
 
 #[tokio::test]

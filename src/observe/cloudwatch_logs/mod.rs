@@ -24,12 +24,11 @@ use super::decode::{Limits, Scan};
 use super::failure::explain;
 use super::rate_limit::RateLimit;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
+use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
-/// How many ids of events with foreign tags are remembered. A foreign tag is a well-formed tag that none of
-/// our keys signed.
-const MAX_FOREIGN_EVENT_IDS: usize = 10_000;
+/// Most ids of counted events that are remembered of one window.
+const MAX_COUNTED_EVENTS: usize = 100_000;
 
 /// Reads one log group.
 #[derive(Debug)]
@@ -50,11 +49,48 @@ pub struct CloudWatchLogs {
     /// What was found and is not reported yet. It outlives a poll, because a poll may fail or be dropped
     /// before it reports.
     unreported: Findings,
-    /// Ids of the events whose foreign tags have been counted, so that overlapping windows count them once.
-    counted_foreign_events: HashSet<String>,
+    counted_events: CountedEvents,
     /// Ids of the events of the current page that have been decoded. If a poll ends within the page, the next
     /// one gets the page again, and must not begin again with what took so long.
     decoded_events: HashSet<String>,
+}
+
+/// Ids of the events that have been counted, so that overlapping windows count them once. What was not in the last
+/// window that was read to its end does not come again, and is forgotten.
+#[derive(Debug, Default)]
+struct CountedEvents {
+    last_window: HashSet<String>,
+    this_window: HashSet<String>,
+}
+
+impl CountedEvents {
+    /// Notes an event. Returns whether it is to be counted.
+    fn note(&mut self, id: &str) -> bool {
+        if self.this_window.len() >= MAX_COUNTED_EVENTS {
+            self.end_window();
+        }
+        self.this_window.insert(id.to_owned()) && !self.last_window.contains(id)
+    }
+
+    fn end_window(&mut self) {
+        self.last_window = std::mem::take(&mut self.this_window);
+    }
+}
+
+/// An event whose answer has all that is needed of it.
+#[derive(Debug)]
+struct Event {
+    id: String,
+    message: String,
+    stamp: Stamp,
+}
+
+impl Event {
+    fn of(event: FilteredLogEvent) -> Option<Self> {
+        let stamp =
+            event.ingestion_time.map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
+        Some(Self { id: event.event_id?, message: event.message?, stamp })
+    }
 }
 
 /// A read of one window, which may take several polls.
@@ -78,7 +114,6 @@ impl CloudWatchLogs {
         recognizer: Recognizer,
         clock: WallClock,
     ) -> Self {
-        let (unreported, counted_foreign_events) = (Findings::default(), HashSet::new());
         Self {
             settings,
             rate_limit,
@@ -88,15 +123,15 @@ impl CloudWatchLogs {
             clock,
             unfinished: None,
             covered_until: None,
-            unreported,
-            counted_foreign_events,
+            unreported: Findings::default(),
+            counted_events: CountedEvents::default(),
             decoded_events: HashSet::new(),
         }
     }
 
     /// Requests the next page of a read. If the service refuses the token, the next poll starts a new read.
     async fn fetch_page(&mut self, read: &WindowRead) -> Result<FilterLogEventsOutput, ObserveError> {
-        let group = self.settings.log_group.trim_end_matches(":*");
+        let group = self.group();
         let request = self
             .client
             .filter_log_events()
@@ -115,61 +150,59 @@ impl CloudWatchLogs {
             if error.code() == Some("InvalidParameterException") {
                 self.unfinished = None;
             }
-            explain(&format!("FilterLogEvents on `{group}`"), &error)
+            explain(&self.call(), &error)
         })
     }
 
+    fn group(&self) -> &str {
+        self.settings.log_group.trim_end_matches(":*")
+    }
+
+    /// Names the call for people.
+    fn call(&self) -> String {
+        format!("FilterLogEvents on `{}`", self.group())
+    }
+
     /// Scans the events of a page, as many at a time as there is time for.
-    async fn scan_events(&mut self, events: Vec<FilteredLogEvent>, seen_by: Timestamp) {
-        let fresh =
-            |event: &FilteredLogEvent| event.event_id().is_none_or(|id| !self.decoded_events.contains(id));
+    async fn scan_events(&mut self, events: Vec<Event>, seen_by: Timestamp) {
+        let fresh = |event: &Event| !self.decoded_events.contains(&event.id);
         let mut events: VecDeque<_> = events.into_iter().filter(fresh).collect();
         while !events.is_empty() {
             let name = format!("events of `{}`", self.settings.log_group);
-            let message = |event: &FilteredLogEvent| event.message().unwrap_or_default().as_bytes().to_vec();
-            let messages = events.iter().map(message).collect();
+            let messages = events.iter().map(|event| event.message.as_bytes().to_vec()).collect();
             let scans = self.decoder.scan(&name, &self.recognizer, Limits::RECORD, messages).await;
             for scan in scans {
                 let Some(event) = events.pop_front() else {
                     break;
                 };
                 self.take_scan(&event, scan, seen_by);
-                self.decoded_events.extend(event.event_id);
+                self.decoded_events.insert(event.id);
             }
         }
         self.decoded_events.clear();
     }
 
     /// Adds the canaries in an event, and what of it is unreadable, to the unreported findings.
-    fn take_scan(&mut self, event: &FilteredLogEvent, scan: Scan, seen_by: Timestamp) {
-        let Findings { sightings, stats, .. } = &mut self.unreported;
-        stats.records += 1;
-        let Some((id, message)) = event.event_id().zip(event.message()) else {
-            stats.decode_errors += 1;
-            return;
-        };
-        stats.bytes += message.len() as u64;
-        stats.decode_errors += u64::from(!scan.unreadable.is_empty());
-        if scan.foreign_tags > 0 && !self.counted_foreign_events.contains(id) {
-            stats.foreign_tags += scan.foreign_tags;
-            if self.counted_foreign_events.len() >= MAX_FOREIGN_EVENT_IDS {
-                self.counted_foreign_events.clear();
-            }
-            self.counted_foreign_events.insert(id.to_owned());
-        }
+    fn take_scan(&mut self, event: &Event, scan: Scan, seen_by: Timestamp) {
+        let Event { id, message, stamp } = event;
         let remark = scan.remark();
-        let stamp = event
-            .ingestion_time()
-            .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
+        let Findings { sightings, stats, .. } = &mut self.unreported;
         sightings.extend(scan.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
-            stamp,
+            stamp: *stamp,
             seen_by,
             locator: Locator::within(id, copy.place),
             label: None,
             integrity: copy.integrity,
             found_in: copy.found_in,
         }));
+        if !self.counted_events.note(id) {
+            return;
+        }
+        stats.records += 1;
+        stats.bytes += message.len() as u64;
+        stats.decode_errors += u64::from(!scan.unreadable.is_empty());
+        stats.foreign_tags += scan.foreign_tags;
         // The stamp is from the clock of the service, which may be behind ours. We assume that
         // they differ by less than `lookback`.
         let arrived_by =
@@ -198,13 +231,22 @@ impl Observe for CloudWatchLogs {
             self.rate_limit.take(self.settings.min_call_interval).await;
             let page = self.fetch_page(&read).await?;
             let seen_by = self.clock.now();
-            self.scan_events(page.events.unwrap_or_default(), seen_by).await;
+            let answered = page.events.unwrap_or_default();
+            let count = answered.len();
+            let events: Vec<_> = answered.into_iter().filter_map(Event::of).collect();
+            let is_garbled = events.len() < count;
+            self.scan_events(events, seen_by).await;
+            if is_garbled {
+                let text = format!("{}: an event has no id or no message", self.call());
+                return Err(ObserveError::new(FailureKind::Garbled, text));
+            }
             // Only a page without a token is the last one; an empty page need not be. The token and the
             // findings are stored without waiting in between, so a poll that is dropped or fails neither
             // skips a page nor reads it twice.
             read.token = page.next_token;
             self.unfinished = read.token.is_some().then(|| read.clone());
             if read.token.is_none() {
+                self.counted_events.end_window();
                 watermark = Some(read.started - self.settings.settle);
                 break;
             }
@@ -223,7 +265,6 @@ impl Observe for CloudWatchLogs {
 
     fn on_idle(&mut self) {
         self.unfinished = None;
-        self.counted_foreign_events.clear();
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_types::body::SdkBody;
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::sighting::{FailureKind, WantedTrace};
+use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 
 const NOW: i64 = 1_795_321_800;
@@ -70,6 +71,12 @@ fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
     settings.max_pages = 2;
     let client = Client::from_conf(config);
     (CloudWatchLogs::new(settings, RateLimit::default(), client, recognizer, clock), sent)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn event(id: &str, message: &str) -> Value {
@@ -187,12 +194,49 @@ async fn a_poll_reads_two_pages_a_second_until_its_time_budget_is_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_tag_in_overlapping_windows_is_counted_once() {
-    let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
-    let (mut observer, _) = observer(vec![page.clone(), page]);
+async fn an_event_in_overlapping_windows_is_counted_once() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let opaque: String = (0..3_000).map(|_| random.char('\u{0}'..'\u{9f}')).collect();
+    let wrapped = (0..9).fold(opaque.into_bytes(), |bytes, _| gzip(&bytes));
+    let foreign = event("e1", &line("another key, sixteen+"));
+    let unreadable = event("e2", &base64::engine::general_purpose::STANDARD.encode(wrapped));
+    let page = (200, json!({"events": [foreign, unreadable]}));
+    let (mut observer, _) = observer(vec![page.clone(), page.clone(), page]);
     let first = observer.poll(&wanted()).await.unwrap();
-    assert_eq!((first.sightings.len(), first.stats.foreign_tags), (0, 1));
-    assert_eq!(observer.poll(&wanted()).await.unwrap().stats.foreign_tags, 0);
+    assert_eq!((first.sightings.len(), first.stats.records, first.stats.foreign_tags), (0, 2, 1));
+    assert_eq!((first.stats.decode_errors, first.unreadable.len()), (1, 1));
+    for idle in [false, true] {
+        if idle {
+            observer.on_idle();
+        }
+        let again = observer.poll(&wanted()).await.unwrap();
+        assert_eq!((again.stats, again.unreadable), (ReadStats::default(), vec![]));
+    }
+}
+
+#[test]
+fn events_are_remembered_as_long_as_windows_have_them() {
+    let mut counted = CountedEvents::default();
+    assert!(counted.note("old") && counted.note("e1") && !counted.note("e1"));
+    for _ in 0..3 {
+        counted.end_window();
+        assert!(!counted.note("e1"));
+    }
+    assert_eq!(counted.last_window.len() + counted.this_window.len(), 2, "no window has the other any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_without_an_id_or_a_message_proves_nothing_absent() {
+    for field in ["eventId", "message"] {
+        let mut odd = event("e2", &line("0123456789abcdef"));
+        odd.as_object_mut().unwrap().remove(field);
+        let page = json!({"events": [event("e1", &line("0123456789abcdef")), odd]});
+        let (mut observer, _) = observer(vec![(200, page)]);
+        let failure = observer.poll(&wanted()).await.unwrap_err();
+        let text = "FilterLogEvents on `/export`: an event has no id or no message";
+        assert_eq!((failure.kind, &*failure.detail), (FailureKind::Garbled, text));
+        assert_eq!(observer.take_unreported().sightings.len(), 1, "the other is found");
+    }
 }
 
 #[tokio::test(start_paused = true)]

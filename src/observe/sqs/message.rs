@@ -26,7 +26,7 @@ impl BatchInfo {
         let number = |name: &str| text(name).filter(|it| is_sequence_number(it));
         Some(Self {
             stream_arn: text("streamArn")?,
-            shard: text("shardId")?,
+            shard: text("shardId").filter(|it| is_shard_id(it))?,
             first: number("startSequenceNumber")?,
             last: number("endSequenceNumber")?,
         })
@@ -44,6 +44,12 @@ impl BatchInfo {
 /// `0|([1-9]\d{0,128})` (AWS Kinesis API reference, SequenceNumber).
 fn is_sequence_number(text: &str) -> bool {
     (1..=129).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `[a-zA-Z0-9_.-]+`, at most 128 characters (AWS Kinesis API reference, ShardId).
+fn is_shard_id(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -79,5 +85,20 @@ mod tests {
         let no_number = BATCH.replace("\"startSequenceNumber\": \"4", "\"startSequenceNumber\": \"x");
         assert_ne!(no_number, BATCH);
         assert_eq!(BatchInfo::parse(&no_number), None);
+    }
+
+    #[test]
+    fn ids_and_numbers_that_kinesis_does_not_give_are_no_batch() {
+        let with = |name: &str, value: &str| {
+            let mut body: Value = serde_json::from_str(BATCH).unwrap();
+            body["KinesisBatchInfo"][name] = value.into();
+            BatchInfo::parse(&body.to_string()).is_some()
+        };
+        for name in ["startSequenceNumber", "endSequenceNumber"] {
+            assert!(with(name, &"9".repeat(129)), "{name}");
+            assert!(!with(name, &"9".repeat(130)) && !with(name, "") && !with(name, "-1"), "{name}");
+        }
+        assert!(with("shardId", &"s".repeat(128)));
+        assert!(!with("shardId", &"s".repeat(129)) && !with("shardId", "") && !with("shardId", "a/b"));
     }
 }

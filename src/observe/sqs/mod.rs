@@ -46,11 +46,35 @@ pub struct Sqs {
     recognizer: Recognizer,
     decoder: Decoder,
     clock: WallClock,
-    /// Ids of messages that have been looked into.
-    known: HashSet<String>,
+    known: KnownMessages,
     batches: VecDeque<FailedBatch>,
     /// What was found and is not reported yet. It outlives a poll that fails.
     unreported: Findings,
+}
+
+/// Ids of the messages that have been decoded, of which the oldest are forgotten first.
+#[derive(Debug, Default)]
+struct KnownMessages {
+    ids: HashSet<Arc<str>>,
+    by_age: VecDeque<Arc<str>>,
+}
+
+impl KnownMessages {
+    fn contains(&self, id: &str) -> bool {
+        self.ids.contains(id)
+    }
+
+    fn note(&mut self, id: &str) {
+        let id: Arc<str> = id.into();
+        if self.ids.insert(id.clone()) {
+            self.by_age.push_back(id);
+        }
+        if self.by_age.len() > MAX_KNOWN
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+    }
 }
 
 impl Sqs {
@@ -70,7 +94,7 @@ impl Sqs {
             recognizer,
             decoder: Decoder::default(),
             clock,
-            known: HashSet::new(),
+            known: KnownMessages::default(),
             batches: VecDeque::new(),
             unreported: Findings::default(),
         }
@@ -122,7 +146,13 @@ impl Sqs {
             if messages.is_empty() {
                 return Ok(());
             }
+            let without_id = messages.iter().any(|message| message.message_id.is_none());
             self.scan(messages, seen_by).await;
+            if without_id {
+                // Received again, it would be another one.
+                let text = format!("ReceiveMessage from `{}`: a message has no id", self.settings.queue_url);
+                return Err(ObserveError::new(FailureKind::Garbled, text));
+            }
         }
         Ok(())
     }
@@ -146,7 +176,8 @@ impl Sqs {
 
     /// Looks into the messages that are new, as many at a time as there is time for.
     async fn scan(&mut self, messages: Vec<Message>, seen_by: Timestamp) {
-        let is_new = |message: &Message| !message.message_id().is_some_and(|id| self.known.contains(id));
+        let is_new = |id: &str| !self.known.contains(id);
+        let is_new = |message: &Message| message.message_id().is_some_and(is_new);
         let mut new: VecDeque<Message> = messages.into_iter().filter(is_new).collect();
         while !new.is_empty() {
             let name = format!("messages of `{}`", self.settings.queue_url);
@@ -155,10 +186,7 @@ impl Sqs {
             for scan in scans {
                 let Some(message) = new.pop_front() else { break };
                 self.take(&message, scan, seen_by);
-                if self.known.len() >= MAX_KNOWN {
-                    self.known.clear();
-                }
-                self.known.extend(message.message_id);
+                self.known.note(message.message_id().unwrap_or_default());
             }
         }
     }

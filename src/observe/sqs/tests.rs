@@ -166,6 +166,29 @@ async fn a_message_that_is_received_again_is_not_reported_twice() {
     assert_eq!(queue.poll(&wanted()).await.unwrap().sightings, []);
 }
 
+#[test]
+fn the_oldest_of_too_many_known_messages_are_forgotten_and_no_others() {
+    let mut known = KnownMessages::default();
+    for number in 0..=MAX_KNOWN {
+        known.note(&number.to_string());
+        known.note(&number.to_string());
+    }
+    let forgotten: Vec<_> = (0..=MAX_KNOWN).filter(|number| !known.contains(&number.to_string())).collect();
+    assert_eq!((forgotten, known.ids.len()), (vec![0], MAX_KNOWN));
+}
+
+#[tokio::test]
+async fn a_message_without_an_id_is_a_failure_and_the_others_are_found() {
+    let mut answer = messages(&[line(), line()]);
+    answer["Messages"][1].as_object_mut().unwrap().remove("MessageId");
+    let (mut queue, _) = observer(peeking(), vec![depth(2, 0), answer]);
+    let failure = queue.poll(&wanted()).await.unwrap_err();
+    let text = format!("ReceiveMessage from `{URL}`: a message has no id");
+    assert_eq!((failure.kind, &*failure.detail), (FailureKind::Garbled, &*text));
+    let found = queue.take_unreported();
+    assert_eq!((found.sightings.len(), found.stats.records), (1, 1));
+}
+
 #[tokio::test]
 async fn a_queue_that_would_move_its_messages_is_not_peeked_at() {
     let mut moves = depth(1, 0);

@@ -131,6 +131,24 @@ fn a_canary_that_got_through_before_its_batch_was_given_up_is_not_dead_lettered(
 }
 
 #[test]
+fn a_letter_that_was_there_before_a_canary_was_planned_is_not_about_it() {
+    let mut w = world();
+    w.put(canary(1));
+    w.poll(STREAM, t(2), vec![in_record_500(t(2))]);
+    let all = FailedBatch { stamp: Stamp::None, ..failed_batch(&w, "0", &"9".repeat(129)) };
+    let planned_at = canary(1).trace.planned_at();
+    let later = planned_at + Duration::from_secs(1);
+    let before = planned_at - Duration::from_millis(1);
+    let long_before = Stamp::Millis(planned_at - Duration::from_hours(1));
+    for (seen_by, stamp, named) in
+        [(later, Stamp::None, 1), (before, Stamp::None, 0), (later, long_before, 0)]
+    {
+        let batch = FailedBatch { seen_by, stamp, ..all.clone() };
+        assert_eq!(w.tracker.in_batch(queue(&w), &batch).len(), named, "{seen_by:?} {stamp:?}");
+    }
+}
+
+#[test]
 fn the_number_of_dead_letters_is_known_and_since_when_there_are_some() {
     let mut w = world();
     let source = queue(&w);

@@ -60,6 +60,8 @@ const MAX_REFUSALS: u32 = 3;
 const MIN_MAX_PAGES: usize = 200;
 /// Fewer keys than this on an average page, a quarter of a full one, are not worth more pages.
 const KEYS_PER_PAGE: usize = 250;
+/// Objects of a prefix that are remembered while its listings fail, in multiples of the keys that a poll lists.
+const MOST_KNOWN: usize = 2;
 /// Most polls for which a refused object is not requested; the pause doubles up to this.
 const MAX_PAUSE: u64 = 64;
 
@@ -128,6 +130,18 @@ struct Known {
     state: State,
     /// The last poll that listed it.
     poll_number: u64,
+}
+
+impl Known {
+    /// By when it was listed, if it is still to be read for traces that need objects `since` then. `None` also if
+    /// polls go on without it, which was told.
+    fn waits(&self, since: Since) -> Option<Timestamp> {
+        match self.state {
+            State::Seen(seen_by) => (!since.is_after(self.stamp, self.is_complete)).then_some(seen_by),
+            State::Refused { seen_by, times, .. } => (times < MAX_REFUSALS).then_some(seen_by),
+            State::Read => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -233,6 +247,12 @@ impl<S: ObjectStore> ObjectObserver<S> {
         self.prefixes.clear();
     }
 
+    /// How many objects it remembers.
+    #[cfg(test)]
+    pub(super) fn known_objects(&self) -> usize {
+        self.prefixes.values().map(|prefix| prefix.objects.len()).sum()
+    }
+
     /// Returns the prefixes of objects that can hold events since `since`; `None` if they are too many.
     fn prefixes_since(&self, since: Timestamp, started: Timestamp) -> Option<Vec<String>> {
         let Settings { key, slack, key_slack, max_prefixes, .. } = &self.settings;
@@ -269,7 +289,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
         };
         for prefix in prefixes {
             self.prefixes.entry(prefix.clone()).or_default().repeats = repeating.contains(&prefix);
-            if let Err(failure) = self.list(&prefix, started, &mut progress).await {
+            let listed = self.list(&prefix, started, &mut progress).await;
+            self.forget_unlisted(&prefix, listed.is_ok(), progress.since);
+            if let Err(failure) = listed {
                 progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 break;
@@ -386,6 +408,28 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
     }
 
+    /// Forgets the objects of a prefix that this poll has not listed: after a whole listing they no longer exist.
+    /// After others, this is done only where they would become too many; those that still exist are then new to a
+    /// later listing. What was still to be read is told, because it withholds the proof of absence.
+    fn forget_unlisted(&mut self, prefix: &str, is_listed: bool, since: Since) {
+        let Some(known) = self.prefixes.get_mut(prefix) else { return };
+        if !(is_listed && known.is_whole) {
+            if known.objects.len() <= self.settings.max_keys_per_poll.saturating_mul(MOST_KNOWN) {
+                return;
+            }
+            (known.start, known.whole_at) = (None, None);
+        }
+        let unlisted = known.objects.extract_if(|_, known| known.poll_number != self.poll_number);
+        let waiting: Vec<_> =
+            unlisted.filter_map(|(key, known)| Some((key, known.waits(since)?, known))).collect();
+        for (key, seen_by, Known { version, stamp, .. }) in waiting {
+            let label = self.labels.as_ref();
+            let label = label.and_then(|labels| labels.of(key.strip_prefix(prefix).unwrap_or_default()));
+            let prefix = prefix.to_owned();
+            self.take_vanished(&Object { prefix, key, version, stamp, seen_by, size: None, label });
+        }
+    }
+
     /// Reads the queued objects, a few at a time.
     async fn read(&mut self, progress: &mut Progress) {
         let mut left = self.settings.max_objects_per_poll;
@@ -444,7 +488,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
     }
 
-    /// An object was deleted after it had been listed. What was in it will not be known, and may have been moved.
+    /// An object is not there any more after it had been listed. What was in it will not be known, and may have been
+    /// moved.
     fn take_vanished(&mut self, object: &Object) {
         let name = self.store.copy(&object.key, &object.version);
         self.unreported.unreadable.push(UnreadableRecord {
@@ -523,16 +568,14 @@ impl<S: ObjectStore> ObjectObserver<S> {
         );
     }
 
-    /// Called after a poll that listed everything. Forgets objects that no longer exist. If keys grow with
-    /// time, also moves the start of the next listing up to the first key that was not read, or that is so
-    /// recent that a smaller key may still be written.
+    /// Called after a poll that listed everything. If keys grow with time, moves the start of the next listing up to
+    /// the first key that was not read, or that is so recent that a smaller key may still be written.
     fn move_on(&mut self, started: Timestamp, since: Since, is_complete: bool) {
         let Settings { slack, key_slack, ordered_keys, .. } = self.settings;
         let settled = started - key_slack - slack;
         let may_skip =
             !ordered_keys && self.late_key_at.is_none_or(|late| started.since(late) >= LATE_KEY_PAUSE);
         for prefix in self.prefixes.values_mut().filter(|prefix| prefix.is_whole) {
-            prefix.objects.retain(|_, known| known.poll_number == self.poll_number);
             prefix.whole_at = is_complete.then_some(started);
             // A listing of one call can be no shorter. A start needs less room for slow writers than
             // `ordered_keys`, because whole listings follow.

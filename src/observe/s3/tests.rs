@@ -316,6 +316,40 @@ async fn an_object_that_could_not_be_read_is_read_again_by_the_next_poll() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_gone_before_it_was_fetched_was_not_read() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", "noise", "e", t(-2));
+    bucket.put("in/04/b", canary(1), "e", t(-2));
+    let mut s3 = bucket.s3(Settings { max_objects_per_poll: 1, ..settings() });
+    assert_eq!(s3.poll(&wanted()).await.unwrap().watermark, None);
+    bucket.0.lock().unwrap().objects.clear();
+    let poll = s3.poll(&wanted()).await.unwrap();
+    let told: Vec<_> = poll.unreadable.iter().map(|record| record.text.to_string()).collect();
+    assert_eq!(told, ["s3://archive/in/04/b was deleted before it could be read"]);
+    assert!(s3.poll(&wanted()).await.unwrap().unreadable.is_empty(), "it is told once");
+}
+
+#[tokio::test]
+async fn keys_that_come_and_go_while_polls_fail_are_not_remembered_for_ever() {
+    let failing = Bucket::default();
+    failing.0.lock().unwrap().broken.insert("in/04/a", (503, "SlowDown"));
+    let crowded = Bucket::default();
+    for (bucket, settings) in
+        [(failing, settings()), (crowded, Settings { max_keys_per_poll: 2, ..settings() })]
+    {
+        let mut s3 = bucket.s3(settings);
+        for round in 0..40 {
+            bucket.0.lock().unwrap().objects.clear();
+            for key in ["in/04/a".to_owned(), format!("in/04/b{round}"), format!("in/04/c{round}")] {
+                bucket.put(&key, "noise", "e", t(-2));
+            }
+            s3.poll(&wanted()).await.unwrap_err();
+        }
+        assert!(s3.known_objects() <= 8, "{}", s3.known_objects());
+    }
+}
+
+#[tokio::test]
 async fn an_object_whose_body_is_shorter_than_listed_was_not_read() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", "noise", "e", t(-2));
@@ -337,9 +371,15 @@ async fn an_object_whose_body_is_shorter_than_listed_was_not_read() {
 async fn a_listing_that_lacks_a_part_is_a_failure() {
     let object = "<Contents><Key>in/04/a</Key><LastModified>2026-11-22T04:59:57Z</LastModified></Contents>";
     for (answer, text) in [
-        (format!("{object}<IsTruncated>true</IsTruncated>"), "more keys follow, but the answer has no token for them"),
+        (
+            format!("{object}<IsTruncated>true</IsTruncated>"),
+            "more keys follow, but the answer has no token for them",
+        ),
         (object.replace("<Key>in/04/a</Key>", ""), "an object has no key or no time"),
-        (object.replace("<LastModified>2026-11-22T04:59:57Z</LastModified>", ""), "an object has no key or no time"),
+        (
+            object.replace("<LastModified>2026-11-22T04:59:57Z</LastModified>", ""),
+            "an object has no key or no time",
+        ),
     ] {
         let body = format!("<ListBucketResult>{answer}</ListBucketResult>");
         let http = infallible_client_fn(move |_| http::Response::new(SdkBody::from(body.clone())));

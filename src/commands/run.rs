@@ -17,7 +17,7 @@ use super::output::{complain, say};
 use super::panics;
 use super::runtimes::Runtimes;
 use super::signals::{Received, Signals};
-use crate::config::{Config, Log, LogFormat, Place, environment};
+use crate::config::{Config, Log, LogFormat, Place, environment, log_filter};
 use crate::daemon::reload::Again;
 use crate::daemon::run::{ClockStepped, Daemon, FaultyWebFile};
 use crate::daemon::{clock, descriptors, log_level};
@@ -197,8 +197,9 @@ fn start_log(log: &Log) -> WorkerGuard {
     // logs would hang with all others behind it.
     let (stderr, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).finish(std::io::stderr());
+    let filter = log_filter(&log.level).expect("the configuration checked it");
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(log_level::filter(&log.level))
+        .with_env_filter(filter)
         .with_writer(stderr)
         .with_target(false)
         .with_ansi(ansi)

@@ -43,7 +43,7 @@ use toml::Table;
 pub use self::otlp::Otlp;
 pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
-pub use self::sections::check_log_level;
+pub use self::sections::log_filter;
 pub use self::settings::{
     Canary, Conditions, Drill, Load, Log, LogFormat, Probe, Source, Store, Tenant, Web,
 };

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use toml::{Table, Value};
+use tracing_subscriber::EnvFilter;
 
 use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store, Web};
 use super::tenant::TenantRead;
@@ -300,28 +301,26 @@ pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
 /// Reads a log filter.
 fn level(value: &Value) -> Parsed<String> {
     let text = value::text(value)?;
-    check_log_level(&text).map(|()| text)
+    log_filter(&text).map(|_| text)
 }
 
-/// Checks a log filter: `info`, or `info,hyper=warn`.
+/// The filter for a level: `info`, or `info,hyper=warn`. It applies to our own lines. Libraries log errors only: we log
+/// each failure ourselves.
 ///
 /// # Errors
 ///
 /// What would be right.
-pub fn check_log_level(text: &str) -> Result<(), String> {
+pub fn log_filter(level: &str) -> Result<EnvFilter, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let good = text.split(',').all(|directive| {
-        let level = directive.rsplit('=').next().unwrap_or_default();
-        LEVELS.contains(&level.trim())
-    });
-    if good {
-        Ok(())
-    } else {
-        Err(format!(
-            "\"{text}\" is not a valid log level; write one of {}, or set the level of one library with \"info,hyper=warn\"",
+    let ends_in_level =
+        |directive: &str| LEVELS.contains(&directive.rsplit('=').next().unwrap_or_default().trim());
+    let filter = EnvFilter::try_new(format!("error,traceprobe={level}")).ok();
+    filter.filter(|_| level.split(',').all(ends_in_level)).ok_or_else(|| {
+        format!(
+            "\"{level}\" is not a valid log level; write one of {}, or set the level of one library with \"info,hyper=warn\"",
             LEVELS.join(", ")
-        ))
-    }
+        )
+    })
 }
 
 /// The table `[canary]`, as far as it could be read; the template is `None` for the default one.

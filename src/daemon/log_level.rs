@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::check_log_level;
+use crate::config::log_filter;
 use crate::web;
 
 /// Puts a filter in force.
@@ -13,13 +13,6 @@ type Apply = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 /// The level in force, and what changes it. Global, because so is the log itself.
 static IN_FORCE: OnceLock<(Mutex<String>, Apply)> = OnceLock::new();
-
-/// The filter for a level. It applies to our own lines. Libraries log errors only: we log each failure ourselves.
-#[must_use]
-pub fn filter(level: &str) -> EnvFilter {
-    let filter = EnvFilter::try_new(format!("error,traceprobe={level}"));
-    filter.unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"))
-}
 
 /// Notes the level with which the log was started, and what changes it.
 pub fn started(level: &str, apply: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) {
@@ -39,13 +32,29 @@ fn level() -> String {
 }
 
 fn set(wanted: &str) -> Result<(), String> {
-    check_log_level(wanted)?;
+    let filter = log_filter(wanted)?;
     let (level, apply) = IN_FORCE.get().ok_or("the log was not started")?;
     let before = {
         let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
-        apply(filter(wanted))?;
+        apply(filter)?;
         std::mem::replace(&mut *level, wanted.to_owned())
     };
     info!("the log level was `{before}` and is `{wanted}` until the next start");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_the_log_refuses_leaves_the_one_in_force() {
+        started("info", |_| Ok(()));
+        for wrong in ["hyper=warn", "a b=warn=info", "info,[a{=warn", "info, hyper=warn", ""] {
+            let fault = set(wrong).unwrap_err();
+            assert!(fault.starts_with(&format!("\"{wrong}\" is not a valid log level; write one of")), "{fault}");
+            assert_eq!(level(), "info");
+        }
+        assert_eq!((set("debug,hyper=warn"), level().as_str()), (Ok(()), "debug,hyper=warn"));
+    }
 }

@@ -2,9 +2,10 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 116] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 117] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
+    ("[log]", "[log]\nlevel = \"hyper=warn\"", "log.level:", "\"hyper=warn\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
     ("[log]", "[log]\nformat = \"jsn\"", "log.format:", "did you mean `json`?"),
     ("[log]", "[log]\nformat = \"xml\"", "log.format:", "\"xml\" is not one of \"text\", \"json\""),

@@ -170,6 +170,7 @@ fn failure(event: &Event, map: &Topology) -> Option<Occurrence> {
         | Event::Accepted { .. }
         | Event::Arrived { .. }
         | Event::HopMeasured { .. }
+        | Event::HopUnobserved { .. }
         | Event::EndToEnd { .. }
         | Event::GaveUp { .. }
         | Event::Adopted { .. }
@@ -225,6 +226,9 @@ fn write_once(event: &Event, map: &Topology) {
             tenant = %name(tenant), %trace, latency_seconds = latency.as_secs_f64(), ?judgement, "reached the end stage"
         ),
         Event::Ended { tenant, trace, .. } => debug!(tenant = %name(tenant), %trace, "delivered"),
+        Event::HopUnobserved { tenant, hop, trace } => {
+            debug!(tenant = %name(tenant), hop = %at(hop), %trace, "hop unobserved: its source could not be read");
+        }
         // Written by `failure`.
         Event::GaveUp { .. }
         | Event::Full { .. }

@@ -52,7 +52,10 @@ mod tests {
         started("info", |_| Ok(()));
         for wrong in ["hyper=warn", "a b=warn=info", "info,[a{=warn", "info, hyper=warn", ""] {
             let fault = set(wrong).unwrap_err();
-            assert!(fault.starts_with(&format!("\"{wrong}\" is not a valid log level; write one of")), "{fault}");
+            assert!(
+                fault.starts_with(&format!("\"{wrong}\" is not a valid log level; write one of")),
+                "{fault}"
+            );
             assert_eq!(level(), "info");
         }
         assert_eq!((set("debug,hyper=warn"), level().as_str()), (Ok(()), "debug,hyper=warn"));

@@ -225,6 +225,12 @@ pub enum Event {
         waited: Duration,
         counted: bool,
     },
+    /// A canary was given up at a stage that showed neither the canary nor its absence, because it could not be read.
+    HopUnobserved {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+    },
     /// It reached the end stage. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
     EndToEnd {
         tenant: TenantId,

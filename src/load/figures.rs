@@ -63,6 +63,8 @@ pub struct HopFigures {
     pub duplicates: u64,
     /// Canaries with a second copy at its stage that may have been moved, which was not checked to the end.
     pub unchecked: u64,
+    /// Canaries with an outcome of which its stage showed neither an arrival nor the absence, because it could not be read.
+    pub unobserved: u64,
     /// Copies at its stage that were cut or changed.
     pub corrupted: u64,
     /// Copies at its stage that were found with another tenant.
@@ -148,6 +150,7 @@ impl Figures {
             hop.latency.merge(&other.latency);
             hop.duplicates += other.duplicates;
             hop.unchecked += other.unchecked;
+            hop.unobserved += other.unobserved;
             hop.corrupted += other.corrupted;
             hop.leaks += other.leaks;
         }
@@ -202,6 +205,11 @@ impl Figures {
             Event::HopMissing { hop, .. } => {
                 if let Some(of) = self.hop(*hop) {
                     of.latency.missing += 1;
+                }
+            }
+            Event::HopUnobserved { hop, .. } => {
+                if let Some(trace) = trace {
+                    self.not_observed(trace, *hop);
                 }
             }
             Event::Ended { outcome, .. } => {
@@ -397,9 +405,20 @@ impl Figures {
         self.hops.iter().map(|hop| hop.unchecked).sum()
     }
 
-    /// How many canaries may have copies that nobody could see.
+    /// Nothing more is awaited of a canary at a stage that could not be read.
+    pub fn not_observed(&mut self, trace: &Trace, stage: StageId) {
+        // One whose outcome is unobserved is unknown already.
+        if !matches!(trace.ended, Some((Outcome::Unobserved(_), _)))
+            && let Some(hop) = self.hop(stage)
+        {
+            hop.unobserved += 1;
+        }
+    }
+
+    /// How many copies nobody could see, if there were any.
     fn unnoticed(&self, beside: &Beside) -> u64 {
-        self.whole.unknown() + u64::from(beside.blind)
+        let unobserved: u64 = self.hops.iter().map(|hop| hop.unobserved).sum();
+        self.whole.unknown() + unobserved + u64::from(beside.blind)
     }
 
     fn latency(&self, threshold: &Threshold, topology: &Topology) -> Option<Span> {
@@ -534,6 +553,19 @@ mod tests {
         assert_eq!(figures.lost_on(TABLE, &topology()), (0, 0));
         assert_eq!(figures.hops[usize::from(TRANSIT.0)].latency.missing, 1);
         assert_eq!(figures.hops[usize::from(TABLE.0)].latency.missing, 0, "it never entered that hop");
+    }
+
+    #[test]
+    fn a_canary_that_a_stage_could_not_show_is_unobserved_there_unless_it_is_unknown_already() {
+        let arrived = Trace { ended: Some((Outcome::Delivered, t(3))), ..trace(&[(STREAM, 1), (TABLE, 3)]) };
+        let blind = Some((Outcome::Unobserved(UnobservedReason::Blind), t(200)));
+        let unknown = Trace { ended: blind, ..arrived.clone() };
+        for (trace, expected) in [(&arrived, 1), (&unknown, 0)] {
+            let mut figures = Figures::new(&topology());
+            let event = Event::HopUnobserved { tenant: ACME, hop: TRANSIT, trace: trace.id() };
+            figures.take(&event, Some(trace), &topology());
+            assert_eq!(figures.hops[usize::from(TRANSIT.0)].unobserved, expected);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::threshold::{Judged, Span, Threshold};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId, Topology};
+use crate::domain::trace::Trace;
 use crate::domain::tracker::{Event, Tracker};
 
 /// Most slices of a window, so that a run of days takes no more memory than one of minutes.
@@ -34,10 +35,19 @@ pub struct Window {
     /// The highest rate in it, in events per second.
     pub rate: f64,
     pub figures: Figures,
+    /// Calls of PutLogEvents until it was judged, and how many of them were throttled. Only of the trials of a search.
+    pub puts: Puts,
     /// Those planned in its first and in its last third.
     thirds: [Group; 2],
     pub slices: Vec<Slice>,
     slice_length: Duration,
+}
+
+/// Calls of PutLogEvents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Puts {
+    pub throttled: u64,
+    pub all: u64,
 }
 
 /// A part of a window.
@@ -54,7 +64,8 @@ impl Window {
         let length = Duration::from_secs(length.as_secs_f64().ceil() as u64);
         let figures = Figures::new(topology);
         let thirds = [Group::default(), Group::default()];
-        Self { purpose, from, until, rate, figures, thirds, slices: Vec::new(), slice_length: length }
+        let puts = Puts::default();
+        Self { purpose, from, until, rate, figures, puts, thirds, slices: Vec::new(), slice_length: length }
     }
 
     /// Lets `change` see everything that an event planned at this time belongs to.
@@ -81,6 +92,14 @@ impl Window {
         } else {
             None
         }
+    }
+
+    /// What is known of a trial beside its canaries. Whether a stage could be read to the end of the run is judged once,
+    /// for the run.
+    #[must_use]
+    pub fn beside(&self, cut_searches: u64) -> Beside {
+        let Puts { throttled, all } = self.puts;
+        Beside { blind: false, cut_searches, throttled, calls: all, growth: self.growth() }
     }
 
     /// By how many seconds the median latency grew in a second of the window. In front of a pipeline that
@@ -174,6 +193,15 @@ impl Record {
         }
     }
 
+    /// Notes the canaries that have an outcome, with each stage at which the end of the run no longer awaits them.
+    pub fn leave_unobserved<'a>(&mut self, open: impl Iterator<Item = (&'a Trace, StageId)>) {
+        for (trace, stage) in open {
+            if let Some((window, topology)) = self.window(trace.planned_at) {
+                window.at(trace.planned_at, topology, |figures| figures.not_observed(trace, stage));
+            }
+        }
+    }
+
     /// Notes the canaries with second copies that the end of the run leaves unchecked.
     pub fn leave_unchecked(&mut self, copies: &BTreeSet<(TraceId, StageId)>) {
         for (id, stage) in copies {
@@ -192,10 +220,11 @@ impl Record {
         all
     }
 
-    /// Judges thresholds on one window.
+    /// Judges thresholds on one trial of a search. `cut_searches` are those of the run, because it is not known of which
+    /// trial they are.
     #[must_use]
-    pub fn judge_window(&self, window: &Window, thresholds: &[Threshold], beside: Beside) -> Judged {
-        let beside = Beside { growth: window.growth(), ..beside };
+    pub fn judge_trial(&self, window: &Window, thresholds: &[Threshold], cut_searches: u64) -> Judged {
+        let beside = window.beside(cut_searches);
         Judged::of_all(
             thresholds
                 .iter()
@@ -212,6 +241,7 @@ fn trace_of(event: &Event) -> Option<TraceId> {
         | Event::Arrived { trace, .. }
         | Event::HopMeasured { trace, .. }
         | Event::HopMissing { trace, .. }
+        | Event::HopUnobserved { trace, .. }
         | Event::Ended { trace, .. }
         | Event::LateDiscovery { trace, .. }
         | Event::LateArrival { trace, .. }

@@ -87,6 +87,14 @@ impl Search {
         }
     }
 
+    /// Takes what is known of the trials at the end of the run, in their order. A trial can only become worse by it: what
+    /// was not observed in time ended the search.
+    pub fn judge_again(&mut self, judged: impl IntoIterator<Item = Judged>) {
+        for (trial, now) in self.trials.iter_mut().zip(judged) {
+            trial.judged = Judged::of_all([trial.judged, now]);
+        }
+    }
+
     /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency
     /// did not grow.
     #[must_use]

@@ -277,6 +277,8 @@ impl Metrics {
             Event::PollFailed { source, kind } => self.poll(source, PollResult::Failed(kind)),
             // The trace was already counted as unobserved or dead-lettered, and its arrival was not late.
             Event::LateDiscovery { .. } => {}
+            // That the source is blind is a gauge, and a histogram takes only what is proven.
+            Event::HopUnobserved { .. } => {}
             Event::Unreadable { stage, reason, count, .. } => {
                 f.unreadable_records.at(StageUnreadable { stage, reason }).inc_by(count);
             }

@@ -95,6 +95,7 @@ impl Recorded {
             | Event::HopOverdue { trace, .. }
             | Event::HopMissing { trace, .. }
             | Event::HopNeverSeen { trace, .. }
+            | Event::HopUnobserved { trace, .. }
             | Event::EndToEnd { trace, .. }
             | Event::Overdue { trace, .. }
             | Event::GaveUp { trace, .. }
@@ -173,6 +174,7 @@ impl Recorded {
             Event::Arrived { stage, .. } => self.arrived[at(stage)] += 1,
             Event::ClockInversion { stage, .. } => self.inversions[at(stage)] += 1,
             Event::Stray { .. }
+            | Event::HopUnobserved { .. }
             | Event::Full { .. }
             | Event::Missed { .. }
             | Event::ForeignTags { .. }

@@ -43,7 +43,7 @@ use crate::load::arrivals::{Arrivals, Phase};
 use crate::load::figures::Beside;
 use crate::load::plan::{Ceilings, Plan};
 use crate::load::profile::Shape;
-use crate::load::record::{Purpose, Record, Window};
+use crate::load::record::{Purpose, Puts, Record, Window};
 use crate::load::search::Search;
 use crate::load::threshold::Judged;
 use crate::observe::{self, pace};
@@ -333,6 +333,7 @@ pub async fn run(
         }
     }
     it.record.leave_unchecked(&it.tracker.unchecked_copies().collect());
+    it.record.leave_unobserved(it.tracker.open_at_side_stages());
     let finished = clock.now();
     tell(&it.progress(finished));
     common.end.cancel();
@@ -539,9 +540,13 @@ impl Loop<'_> {
         now.since(*self.blind_since.get_or_insert(now)) >= self.patience
     }
 
-    fn judge_trial(&self) -> Judged {
+    /// Judges the last trial by what is known now. At the end of the run, it is judged again.
+    fn judge_trial(&mut self) -> Judged {
+        let Beside { throttled, calls, .. } = self.beside();
+        let Some(window) = self.record.windows.last_mut() else { return Judged::Undecided };
+        window.puts = Puts { throttled, all: calls };
         let Some(window) = self.record.windows.last() else { return Judged::Undecided };
-        self.record.judge_window(window, &self.plan.thresholds, self.beside())
+        self.record.judge_trial(window, &self.plan.thresholds, 0)
     }
 
     fn next_trial(&mut self, now: Timestamp) {

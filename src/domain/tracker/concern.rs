@@ -36,6 +36,7 @@ impl Event {
             | Self::HopOverdue { tenant, .. }
             | Self::HopMissing { tenant, .. }
             | Self::HopNeverSeen { tenant, .. }
+            | Self::HopUnobserved { tenant, .. }
             | Self::EndToEnd { tenant, .. }
             | Self::Overdue { tenant, .. }
             | Self::GaveUp { tenant, .. }

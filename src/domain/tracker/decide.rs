@@ -35,8 +35,19 @@ impl Tracker {
         self.count_unless_withheld(id, now, events);
         let expired = self.expiries.is_over(id, now);
         if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
+            if expired {
+                self.note_unobserved_hops(id, events);
+            }
             self.close(id, events);
         }
+    }
+
+    /// Reports the stages of a trace at which it expires without a proof. A trace that closes before that expects nothing
+    /// of the stages that are left.
+    fn note_unobserved_hops(&self, id: TraceId, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get(&id).filter(|trace| trace.taken()) else { return };
+        let open = self.topology.stage_ids().filter(|stage| !self.is_settled(trace, *stage));
+        events.extend(open.map(|hop| Event::HopUnobserved { tenant: trace.tenant, hop, trace: id }));
     }
 
     /// When a trace passes the target of the hop to a stage, if a poll then would prove something.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cost::{CostLine, TARGETS, Used, lines as cost_lines, per_million};
 use super::estimate::short;
-use super::figures::{Beside, Figures, Group, is_hop};
+use super::figures::{Beside, Figures, Group, HopFigures, is_hop};
 use super::latencies::Latencies;
 use super::plan::Plan;
 use super::prices::Prices;
@@ -24,7 +24,7 @@ use super::record::{Purpose, Record, Window};
 use super::search::{Knee, Search};
 use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{HopRange, TenantId, Topology};
+use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
 use crate::keys::fault::listed;
 
 /// Version of the shape of the JSON document. New fields do not change it.
@@ -261,12 +261,14 @@ impl Report {
             calls: facts.put_calls,
             growth: None,
         };
-        let trials = facts.search.map(|search| trials(plan, record, search, beside)).unwrap_or_default();
-        let thresholds = match facts.search {
+        let search = facts.search.map(|search| judged_again(search, plan, record, beside.cut_searches));
+        let search = search.as_ref();
+        let trials = search.map(|it| trials(plan, record, it, beside.cut_searches)).unwrap_or_default();
+        let thresholds = match search {
             Some(_) => Vec::new(),
             None => threshold_lines(&plan.thresholds, &judged, &beside, topology),
         };
-        let (verdict, reasons) = verdict(plan, facts, &judged, &thresholds);
+        let (verdict, reasons) = verdict(plan, facts, search, &judged, &thresholds);
         let seconds: f64 = of_purpose(record, Purpose::Judged).map(length).sum();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let whole = &judged.whole;
@@ -296,6 +298,7 @@ impl Report {
         let mut notes = plan.notes.clone();
         notes.extend(facts.refusal.iter().map(|reason| format!("a log group refused events: {reason}")));
         notes.extend(unchecked(&judged));
+        notes.extend(unobserved_at(&judged, topology));
         notes.extend(facts.cut_searches.iter().map(|(table, canaries)| {
             format!("second rows of {canaries} canaries in {table} were looked for for less than two minutes")
         }));
@@ -328,7 +331,7 @@ impl Report {
                 .iter()
                 .map(|(why, count)| Count { what: why.as_str().to_owned(), count: *count })
                 .collect(),
-            knee: facts.search.map(knee),
+            knee: search.map(knee),
             trials,
             throttled: facts.throttled,
             put_calls: facts.put_calls,
@@ -372,6 +375,19 @@ fn unchecked(judged: &Figures) -> Option<String> {
     })
 }
 
+/// At which stages canaries were given up because they could not be read.
+fn unobserved_at(judged: &Figures, topology: &Topology) -> Vec<String> {
+    let note = |(stage, hop): (StageId, &HopFigures)| {
+        let stage = &topology.stage(stage).name;
+        format!(
+            "{stage} could not be read for {} canaries: copies and leaks there may have gone unnoticed",
+            hop.unobserved
+        )
+    };
+    let hops = topology.stage_ids().zip(&judged.hops);
+    hops.filter(|(_, hop)| hop.unobserved > 0).map(note).collect()
+}
+
 /// The sources in which no canary of the run belongs. They are not read, so a leak into them is not noticed.
 fn not_read(plan: &Plan, topology: &Topology) -> Option<String> {
     let is_loaded = |tenant: &TenantId| plan.lanes.iter().any(|lane| lane.tenant == *tenant);
@@ -398,6 +414,7 @@ fn costs(prices: &Prices, facts: &Facts<'_>) -> Vec<CostLine> {
 fn verdict(
     plan: &Plan,
     facts: &Facts<'_>,
+    search: Option<&Search>,
     judged: &Figures,
     thresholds: &[ThresholdLine],
 ) -> (Verdict, Vec<String>) {
@@ -413,15 +430,21 @@ fn verdict(
         reasons.push(format!("{subject}: {expression} is {judged}: {measured}"));
         worsen(if judged == Judged::Broken.as_str() { Judged::Broken } else { Judged::Undecided });
     }
-    if let Some(search) = facts.search {
+    if let Some(search) = search {
         let Knee { good, bad } = search.knee();
         let at_least = match &plan.shape {
             Shape::Search { at_least, .. } => *at_least,
             Shape::Phases(_) => None,
         };
-        if search.trials().iter().any(|trial| trial.judged == Judged::Undecided) || search.trials().is_empty()
-        {
-            reasons.push("whether the last rate is good could not be observed".to_owned());
+        if search.trials().is_empty() {
+            reasons.push("no rate was tried to the end".to_owned());
+            worsen(Judged::Undecided);
+        }
+        for trial in search.trials().iter().filter(|trial| trial.judged == Judged::Undecided) {
+            reasons.push(format!(
+                "whether {} events a second are good could not be observed",
+                short(trial.rate)
+            ));
             worsen(Judged::Undecided);
         }
         match (good, at_least) {
@@ -502,11 +525,20 @@ fn length(window: &Window) -> f64 {
     window.until.since(window.from).as_secs_f64()
 }
 
-fn trials(plan: &Plan, record: &Record, search: &Search, beside: Beside) -> Vec<TrialLine> {
+/// A search with its trials judged by what is known at the end of the run. A trial is judged first when all of its canaries
+/// have their outcome; a leak may be found and a second copy checked long after that.
+fn judged_again(search: &Search, plan: &Plan, record: &Record, cut_searches: u64) -> Search {
+    let windows = of_purpose(record, Purpose::Judged);
+    let mut search = search.clone();
+    search.judge_again(windows.map(|window| record.judge_trial(window, &plan.thresholds, cut_searches)));
+    search
+}
+
+fn trials(plan: &Plan, record: &Record, search: &Search, cut_searches: u64) -> Vec<TrialLine> {
     let topology = record.topology();
     let windows = of_purpose(record, Purpose::Judged);
     let line = |(trial, window): (&super::search::Trial, &Window)| {
-        let beside = Beside { growth: window.growth(), blind: false, ..beside };
+        let beside = window.beside(cut_searches);
         let is_broken = |threshold: &&Threshold| {
             threshold.judge(window.figures.measure(threshold, &beside, topology)) == Judged::Broken
         };

@@ -212,6 +212,51 @@ fn a_rate_that_must_be_good_and_is_not_fails_a_search() {
     assert!(report.reasons[0].starts_with("search.at_least: 80"), "{:?}", report.reasons);
 }
 
+/// The report of a search of one trial, which kept all thresholds when it was judged.
+fn searched(more: &str, record: &Record, cut_searches: &[(Arc<str>, u64)]) -> Report {
+    let mut search = Search::new(Rates { rates: vec![10.0], precision: 1.0 });
+    search.take(10.0, Judged::Kept, None);
+    let text = format!("[search]\nrates = [10]\nhold = \"1m\"\n{more}");
+    let facts = Facts { cut_searches, ..facts(record, Some(&search)) };
+    Report::new(&plan(&text), &Prices::parse("prices", SHIPPED).unwrap(), &facts)
+}
+
+#[test]
+fn a_leak_that_is_found_after_its_trial_was_judged_breaks_the_trial() {
+    let report = searched("", &record(|_| {}), &[]);
+    assert_eq!((report.verdict, report.knee.unwrap().good), (Verdict::Passed, Some(10.0)));
+    let report = searched("", &record(|figures| figures.hops[0].leaks = 1), &[]);
+    let knee = report.knee.unwrap();
+    assert_eq!((report.verdict, knee.good, knee.bad), (Verdict::Failed, None, Some(10.0)));
+    assert_eq!(report.trials[0].broken, ["leaks: count==0"]);
+}
+
+#[test]
+fn a_trial_is_undecided_if_the_end_of_the_run_leaves_copies_unchecked_or_searches_cut() {
+    const NO_COPY: &str = "[thresholds]\nduplicates = \"count==0\"";
+    let record = record(|_| {});
+    assert_eq!(searched(NO_COPY, &record, &[]).verdict, Verdict::Passed);
+    let mut unchecked = record.clone();
+    unchecked.leave_unchecked(&[(TraceId::new(t(5), [1; 10]), TRANSIT)].into());
+    let cut = [("logs".into(), 1)];
+    for report in [searched(NO_COPY, &unchecked, &[]), searched(NO_COPY, &record, &cut)] {
+        assert_eq!(report.verdict, Verdict::Inconclusive);
+        assert_eq!(report.reasons, ["whether 10 events a second are good could not be observed"]);
+        assert_eq!((report.trials[0].judged.as_str(), report.knee.unwrap().good), ("undecided", None));
+    }
+}
+
+#[test]
+fn what_a_stage_could_not_show_may_be_a_leak_or_a_copy() {
+    let record = record(|figures| figures.hops[usize::from(TRANSIT.0)].unobserved = 3);
+    let plan = plan(&format!("{PHASES}\n[thresholds]\nduplicates = \"count==0\""));
+    let report = Report::new(&plan, &Prices::parse("prices", SHIPPED).unwrap(), &facts(&record, None));
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    let expected = ["leaks", "duplicates"].map(|of| format!("{of}: count==0 is undecided: between 0 and 3"));
+    assert!(expected.iter().all(|reason| report.reasons.contains(reason)), "{:?}", report.reasons);
+    assert!(report.notes[0].starts_with("transit could not be read for 3 canaries"), "{:?}", report.notes);
+}
+
 #[test]
 fn the_summary_tells_the_verdict_first() {
     let report = report(|figures| {

@@ -177,6 +177,28 @@ fn a_source_that_never_showed_a_tenant_proves_overdue_but_no_loss() {
 }
 
 #[test]
+fn a_side_stage_that_is_blind_until_a_canary_expires_leaves_it_unobserved_there() {
+    let unobserved = |w: &World| w.count(|event| matches!(event, Event::HopUnobserved { hop: ARCHIVE, .. }));
+    for (reads, expected) in [(true, 0), (false, 1)] {
+        let mut w = World::new();
+        w.put(canary(1));
+        for stage in [STREAM, TRANSIT, TABLE] {
+            w.poll(stage, t(1), vec![seen(canary(1), Stamp::None, t(1), "a")]);
+        }
+        if reads {
+            w.poll(ARCHIVE, t(GIVE_UP + 1), vec![]);
+        } else {
+            w.cannot_poll(ARCHIVE, t(GIVE_UP + 1));
+        }
+        w.apply(Input::Tick, t(GIVE_UP + GRACE));
+        assert_eq!((w.outcome(canary(1)), unobserved(&w)), (Some(Outcome::Delivered), expected));
+        // It recovers too late.
+        w.poll(ARCHIVE, t(GIVE_UP + GRACE + 1), vec![]);
+        assert_eq!(w.count(|event| matches!(event, Event::HopUnobserved { .. })), expected);
+    }
+}
+
+#[test]
 fn a_stage_that_never_showed_a_tenant_is_not_named_as_the_one_that_lost_it() {
     let mut w = World::fresh();
     w.put(canary_at(9, t(0)));

@@ -55,9 +55,9 @@ Exit codes:
    0  every threshold was kept; with --dry-run, the load would be allowed
    1  the run failed, or a report could not be written; the others are
    2  the arguments are wrong, or the load is refused: not allowed, above a ceiling, not confirmed, the guard sees a
-      problem already or cannot be reached, or a file of --out cannot be written
+      problem already, cannot tell or cannot be reached, or a file of --out cannot be written
    4  inconclusive: it depends on what could not be observed, such as a stage that could not be read
-   5  the guard ended the run, because a tenant got a problem or the daemon could not be reached
+   5  the guard ended the run, because a tenant got a problem, or the daemon could not tell or be reached
   78  the configuration, the profile or the prices are faulty; every fault is on stderr
   99  a threshold was broken
  130  stopped by SIGINT, after the report; 143 if it was SIGTERM, 129 if it was SIGHUP, which a closed terminal sends

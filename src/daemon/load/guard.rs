@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::failure::causes;
+use crate::domain::conditions::ConditionName;
+use crate::domain::foreign::cleaned;
 
 /// How often the daemon is called.
 const EVERY: Duration = Duration::from_secs(2);
@@ -15,6 +17,11 @@ const EVERY: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// So many calls in a row without an answer end the run: nobody would notice that a tenant suffers.
 const MAX_FAILURES: u32 = 5;
+/// Largest answer that is read, in bytes. That of a daemon with 1,000 tenants has some MB.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// Conditions that leave it unknown how a tenant is doing.
+const BLINDING: [ConditionName; 3] =
+    [ConditionName::NotInjecting, ConditionName::CannotSee, ConditionName::NeverSeen];
 
 /// A daemon that watches the same pipeline.
 #[derive(Clone, Debug)]
@@ -27,7 +34,7 @@ pub struct Guard {
     before: BTreeSet<Problem>,
 }
 
-/// What is wrong with whom.
+/// What is wrong with whom: with the pipeline, or with what shows how it is doing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Problem {
     condition: String,
@@ -38,8 +45,15 @@ struct Problem {
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tenant = self.tenant.as_deref().unwrap_or("all tenants");
-        write!(f, "{tenant}: {}", self.condition)?;
-        self.stage.iter().try_for_each(|stage| write!(f, " at {stage}"))
+        write!(f, "{}: {}", cleaned(tenant), cleaned(&self.condition))?;
+        self.stage.iter().try_for_each(|stage| write!(f, " at {}", cleaned(stage)))
+    }
+}
+
+impl Problem {
+    /// Whether it leaves unknown how the tenant is doing.
+    fn is_blinding(&self) -> bool {
+        BLINDING.iter().any(|name| name.as_str() == self.condition)
     }
 }
 
@@ -77,16 +91,35 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// That it cannot be reached, or that one of the tenants has a problem already: a load would make it
-    /// worse.
+    /// That it cannot be reached, that one of the tenants has a problem already, which a load would make worse, or that
+    /// it cannot tell how some tenant is doing, which may be one that is not loaded.
     pub async fn begin(&mut self, tenants: &[&str]) -> Result<(), String> {
         self.before = self.problems().await?;
-        let is_loaded =
-            |problem: &&Problem| problem.tenant.as_deref().is_none_or(|tenant| tenants.contains(&tenant));
-        match self.before.iter().find(is_loaded) {
-            None => Ok(()),
-            Some(problem) => Err(format!("{} says that there is a problem: {problem}", self.daemon)),
+        self.may_begin(tenants)
+    }
+
+    fn may_begin(&self, tenants: &[&str]) -> Result<(), String> {
+        let is_loaded = |it: &Problem| it.tenant.as_deref().is_none_or(|tenant| tenants.contains(&tenant));
+        let mut of_pipeline = self.before.iter().filter(|it| !it.is_blinding() && is_loaded(it));
+        if let Some(problem) = of_pipeline.next() {
+            return Err(format!("{} says that there is a problem: {problem}", self.daemon));
         }
+        let Some(problem) = self.before.iter().find(|it| it.is_blinding()) else { return Ok(()) };
+        Err(format!(
+            "{} cannot tell whether a tenant would suffer: {problem}; mend that first, or remove load.guard_url to load \
+             without a guard",
+            self.daemon
+        ))
+    }
+
+    /// What ends the run, if any of these problems was not there before.
+    fn ends_run(&self, now: &BTreeSet<Problem>) -> Option<String> {
+        let new = || now.difference(&self.before);
+        let of_pipeline = new().find(|it| !it.is_blinding()).map(ToString::to_string);
+        of_pipeline.or_else(|| {
+            let problem = new().next()?;
+            Some(format!("{problem}; {} can no longer tell whether a tenant suffers", self.daemon))
+        })
     }
 
     /// Watches until `stop`, and tells the first problem that was not there before.
@@ -96,7 +129,7 @@ impl Guard {
             let told = match self.problems().await {
                 Ok(problems) => {
                     failures = 0;
-                    problems.difference(&self.before).next().map(ToString::to_string)
+                    self.ends_run(&problems)
                 }
                 Err(reason) => {
                     failures += 1;
@@ -119,14 +152,30 @@ impl Guard {
             format!("{} cannot be read: {}", self.daemon, causes(&error.without_url()))
         };
         let answer = self.client.get(&self.url).header("accept", "application/json").send().await;
-        let answer = answer.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        let recent: Recent = answer.json().await.map_err(failed)?;
-        let is_problem = |it: &Condition| it.severity != "note" && it.blame == "pipeline";
-        let problems = recent.conditions.into_iter().filter(is_problem);
-        Ok(problems
-            .map(|Condition { condition, tenant, stage, .. }| Problem { condition, tenant, stage })
-            .collect())
+        let mut answer = answer.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        let unlike = |why: &str| format!("{} cannot be read: its answer {why}", self.daemon);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                let most = MAX_ANSWER_BYTES >> 20;
+                return Err(unlike(&format!("is larger than {most} MB, so it is not that of a daemon")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let recent = serde_json::from_slice(&body).map_err(|error| {
+            unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string())))
+        })?;
+        Ok(problems_of(recent))
     }
+}
+
+/// What of the conditions is a problem of the pipeline, or leaves unknown whether there is one.
+fn problems_of(recent: Recent) -> BTreeSet<Problem> {
+    let one = |Condition { condition, severity, tenant, stage, blame }| {
+        let problem = Problem { condition, tenant, stage };
+        (severity != "note" && (blame == "pipeline" || problem.is_blinding())).then_some(problem)
+    };
+    recent.conditions.into_iter().filter_map(one).collect()
 }
 
 #[cfg(test)]
@@ -143,5 +192,73 @@ mod tests {
         let expected = format!("the daemon at load.guard_url, {shown}, cannot be read: ");
         assert!(reason.starts_with(&expected) && reason.contains("onnection refused"), "{reason}");
         assert!(!reason.contains("hush"), "{reason}");
+    }
+
+    /// A guard that saw these conditions before the run.
+    fn guard(conditions: &str) -> Guard {
+        let before = problems(conditions);
+        Guard { before, ..Guard::new("http://127.0.0.1:1", "http://127.0.0.1:1").unwrap() }
+    }
+
+    fn problems(conditions: &str) -> BTreeSet<Problem> {
+        problems_of(serde_json::from_str(&format!("{{\"conditions\":[{conditions}]}}")).unwrap())
+    }
+
+    fn condition(condition: &str, severity: &str, blame: &str, tenant: &str) -> String {
+        serde_json::json!({
+            "condition": condition, "severity": severity, "blame": blame, "tenant": tenant, "stage": "archive",
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn a_guard_that_is_blind_for_a_tenant_lets_no_load_begin() {
+        for name in ["cannot_see", "not_injecting", "never_seen"] {
+            let reason = guard(&condition(name, "warning", "probe", "globex")).may_begin(&["acme"]).unwrap_err();
+            assert!(reason.contains(&format!("suffer: globex: {name} at archive; mend that")), "{reason}");
+        }
+        let others = [("cannot_see", "note", "probe"), ("over_budget", "warning", "probe")];
+        for (name, severity, blame) in others {
+            assert_eq!(guard(&condition(name, severity, blame, "acme")).may_begin(&["acme"]), Ok(()));
+        }
+        assert_eq!(guard(&condition("slow", "warning", "pipeline", "globex")).may_begin(&["acme"]), Ok(()));
+    }
+
+    #[test]
+    fn a_guard_that_becomes_blind_ends_the_run() {
+        let guard = guard(&condition("slow", "warning", "pipeline", "globex"));
+        let slow = condition("slow", "warning", "pipeline", "globex");
+        let blind = condition("not_injecting", "critical", "probe", "acme");
+        let stuck = condition("stuck", "critical", "pipeline", "globex");
+        assert_eq!(guard.ends_run(&problems(&slow)), None);
+        let reason = guard.ends_run(&problems(&format!("{slow},{blind}"))).unwrap();
+        assert!(reason.starts_with("acme: not_injecting at archive; the daemon at load.guard_url"), "{reason}");
+        let reason = guard.ends_run(&problems(&format!("{slow},{blind},{stuck}"))).unwrap();
+        assert_eq!(reason, "globex: stuck at archive", "what is known comes first");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_that_of_a_daemon_is_told() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let long = vec![b' '; MAX_ANSWER_BYTES + 1];
+        for (body, expected) in [(&*long, "is larger than 32 MB"), (b"<html>", "is not that of a daemon: ")] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let answering = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4_096];
+                let _ = connection.read(&mut request).await;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                let _ = connection.write_all(head.as_bytes()).await;
+                // The guard leaves while it is written.
+                let _ = connection.write_all(body).await;
+            };
+            let url = format!("http://{address}");
+            let mut guard = Guard::new(&url, &url).unwrap();
+            let (reason, ()) = tokio::join!(guard.begin(&["acme"]), answering);
+            let reason = reason.unwrap_err();
+            assert!(reason.contains(&format!("its answer {expected}")), "{reason}");
+        }
     }
 }

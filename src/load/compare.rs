@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::latencies::Latencies;
 use super::report::{Percentiles, Report, SliceLine};
 use crate::domain::aggregates::sketch::Sketch;
+use crate::domain::foreign::ForeignText;
 
 /// Draws: enough for the 2.5th percentile to rest on 25 of them.
 const DRAWS: usize = 1_000;
@@ -44,7 +45,7 @@ impl Change {
 /// One hop of two runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
-    pub name: String,
+    pub name: ForeignText,
     /// P95 in seconds, before and after; infinite if it falls on a canary that never arrived.
     pub before: Option<f64>,
     pub after: Option<f64>,
@@ -68,15 +69,20 @@ pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Vec<Compared>
 pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
     let mut doubts = Vec::new();
     if before.profile != after.profile {
-        doubts.push(format!("the profiles differ: {} and {}", before.profile, after.profile));
+        let [old, new] = [before, after].map(|report| ForeignText::label(&report.profile));
+        doubts.push(format!("the profiles differ: {old} and {new}"));
     }
     let [old, new] = [before, after].map(|report| report.totals.accepted_rate);
     if (old - new).abs() > 0.1 * old.max(new) {
         doubts.push(format!("the rates differ: {old:.1}/s and {new:.1}/s"));
     }
     for (what, of) in [("tenants", tenants as fn(&Report) -> Vec<&str>), ("sizes", sizes)] {
-        let [old, new] = [before, after].map(|report| of(report).join(", "));
+        let [old, new] = [before, after].map(of);
         if old != new {
+            let labels = |names: Vec<&str>| {
+                names.into_iter().map(ForeignText::label).collect::<Vec<_>>().join(", ")
+            };
+            let (old, new) = (labels(old), labels(new));
             doubts.push(format!("the {what} differ: {old}; {new}"));
         }
     }
@@ -96,7 +102,7 @@ fn sizes(report: &Report) -> Vec<&str> {
 }
 
 fn one(hop: Option<&str>, before: &Report, after: &Report, tolerance: f64) -> Compared {
-    let name = hop.unwrap_or("end to end").to_owned();
+    let name = ForeignText::label(hop.unwrap_or("end to end"));
     let p95 = |report| merged(samples(report, hop, Unknown::LeftOut).iter()).at(95.0);
     // Those that are not known may have been faster than all others, or never have come.
     let ratio = |of_before, of_after| {
@@ -137,10 +143,10 @@ fn samples(report: &Report, hop: Option<&str>, unknown: Unknown) -> Vec<Latencie
 fn sample(of: &Percentiles, unknown: Unknown) -> Latencies {
     let mut arrived = Sketch::of_bins(of.bins.clone()).unwrap_or_default();
     if unknown == Unknown::AtOnce {
-        (0..of.unknown).for_each(|_| arrived.add(Duration::ZERO));
+        arrived.add_times(Duration::ZERO, u32::try_from(of.unknown).unwrap_or(u32::MAX));
     }
     let never = if unknown == Unknown::Never { of.unknown } else { 0 };
-    Latencies { arrived, missing: of.missing + never, ..Latencies::default() }
+    Latencies { arrived, missing: of.missing.saturating_add(never), ..Latencies::default() }
 }
 
 fn merged<'a>(slices: impl Iterator<Item = &'a Latencies>) -> Latencies {

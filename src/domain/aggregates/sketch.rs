@@ -11,7 +11,7 @@ const EXACT: u32 = 256;
 /// Bins for each doubling from there on.
 const BINS: u32 = EXACT / 2;
 /// The number of bins of all durations that fit into 32 bits of milliseconds, 49 days.
-pub(super) const MAX_BINS: u16 = 3_328;
+pub const MAX_BINS: u16 = 3_328;
 
 /// Counts of durations by bin, in ascending order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -22,7 +22,14 @@ pub struct Sketch {
 impl Sketch {
     /// Adds a duration; one that is longer than 49 days counts as that.
     pub fn add(&mut self, duration: Duration) {
-        self.add_to(bin_of(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)), 1);
+        self.add_times(duration, 1);
+    }
+
+    /// Adds a duration so many times.
+    pub fn add_times(&mut self, duration: Duration, count: u32) {
+        if count > 0 {
+            self.add_to(bin_of(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)), count);
+        }
     }
 
     /// Adds what another sketch holds.

@@ -23,12 +23,16 @@ use super::ratio::Ratio;
 use super::record::{Purpose, Record, Window};
 use super::search::{Knee, Search};
 use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
+use crate::domain::aggregates::sketch::{MAX_BINS, Sketch};
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
 use crate::keys::fault::listed;
 
 /// Version of the shape of the JSON document. New fields do not change it.
 pub const SCHEMA_VERSION: u32 = 1;
+/// Most canaries of a slice of time: as many as a bin of its distribution can hold.
+const MAX_SLICE: u64 = u32::MAX as u64;
 /// If this machine misses more than this part of the events, it measures itself.
 const MAX_MISSED: f64 = 0.01;
 
@@ -184,6 +188,23 @@ pub struct Percentiles {
     /// The distribution: number of a bin, and count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bins: Vec<(u16, u32)>,
+}
+
+impl Percentiles {
+    /// Checks the counts of a slice, which is at this place of the file.
+    fn check(&self, place: &str) -> Result<(), String> {
+        let counts = [("missing", self.missing), ("unknown", self.unknown)];
+        if let Some((key, count)) = counts.into_iter().find(|(_, count)| *count > MAX_SLICE) {
+            return Err(format!("has {place}.{key} = {count}; a slice has at most {MAX_SLICE} canaries"));
+        }
+        if Sketch::of_bins(self.bins.clone()).is_none() {
+            return Err(format!(
+                "has {place}.bins that are not a distribution; write pairs of a bin below {MAX_BINS}, ascending, and a \
+                 count above 0"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Percentiles of a hop, a size or a tenant.
@@ -349,12 +370,25 @@ impl Report {
     ///
     /// What is wrong with it, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let report: Self =
-            serde_json::from_str(text).map_err(|error| format!("is not a report of a load: {error}"))?;
+        let report: Self = serde_json::from_str(text).map_err(|error| {
+            // It quotes what the file has in the place of a word.
+            format!("is not a report of a load: {}", ForeignText::new(&error.to_string()))
+        })?;
         match report.schema_version {
-            SCHEMA_VERSION => Ok(report),
+            SCHEMA_VERSION => report.check_slices().map(|()| report),
             other => Err(format!("has schema version {other}; this program reads version {SCHEMA_VERSION}")),
         }
+    }
+
+    /// Checks what the comparison of two reports adds up.
+    fn check_slices(&self) -> Result<(), String> {
+        for (at, slice) in self.slices.iter().enumerate() {
+            slice.end_to_end.check(&format!("slices[{at}].end_to_end"))?;
+            for (hop, of) in &slice.hops {
+                of.check(&format!("slices[{at}].hops.{}", ForeignText::label(hop)))?;
+            }
+        }
+        Ok(())
     }
 
     /// As JSON, in lines.

@@ -374,5 +374,47 @@ fn a_comparison_names_hops_and_tenants_that_only_one_run_has() {
         assert!(notes.iter().any(|note| note.starts_with("the tenants differ: ")), "{notes:?}");
     }
     let compared = compare(&fewer, &after, 0.05);
-    assert_eq!(compared.last().map(|last| &last.name), Some(&after.hops[0].name));
+    assert_eq!(compared.last().map(|last| last.name.as_str()), Some(&*after.hops[0].name));
+}
+
+#[test]
+fn a_count_of_a_report_that_no_slice_can_have_is_a_fault_of_the_file() {
+    for count in [u64::MAX, 1 << 32] {
+        let mut report = report(|_| {});
+        report.slices[2].end_to_end.unknown = count;
+        let fault = Report::parse(&report.to_json()).unwrap_err();
+        let expected =
+            format!("has slices[2].end_to_end.unknown = {count}; a slice has at most 4294967295 canaries");
+        assert_eq!(fault, expected);
+    }
+    let mut report = report(|_| {});
+    report.slices[0].hops.get_mut("transit").unwrap().bins = vec![(7, 1), (7, 1)];
+    let fault = Report::parse(&report.to_json()).unwrap_err();
+    assert!(fault.starts_with("has slices[0].hops.transit.bins that are not a distribution"), "{fault}");
+}
+
+#[test]
+fn the_largest_counts_of_a_report_are_compared() {
+    let mut report = report(|_| {});
+    for of in report.slices.iter_mut().map(|slice| &mut slice.end_to_end) {
+        (of.missing, of.unknown) = (u64::from(u32::MAX), u64::from(u32::MAX));
+    }
+    let report = Report::parse(&report.to_json()).unwrap();
+    assert_eq!(compare(&report, &report, 0.05)[0].change, Change::Same, "nearly all never came");
+}
+
+#[test]
+fn names_of_a_report_drive_no_terminal() {
+    let evil = "\u{1b}[31mred\n".to_owned();
+    let after = report(|_| {});
+    let mut before = report(|_| {});
+    before.profile = evil.clone();
+    for of in [&mut before.hops[0], &mut before.tenants[0], &mut before.sizes[0]] {
+        of.name.clone_from(&evil);
+    }
+    let mut told = doubts(&before, &after);
+    assert_eq!(told.len(), 3, "{told:?}");
+    told.extend(compare(&before, &after, 0.05).iter().map(|it| it.name.to_string()));
+    told.push(Report::parse(&before.to_json().replace("\"passed\"", "\"\\u001b[2J\"")).unwrap_err());
+    assert!(told.iter().all(|text| !text.contains(char::is_control)), "{told:?}");
 }

@@ -79,9 +79,8 @@ pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
     for (what, of) in [("tenants", tenants as fn(&Report) -> Vec<&str>), ("sizes", sizes)] {
         let [old, new] = [before, after].map(of);
         if old != new {
-            let labels = |names: Vec<&str>| {
-                names.into_iter().map(ForeignText::label).collect::<Vec<_>>().join(", ")
-            };
+            let labels =
+                |names: Vec<&str>| names.into_iter().map(ForeignText::label).collect::<Vec<_>>().join(", ");
             let (old, new) = (labels(old), labels(new));
             doubts.push(format!("the {what} differ: {old}; {new}"));
         }

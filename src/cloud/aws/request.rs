@@ -19,6 +19,8 @@ use crate::domain::sighting::FailureKind;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest answer that is read, in bytes. A page of GetMetricData has 100,800 values (CloudWatch API reference), some MB.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// A request of a service that speaks JSON.
 #[derive(Clone, Debug)]
@@ -56,7 +58,7 @@ impl Aws {
         let url = reqwest::Url::parse(&url).map_err(|error| error.to_string())?;
         let host = url.host_str().unwrap_or_default();
         let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let mut headers = vec![("host", host)];
+        let mut headers = vec![("host", host.clone())];
         let (method, body) = match &request.post {
             Some((target, body)) => {
                 headers.push(("content-type", "application/x-amz-json-1.0".to_owned()));
@@ -83,7 +85,9 @@ impl Aws {
             sign(signable.map_err(|error| error.to_string())?, &params).map_err(|error| error.to_string())?;
         let (instructions, _) = signed.into_parts();
         crate::cloud::install_tls();
-        let client = self.settings.proxy.of_client(reqwest::Client::builder().timeout(TIMEOUT));
+        // The signature is of this host alone.
+        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let client = self.settings.proxy.of_client(client);
         let client = client.map_err(|error| error.to_string())?.build().map_err(|error| error.to_string())?;
         let mut call = client.request(method, url).body(body);
         // The host is set by the client.
@@ -93,13 +97,24 @@ impl Aws {
         for (name, value) in instructions.headers() {
             call = call.header(name, value);
         }
-        let answer = call.send().await.map_err(|error| causes(&error.without_url()))?;
+        let mut answer = call.send().await.map_err(|error| causes(&error.without_url()))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| causes(&error.without_url()))?;
-        let json: Json = serde_json::from_str(&text).unwrap_or_default();
-        if status.is_success() {
-            return Ok(json);
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| causes(&error.without_url()))? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(format!("the answer of {host} is larger than {} MB", MAX_ANSWER_BYTES >> 20));
+            }
+            body.extend_from_slice(&chunk);
         }
+        let json = serde_json::from_slice::<Json>(&body);
+        if status.is_success() {
+            let start = |_| format!("the answer of {host} is not JSON: {}", ForeignText::of_body(&body));
+            return json.map_err(start);
+        }
+        if status.is_redirection() {
+            return Err(format!("{host} redirects to somewhere else ({status}), which is not followed"));
+        }
+        let json = json.unwrap_or_default();
         let of = |key: &str| json.get(key).and_then(Json::as_str).unwrap_or_default();
         let code = [of("__type"), of("Code")].concat();
         let message = [of("message"), of("Message")].concat();

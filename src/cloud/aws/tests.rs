@@ -1,5 +1,6 @@
 mod home;
 mod proxies;
+mod request;
 mod sessions;
 
 use aws_smithy_http_client::test_util::infallible_client_fn;

@@ -162,9 +162,8 @@ impl Guard {
             }
             body.extend_from_slice(&chunk);
         }
-        let recent = serde_json::from_slice(&body).map_err(|error| {
-            unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string())))
-        })?;
+        let recent = serde_json::from_slice(&body)
+            .map_err(|error| unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string()))))?;
         Ok(problems_of(recent))
     }
 }
@@ -214,7 +213,8 @@ mod tests {
     #[test]
     fn a_guard_that_is_blind_for_a_tenant_lets_no_load_begin() {
         for name in ["cannot_see", "not_injecting", "never_seen"] {
-            let reason = guard(&condition(name, "warning", "probe", "globex")).may_begin(&["acme"]).unwrap_err();
+            let reason =
+                guard(&condition(name, "warning", "probe", "globex")).may_begin(&["acme"]).unwrap_err();
             assert!(reason.contains(&format!("suffer: globex: {name} at archive; mend that")), "{reason}");
         }
         let others = [("cannot_see", "note", "probe"), ("over_budget", "warning", "probe")];
@@ -232,7 +232,10 @@ mod tests {
         let stuck = condition("stuck", "critical", "pipeline", "globex");
         assert_eq!(guard.ends_run(&problems(&slow)), None);
         let reason = guard.ends_run(&problems(&format!("{slow},{blind}"))).unwrap();
-        assert!(reason.starts_with("acme: not_injecting at archive; the daemon at load.guard_url"), "{reason}");
+        assert!(
+            reason.starts_with("acme: not_injecting at archive; the daemon at load.guard_url"),
+            "{reason}"
+        );
         let reason = guard.ends_run(&problems(&format!("{slow},{blind},{stuck}"))).unwrap();
         assert_eq!(reason, "globex: stuck at archive", "what is known comes first");
     }

@@ -92,7 +92,6 @@ impl Parts {
         all.extend(
             gateways.map(|it| Metric::of("AWS/NATGateway", "BytesOutToDestination", "NatGatewayId", it)),
         );
-        all.truncate(MAX_METRICS);
         all
     }
 }
@@ -105,8 +104,7 @@ pub async fn read(config: &Config, aws: &Aws, from: Timestamp, until: Timestamp)
     };
     let account = Account::in_region(region);
     let parts = Parts::new(config, from);
-    let metrics = parts.metrics();
-    let mut used = match sums(aws, &account, &metrics, from, until).await {
+    let mut used = match sums(aws, &account, &parts.metrics(), from, until).await {
         Err(reason) => vec![unknown("everything in AWS", &reason)],
         Ok(sums) => {
             let mut memories = BTreeMap::new();
@@ -130,36 +128,42 @@ pub async fn read(config: &Config, aws: &Aws, from: Timestamp, until: Timestamp)
 }
 
 impl Parts {
-    fn used(&self, sums: &BTreeMap<Metric, f64>, memories: &BTreeMap<String, Option<f64>>) -> Vec<Used> {
-        let sum = |metric: Metric| sums.get(&metric).copied();
-        let unknown =
-            |what: String| Used::Unknown { what, why: "CloudWatch has no values for it".to_owned() };
+    fn used(&self, sums: &BTreeMap<Metric, Sum>, memories: &BTreeMap<String, Option<f64>>) -> Vec<Used> {
+        const NO_VALUES: &str = "CloudWatch has no values for it";
+
+        let found = |metric: &Metric| sums.get(metric).map_or(Ok(None), Sum::value);
+        let sum = |metric: Metric| found(&metric)?.ok_or_else(|| NO_VALUES.to_owned());
+        let unknown = |what: String, why: String| Used::Unknown { what, why };
+        let both = |one: Result<f64, String>, other: Result<f64, String>| Ok((one?, other?));
         let mut used = Vec::new();
         for name in &self.streams {
             let of = |metric| sum(Metric::of("AWS/Kinesis", metric, "StreamName", name));
-            used.push(match (of("IncomingRecords"), of("IncomingBytes")) {
-                (Some(records), Some(bytes)) => Used::Stream { name: name.clone(), records, bytes },
-                _ => unknown(format!("stream {name}")),
+            used.push(match both(of("IncomingRecords"), of("IncomingBytes")) {
+                Ok((records, bytes)) => Used::Stream { name: name.clone(), records, bytes },
+                Err(why) => unknown(format!("stream {name}"), why),
             });
         }
         for name in &self.functions {
             let of = |metric| sum(Metric::of("AWS/Lambda", metric, "FunctionName", name));
             let memory_mb = memories.get(name).copied().flatten();
-            used.push(match (of("Invocations"), of("Duration")) {
-                (Some(invocations), Some(millis)) => {
+            used.push(match both(of("Invocations"), of("Duration")) {
+                Ok((invocations, millis)) => {
                     Used::Function { name: name.clone(), invocations, millis, memory_mb }
                 }
-                _ => unknown(format!("function {name}")),
+                Err(why) => unknown(format!("function {name}"), why),
             });
         }
         for (bucket, filter) in &self.buckets {
             let of = |name| {
                 let dimensions = vec![("BucketName", bucket.clone()), ("FilterId", filter.clone())];
-                sum(Metric { namespace: "AWS/S3", name, dimensions })
+                found(&Metric { namespace: "AWS/S3", name, dimensions })
             };
-            used.push(match (of("PutRequests"), of("GetRequests")) {
-                (None, None) => unknown(format!("requests of bucket {bucket}")),
-                (puts, gets) => Used::Objects {
+            let requests = of("PutRequests").and_then(|puts| Ok((puts, of("GetRequests")?)));
+            let what = format!("requests of bucket {bucket}");
+            used.push(match requests {
+                Err(why) => unknown(what, why),
+                Ok((None, None)) => unknown(what, NO_VALUES.to_owned()),
+                Ok((puts, gets)) => Used::Objects {
                     bucket: bucket.clone(),
                     puts: puts.unwrap_or_default(),
                     gets: gets.unwrap_or_default(),
@@ -171,22 +175,73 @@ impl Parts {
         let gateways = gateways
             .map(|name| (name, Metric::of("AWS/NATGateway", "BytesOutToDestination", "NatGatewayId", name)));
         used.extend(vpns.chain(gateways).map(|(name, metric)| match sum(metric) {
-            Some(bytes) => Used::Egress { name: name.clone(), bytes },
-            None => unknown(format!("egress over {name}")),
+            Ok(bytes) => Used::Egress { name: name.clone(), bytes },
+            Err(why) => unknown(format!("egress over {name}"), why),
         }));
         used
     }
 }
 
-/// The sum of the values of each metric; those without any are left out.
+/// What is known of a metric.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sum {
+    /// `None` without values.
+    of_values: Option<f64>,
+    /// Why values may be missing, as of the last page.
+    incomplete: Option<ForeignText>,
+}
+
+impl Sum {
+    /// The sum, or why it is not known.
+    fn value(&self) -> Result<Option<f64>, String> {
+        match &self.incomplete {
+            None => Ok(self.of_values),
+            Some(reason) => Err(format!("CloudWatch read only a part of its values: {reason}")),
+        }
+    }
+}
+
+/// Adds what a page says of these metrics.
+fn add_page(answer: &Json, metrics: &[Metric], sums: &mut BTreeMap<Metric, Sum>) {
+    for result in answer["MetricDataResults"].as_array().into_iter().flatten() {
+        let at = result["Id"].as_str().and_then(|id| id.strip_prefix('m')?.parse::<usize>().ok());
+        let Some(metric) = at.and_then(|at| metrics.get(at)) else { continue };
+        let sum = sums.entry(metric.clone()).or_default();
+        for value in result["Values"].as_array().into_iter().flatten().filter_map(Json::as_f64) {
+            *sum.of_values.get_or_insert_default() += value;
+        }
+        // `PartialData` and `InternalError` have more on the next page, if there is one (CloudWatch API reference).
+        let status = result["StatusCode"].as_str().unwrap_or("Complete");
+        let message = result["Messages"][0]["Value"].as_str().unwrap_or_default();
+        sum.incomplete =
+            (status != "Complete").then(|| format!("{status} {message}").trim_end().to_owned().into());
+    }
+}
+
+/// The sum of the values of each metric of which there is an answer.
 async fn sums(
     aws: &Aws,
     account: &Account,
     metrics: &[Metric],
     from: Timestamp,
     until: Timestamp,
-) -> Result<BTreeMap<Metric, f64>, ForeignText> {
+) -> Result<BTreeMap<Metric, Sum>, ForeignText> {
     let mut sums = BTreeMap::new();
+    for metrics in metrics.chunks(MAX_METRICS) {
+        add_pages(aws, account, metrics, from, until, &mut sums).await?;
+    }
+    Ok(sums)
+}
+
+/// Adds what all pages say of at most [`MAX_METRICS`] metrics.
+async fn add_pages(
+    aws: &Aws,
+    account: &Account,
+    metrics: &[Metric],
+    from: Timestamp,
+    until: Timestamp,
+    sums: &mut BTreeMap<Metric, Sum>,
+) -> Result<(), ForeignText> {
     let mut next: Option<String> = None;
     // A page holds 100,800 values; more pages than that are a fault of the service.
     for _ in 0..100 {
@@ -208,17 +263,10 @@ async fn sums(
             post: Some((GET_METRIC_DATA, body)),
         };
         let answer = aws.request(&request).await?;
-        for result in answer["MetricDataResults"].as_array().into_iter().flatten() {
-            let at = result["Id"].as_str().and_then(|id| id.strip_prefix('m')?.parse::<usize>().ok());
-            let values = result["Values"].as_array().into_iter().flatten();
-            let values: Vec<f64> = values.filter_map(Json::as_f64).collect();
-            if let Some(metric) = at.and_then(|at| metrics.get(at)).filter(|_| !values.is_empty()) {
-                *sums.entry(metric.clone()).or_default() += values.iter().sum::<f64>();
-            }
-        }
+        add_page(&answer, metrics, sums);
         next = answer["NextToken"].as_str().filter(|token| !token.is_empty()).map(str::to_owned);
         if next.is_none() {
-            return Ok(sums);
+            return Ok(());
         }
     }
     Err("GetMetricData: there is no end of pages".into())
@@ -252,4 +300,48 @@ async fn memory(aws: &Aws, account: &Account, function: &str) -> Option<f64> {
         post: None,
     };
     aws.request(&request).await.ok()?["MemorySize"].as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page in which a metric has this status and these values.
+    fn page(at: usize, status: &str, values: &[f64]) -> Json {
+        json!({ "MetricDataResults": [{ "Id": format!("m{at}"), "StatusCode": status, "Values": values }] })
+    }
+
+    fn vpns(count: usize) -> Parts {
+        Parts { vpns: (0..count).map(|at| format!("vpn-{at}")).collect(), ..Parts::default() }
+    }
+
+    #[test]
+    fn a_sum_of_which_a_part_was_not_read_is_no_cost() {
+        let parts = vpns(1);
+        let metrics = parts.metrics();
+        let mut sums = BTreeMap::new();
+        let mut used_after = |page: Json| {
+            add_page(&page, &metrics, &mut sums);
+            parts.used(&sums, &BTreeMap::new()).remove(0)
+        };
+        for status in ["PartialData", "InternalError"] {
+            let Used::Unknown { what, why } = used_after(page(0, status, &[1.0])) else { panic!("{status}") };
+            let expected = format!("CloudWatch read only a part of its values: {status}");
+            assert_eq!((what.as_str(), why), ("egress over vpn-0", expected));
+        }
+        let all = Used::Egress { name: "vpn-0".to_owned(), bytes: 5.0 };
+        assert_eq!(used_after(page(0, "Complete", &[3.0])), all, "the next page has the rest");
+    }
+
+    #[test]
+    fn more_metrics_than_a_call_allows_are_read_in_several() {
+        let metrics = vpns(1_201).metrics();
+        let calls: Vec<_> = metrics.chunks(MAX_METRICS).map(<[Metric]>::len).collect();
+        assert_eq!(calls, [500, 500, 201]);
+        let mut sums = BTreeMap::new();
+        metrics
+            .chunks(MAX_METRICS)
+            .for_each(|of_call| add_page(&page(0, "Complete", &[1.0]), of_call, &mut sums));
+        assert_eq!(sums.len(), 3, "an id is that of a metric of its call");
+    }
 }

@@ -1,5 +1,6 @@
 //! Episodes of conditions on disk, and the conversion in both directions.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
@@ -107,6 +108,27 @@ pub(super) fn upsert(
     Ok(())
 }
 
+/// Deletes the episodes that go on in the file but are not in `known`: they became part of others while nothing was saved.
+/// Those of tenants and stages that are not configured stay, and what cannot be read.
+pub(super) fn delete_merged(
+    from: &Transaction<'_>,
+    known: &[Episode],
+    map: &Topology,
+) -> Result<(), StoreError> {
+    let known: HashSet<i64> = known.iter().map(|episode| id_out(episode.id)).collect();
+    let mut select = from.prepare("SELECT id, known FROM episode WHERE ended_at IS NULL")?;
+    let mut delete = from.prepare("DELETE FROM episode WHERE id = ?1")?;
+    let rows: Vec<(i64, String)> =
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    for (id, record) in rows.into_iter().filter(|(id, _)| !known.contains(id)) {
+        let record = serde_json::from_str::<EpisodeRecord>(&record).ok();
+        if record.and_then(|record| record.into_episode(id_in(id), map)).is_some() {
+            delete.execute([id])?;
+        }
+    }
+    Ok(())
+}
+
 /// Loads every episode that goes on and the last ones that have ended. Those of tenants and stages that are
 /// no longer configured stay on disk.
 pub(super) fn load(from: &Connection, map: &Topology, loaded: &mut Loaded) -> Result<(), StoreError> {
@@ -121,8 +143,7 @@ pub(super) fn load(from: &Connection, map: &Topology, loaded: &mut Loaded) -> Re
         let (id, known): (i64, String) = (row.get(0)?, row.get(1)?);
         match serde_json::from_str::<EpisodeRecord>(&known) {
             Ok(record) => {
-                let id = IncidentId(u64::try_from(id).unwrap_or_default());
-                loaded.episodes.extend(record.into_episode(id, map));
+                loaded.episodes.extend(record.into_episode(id_in(id), map));
             }
             Err(_) => loaded.unreadable += 1,
         }
@@ -143,6 +164,10 @@ pub(super) fn prune(from: &Transaction<'_>, max_rows: i64) -> Result<(), StoreEr
 
 fn id_out(id: IncidentId) -> i64 {
     i64::try_from(id.0).unwrap_or(i64::MAX)
+}
+
+fn id_in(id: i64) -> IncidentId {
+    IncidentId(u64::try_from(id).unwrap_or_default())
 }
 
 impl EpisodeRecord {

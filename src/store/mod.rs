@@ -326,7 +326,8 @@ impl Store {
     }
 
     /// Writes the full state, after a time in which changes were not saved. Traces that are in flight in the
-    /// file but are not in `all` ended in that time and are deleted: restored, they would end a second time.
+    /// file but are not in `all` ended in that time and are deleted: restored, they would end a second time. So
+    /// are episodes that go on in the file: restored, they would be incidents of their own.
     ///
     /// # Errors
     ///
@@ -350,6 +351,7 @@ impl Store {
                 delete.execute([id.as_u128().to_be_bytes()])?;
             }
         }
+        episodes::delete_merged(&transaction, &all.episodes, &self.topology)?;
         write(&transaction, all, &self.topology)?;
         Ok(transaction.commit()?)
     }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use self::history::{canary, t};
 use super::*;
+use crate::domain::conditions::{Blame, Condition, ConditionName, Detail, Severity, Subject};
+use crate::domain::incidents::{AffectedCanaries, IncidentId, State};
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::sighting::Locator;
@@ -316,6 +318,53 @@ fn traces_that_ended_while_nothing_was_saved_are_no_longer_in_flight() {
     let loaded = store.load(ALL).unwrap();
     let states: Vec<_> = loaded.traces.iter().map(|trace| (trace.id(), trace.ended.is_some())).collect();
     assert_eq!(states, [(canary(2).trace, false), (canary(3).trace, true), (canary(9).trace, true)]);
+}
+
+/// An episode of a stall of a tenant at the end stage, which goes on.
+fn episode(id: u64, tenant: TenantId) -> Episode {
+    let subject = Subject { tenant: Some(tenant), place: Some(HopRange::one(TABLE)) };
+    Episode {
+        id: IncidentId(id),
+        incident: IncidentId(id),
+        condition: Condition {
+            name: ConditionName::Stuck,
+            severity: Severity::Critical,
+            blame: Blame::Pipeline,
+            subject,
+            since: Some(t(1)),
+            last: None,
+            canaries: Vec::new(),
+            affected: None,
+            of: None,
+            log_groups: Vec::new(),
+            detail: Detail::None,
+        },
+        beginning: t(1),
+        began_before: false,
+        noticed_at: t(2),
+        state: State::Ongoing,
+        worst: Severity::Critical,
+        canaries: AffectedCanaries::default(),
+        usual: None,
+        elsewhere_since: None,
+        consequences: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn episodes_that_merged_while_nothing_was_saved_do_not_come_back() {
+    let mut store = in_memory();
+    let with_a_third = Arc::new(topology_with("initech"));
+    store.succeed(with_a_third.clone());
+    let ended = Episode { state: State::Ended { at: t(3) }, ..episode(4, ACME) };
+    let before = [episode(1, ACME), episode(2, GLOBEX), episode(3, TenantId(2)), ended.clone()].to_vec();
+    store.save(&Changes { episodes: before, ..Changes::default() }).unwrap();
+    // The third tenant is not configured meanwhile, so what is known of it stays.
+    store.succeed(Arc::new(topology()));
+    store.save_all(&Changes { episodes: vec![episode(1, ACME)], ..Changes::default() }).unwrap();
+    store.succeed(with_a_third);
+    let loaded = store.load(ALL).unwrap().episodes;
+    assert_eq!(loaded, [episode(1, ACME), episode(3, TenantId(2)), ended]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::settings::Tenant;
 use crate::cloud::account::{self, Account};
 use crate::domain::canary::Template;
 use crate::domain::tag::TenantCode;
+use crate::domain::topology::{SHARED_OWNER, UNKNOWN_TENANT};
 use crate::keys::fault::{Checked, Collector};
 use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::{self, Parsed, expand, show_size};
@@ -234,6 +235,14 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
     let mut codes = BTreeMap::new();
     for read in tenants {
         let Some(name) = &read.name else { continue };
+        if [SHARED_OWNER, UNKNOWN_TENANT].contains(&name.as_str()) {
+            faults.report(
+                format!("{}.name", read.path),
+                format!(
+                    "\"{name}\" is not a valid name of a tenant, because metrics use it for what is of no single tenant; choose another, such as \"{name}-tenant\""
+                ),
+            );
+        }
         if names.insert(name.clone(), ()).is_some() {
             faults.report(
                 format!("{}.name", read.path),

@@ -129,6 +129,11 @@ pub struct Stage {
     pub clock_allowance: Duration,
 }
 
+/// The owner of a source of several tenants, as metrics name it. No tenant may have this name.
+pub const SHARED_OWNER: &str = "shared";
+/// The tenant of a canary whose tenant is not configured, as metrics name it. No tenant may have this name.
+pub const UNKNOWN_TENANT: &str = "unknown";
+
 /// The tenants whose canaries may be found at a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Owner {

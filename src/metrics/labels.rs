@@ -15,7 +15,9 @@ use crate::domain::copies::UnchargedReason;
 use crate::domain::format::UnreadableReason;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::FailureKind;
-use crate::domain::topology::{HopRange, Owner, Role, SourceId, StageId, TenantId, Topology};
+use crate::domain::topology::{
+    HopRange, Owner, Role, SHARED_OWNER, SourceId, StageId, TenantId, Topology, UNKNOWN_TENANT,
+};
 
 /// The labels of a series.
 pub(super) trait Labels: Copy {
@@ -66,7 +68,7 @@ impl Value for Owner {
     fn text(self, map: &Topology) -> Cow<'_, str> {
         match self {
             Self::One(tenant) => tenant.text(map),
-            Self::Shared => Cow::Borrowed("shared"),
+            Self::Shared => Cow::Borrowed(SHARED_OWNER),
         }
     }
 }
@@ -289,7 +291,7 @@ pub(super) struct Leaked(pub(super) Option<TenantId>);
 
 impl Value for Leaked {
     fn text(self, map: &Topology) -> Cow<'_, str> {
-        self.0.map_or(Cow::Borrowed("unknown"), |tenant| tenant.text(map))
+        self.0.map_or(Cow::Borrowed(UNKNOWN_TENANT), |tenant| tenant.text(map))
     }
 }
 
@@ -425,7 +427,7 @@ label_set! {
 }
 
 label_set! {
-    /// A source, by its stage and its owner.
+    /// A source, by its stage and its owner. Several sources have the same labels if each is shared by other tenants.
     StageOwner { stage: StageId = "stage", owner: Owner = "owner" }
     all(map) = map.source_ids().map(|source| Self::of(map, source))
 }

@@ -51,7 +51,7 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Owner, SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Judgement;
-use crate::domain::tracker::{Event, Snapshot};
+use crate::domain::tracker::{Event, Snapshot, SourceView};
 
 /// The metrics of the probe, and the registry that a scrape reads. Clones share the same numbers.
 #[derive(Clone)]
@@ -333,15 +333,31 @@ impl Metrics {
                 f.schema_drift.at(labels).set(i64::try_from(columns).unwrap_or(i64::MAX));
             }
         }
+        self.show_sources(snapshot, map);
+    }
+
+    /// Sets the gauges of sources. Several sources of a stage are labelled `shared` if tenants of their own share each:
+    /// then the worst one is shown, so that one that is well does not hide it, and the messages of all queues.
+    fn show_sources(&self, snapshot: &Snapshot, map: &Topology) {
+        let f = &*self.families;
+        let mut alike: HashMap<(StageId, Owner), Vec<&SourceView>> = HashMap::new();
         for view in snapshot.read_sources() {
-            let age = view.watermark_age(snapshot.at);
-            f.watermark_age.at(StageOwner::of(map, view.source)).set(age.as_secs_f64());
-            if let Some(labels) = BehindStageOwner::of(map, view.source) {
-                f.behind.at(labels).set(view.behind.unwrap_or_default().as_secs_f64());
+            let source = map.source(view.source);
+            alike.entry((source.stage, source.owner)).or_default().push(view);
+        }
+        for views in alike.values() {
+            let Some(any) = views.first().map(|view| view.source) else { continue };
+            let worst = |seconds: &dyn Fn(&SourceView) -> Duration| {
+                views.iter().map(|view| seconds(view)).max().unwrap_or_default().as_secs_f64()
+            };
+            f.watermark_age.at(StageOwner::of(map, any)).set(worst(&|view| view.watermark_age(snapshot.at)));
+            if let Some(labels) = BehindStageOwner::of(map, any) {
+                f.behind.at(labels).set(worst(&|view| view.behind.unwrap_or_default()));
             }
-            if let Some((labels, queue)) = QueueStageOwner::of(map, view.source).zip(view.queue) {
-                #[expect(clippy::cast_precision_loss, reason = "a queue holds far fewer than 2^53 messages")]
-                f.queued.at(labels).set(queue.messages as f64);
+            if let Some(labels) = QueueStageOwner::of(map, any) {
+                let messages: u64 = views.iter().filter_map(|view| view.queue).map(|it| it.messages).sum();
+                #[expect(clippy::cast_precision_loss, reason = "queues hold far fewer than 2^53 messages")]
+                f.queued.at(labels).set(messages as f64);
             }
         }
     }

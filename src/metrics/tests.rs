@@ -6,8 +6,8 @@ use crate::domain::cost::{BytePrice, Costs, Operation};
 use crate::domain::sighting::{Drift, FailureKind, Locator};
 use crate::domain::tag::{InstanceCode, Purpose, Tag};
 use crate::domain::time::Interval;
-use crate::domain::topology::{Capabilities, HopRange, Role, Stage, fixture};
-use crate::domain::tracker::{Drifted, LeakedTenant, Settings, Tracker};
+use crate::domain::topology::{Capabilities, HopRange, Role, Source, Stage, fixture};
+use crate::domain::tracker::{Drifted, LeakedTenant, Queue, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let bounds = BucketBounds::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
@@ -316,6 +316,44 @@ fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
         view.drifted = Some(drifted).filter(|_| has_columns);
     }
     snapshot
+}
+
+#[test]
+fn sources_with_the_same_labels_show_the_worst_of_them_and_all_messages() {
+    let map = capable_topology();
+    // At every stage a source for each tenant, as if others were at each of them.
+    let shared = |(tenant, stage)| {
+        let name = format!("{}.{}", map.stage(stage).name, map.tenant(tenant).name);
+        Source { stage, name: name.into(), owner: Owner::Shared, tenants: vec![tenant] }
+    };
+    let places = map.stage_ids().flat_map(|stage| map.tenant_ids().map(move |tenant| (tenant, stage)));
+    let sources = places.map(shared).collect();
+    let map = Topology::new(map.tenants().to_vec(), map.stages().to_vec(), sources).unwrap();
+    let map = Arc::new(map);
+    let bounds = BucketBounds::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let mut snapshot =
+        Tracker::new(map.clone(), rules(), Timestamp::MIN).snapshot(Timestamp::from_secs(1_000));
+    let at = |stage| map.tenant_ids().map(move |tenant| (tenant, stage));
+    let index = |(tenant, stage)| map.source_of(tenant, stage).0 as usize;
+    for (place, seconds) in at(fixture::STREAM).zip([40, 2]) {
+        let view = &mut snapshot.sources[index(place)];
+        view.waiting = 1;
+        view.watermark = Some(Timestamp::from_secs(1_000 - seconds));
+        view.behind = Some(Duration::from_secs(seconds.cast_unsigned()));
+    }
+    for (place, messages) in at(fixture::DEAD).zip([5, 2]) {
+        snapshot.sources[index(place)].queue = Some(Queue { messages, since: None });
+    }
+    metrics.show(&snapshot);
+    let text = metrics.render(Format::Text);
+    for series in [
+        r#"traceprobe_observer_watermark_age_seconds{owner="shared",stage="stream"} 40"#,
+        r#"traceprobe_kinesis_behind_latest_seconds{owner="shared",stage="stream"} 40"#,
+        r#"traceprobe_dead_letters{owner="shared",stage="dead"} 7"#,
+    ] {
+        assert!(text.contains(series), "{series} is not in\n{text}");
+    }
 }
 
 #[test]

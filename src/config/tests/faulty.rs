@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 117] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 119] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[log]\nlevel = \"hyper=warn\"", "log.level:", "\"hyper=warn\" is not a valid log level"),
@@ -182,6 +182,18 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 117] = [
     ),
     ("name = \"globex\"", "name = \"acme\"", "tenant.acme.name:", "two tenants are named acme"),
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),
+    (
+        "name = \"globex\"",
+        "name = \"shared\"",
+        "tenant.shared.name:",
+        "\"shared\" is not a valid name of a tenant",
+    ),
+    (
+        "name = \"globex\"",
+        "name = \"unknown\"",
+        "tenant.unknown.name:",
+        "choose another, such as \"unknown-tenant\"",
+    ),
     ("name = \"globex\"\n", "", "tenant[2].name:", "the second tenant has no name"),
     (
         "log_group = \"/globex\"",

@@ -27,6 +27,7 @@ mod log_level;
 mod matters;
 mod openapi;
 mod page;
+mod permits;
 mod probe;
 mod recent;
 mod reload;

@@ -10,6 +10,9 @@ mod operations;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Bytes;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -63,9 +66,26 @@ fn words<T: AsRef<str>>(words: &[T]) -> Value {
     json!({ "type": "string", "enum": all })
 }
 
-/// The document for a configuration: its tenants and stages are the values of the parameters that name one.
-pub(super) fn document(map: &Topology) -> Value {
-    write(&Names::of(map))
+/// The text of the document, written once for each configuration: its tenants and stages are the values of the
+/// parameters that name one.
+#[derive(Debug, Default)]
+pub(super) struct Description(
+    // A mutex, because requests come from any thread; held while the text is written.
+    Mutex<Option<(Arc<Topology>, Bytes)>>,
+);
+
+impl Description {
+    pub(super) fn of(&self, map: &Arc<Topology>) -> Bytes {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, text)) = &*written
+            && Arc::ptr_eq(of, map)
+        {
+            return text.clone();
+        }
+        let text = Bytes::from(write(&Names::of(map)).to_string());
+        *written = Some((map.clone(), text.clone()));
+        text
+    }
 }
 
 fn write(names: &Names) -> Value {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::{from_fn, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -13,7 +13,9 @@ use super::app::{App, Apps, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
 use super::live::{self, Address, Drawing, Live, NoPage, Version};
+use super::openapi::Description;
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
+use super::permits::{Permits, with_permit};
 use super::view::{self, Mark, One, Recent};
 use super::{accept, compress, drill, history, json, log_level, openapi, reload, runbook, words};
 use crate::domain::foreign::ForeignText;
@@ -30,25 +32,48 @@ const VERSION: &str = "version";
 
 /// All routes.
 pub fn router(apps: impl Into<Apps>) -> Router {
+    router_with(apps, Permits::default())
+}
+
+pub(super) fn router_with(apps: impl Into<Apps>, permits: Permits) -> Router {
+    // To compress takes processor time, too, so it happens under the same permit.
+    let bounded =
+        bounded().layer(from_fn(compress::as_accepted)).layer(from_fn_with_state(permits, with_permit));
+    let unbounded = unbounded().layer(from_fn(compress::as_accepted));
+    bounded
+        .merge(unbounded)
+        .layer(map_response(with_headers))
+        .layer(Extension(Arc::<Live>::default()))
+        .layer(Extension(Arc::<Description>::default()))
+        .with_state(apps.into())
+}
+
+/// Those whose answers take processor time, of which few are made at a time.
+fn bounded() -> Router<Apps> {
+    Router::new()
+        .route("/traces/recent", get(recent_traces))
+        .route("/traces/{id}", get(one_trace))
+        .route("/history", get(figures_over_time))
+        .route(RUNBOOK, get(whole_runbook))
+        .route("/config", get(config))
+        .route(openapi::PATH, get(description))
+}
+
+/// The others: scrapes, health checks, what changes something, and what is small.
+fn unbounded() -> Router<Apps> {
     Router::new()
         // Relative, as all links.
         .route("/", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces", get(|| async { Redirect::to("traces/recent") }))
-        .route("/traces/recent", get(recent_traces))
         .route("/traces/recent/events", get(recent_events))
         .route("/traces/find", get(find_trace))
-        .route("/traces/{id}", get(one_trace))
         .route("/traces/{id}/events", get(trace_events))
-        .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         // As the servers of Prometheus call them.
         .route("/-/healthy", get(healthz))
         .route("/-/ready", get(readyz))
         .route("/-/log-level", get(log_level::show).put(log_level::set))
-        .route(RUNBOOK, get(whole_runbook))
-        .route("/config", get(config))
-        .route(openapi::PATH, get(description))
         .route(drill::BEGIN, post(drill::begin))
         .route(drill::RANG, post(drill::rang))
         .route(reload::PATH, post(reload::reload))
@@ -57,10 +82,6 @@ pub fn router(apps: impl Into<Apps>) -> Router {
         .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .route("/static/icon/{name}", get(icon))
         .fallback(not_found)
-        .layer(map_response(with_headers))
-        .layer(from_fn(compress::as_accepted))
-        .layer(Extension(Arc::<Live>::default()))
-        .with_state(apps.into())
 }
 
 async fn with_headers(mut response: Response) -> Response {
@@ -237,8 +258,12 @@ async fn whole_runbook(
     }
 }
 
-async fn description(State(app): State<App>) -> Response {
-    Json(openapi::document(&app.snapshot.borrow().topology)).into_response()
+async fn description(
+    State(app): State<App>,
+    Extension(description): Extension<Arc<Description>>,
+) -> Response {
+    let map = app.snapshot.borrow().topology.clone();
+    ([(header::CONTENT_TYPE, "application/json")], description.of(&map)).into_response()
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {

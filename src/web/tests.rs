@@ -14,7 +14,8 @@ use super::app::App;
 
 use super::fixture::*;
 use super::page::{SCRIPT, STYLE};
-use super::routes::{POLICY, router};
+use super::permits::Permits;
+use super::routes::{POLICY, router, router_with};
 use crate::domain::sighting::Decoding;
 use crate::domain::time::WallClock;
 use crate::metrics::Format;
@@ -523,6 +524,22 @@ async fn every_answer_is_uncached_and_has_a_content_security_policy() {
     assert_eq!(config.body, "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n");
 }
 
+#[tokio::test(start_paused = true)]
+async fn scrapes_and_health_checks_do_not_wait_for_pages() {
+    let ready = App { ready: Arc::new(|| Ok(())), ..app(after(2, healthy)) };
+    let router = router_with(ready, Permits::all_taken());
+    let status = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router.clone().oneshot(request).await.unwrap().status()
+    };
+    for path in ["/traces/recent", "/traces/abc", "/history", "/runbook", "/config", "/openapi.json"] {
+        assert_eq!(status(path).await, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    for path in ["/metrics", "/healthz", "/readyz", "/-/healthy", "/-/ready", "/static/page.css"] {
+        assert_eq!(status(path).await, StatusCode::OK, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn head_is_answered_without_a_body_and_other_methods_are_refused() {
     let app = app(after(1, healthy));
@@ -735,7 +752,7 @@ async fn each_state_is_told_by_its_heading_and_its_incidents() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 33] = [
     "accept",
     "words",
     "app",
@@ -766,6 +783,7 @@ const ORDER: [&str; 32] = [
     "reload",
     "openapi",
     "live",
+    "permits",
     "routes",
     "hosts",
 ];

@@ -79,15 +79,21 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
             "operationId": "config",
             "summary": "The configuration in force",
             "description": "Every key with its value, defaults included, as the tables of the file. Secrets are left out.",
-            "responses": { "200": body("The configuration.", "application/json", json!({ "type": "object" })) },
+            "responses": {
+                "200": body("The configuration.", "application/json", json!({ "type": "object" })),
+                "503": busy(),
+            },
         } },
         RUNBOOK: { "get": runbook(names, &failure) },
         PATH: { "get": {
             "operationId": "openapi",
             "summary": "This description",
-            "responses": { "200": body("The document.", "application/json", json!({
-                "type": "object", "required": ["openapi", "info", "paths", "components"],
-            })) },
+            "responses": {
+                "200": body("The document.", "application/json", json!({
+                    "type": "object", "required": ["openapi", "info", "paths", "components"],
+                })),
+                "503": busy(),
+            },
         } },
         drill::BEGIN: { "post": begin_drill() },
         reload::PATH: { "post": reload_configuration() },
@@ -103,7 +109,9 @@ fn recent_traces(names: &Names, recent: &Value, failure: &Value) -> Value {
             `failures` and `violations`, and `limit` also limits `failures`. In a browser it is the page for the \
             person on call.",
         "parameters": recent_parameters(names, None),
-        "responses": { "200": page_or(recent, "The page, or the same as JSON."), "400": refused(failure) },
+        "responses": {
+            "200": page_or(recent, "The page, or the same as JSON."), "400": refused(failure), "503": busy(),
+        },
     })
 }
 
@@ -212,6 +220,7 @@ fn one_trace(one: &Value, failure: &Value) -> Value {
             "200": page_or(one, "The page of the trace, or the same as JSON."),
             "400": refused(failure),
             "404": error("No such trace is remembered. The sentence says where else to search.", failure),
+            "503": busy(),
         },
     })
 }
@@ -237,7 +246,11 @@ fn figures_over_time(names: &Names, history: &Value, failure: &Value) -> Value {
             query("step", "How long a bucket is; `minute` without it.", words(&Step::ALL.map(Step::as_str)), "hour"),
             query("format", "The answer is always JSON.", words(&["json"]), "json"),
         ],
-        "responses": { "200": body("The figures.", "application/json", history.clone()), "400": refused(failure) },
+        "responses": {
+            "200": body("The figures.", "application/json", history.clone()),
+            "400": refused(failure),
+            "503": busy(),
+        },
     })
 }
 
@@ -260,6 +273,7 @@ fn runbook(names: &Names, failure: &Value) -> Value {
                     "application/json": { "schema": failure },
                 },
             },
+            "503": busy(),
         },
     })
 }
@@ -423,6 +437,15 @@ fn page_or(schema: &Value, description: &str) -> Value {
 
 fn refused(failure: &Value) -> Value {
     error("The request is not valid. The sentence names the parameter and what would be valid.", failure)
+}
+
+/// Of a route of which few answers are made at a time.
+fn busy() -> Value {
+    body(
+        "Other requests for pages and JSON took all of the last 5 s. `Retry-After` says when to ask again.",
+        "text/plain",
+        json!({ "type": "string" }),
+    )
 }
 
 fn error(description: &str, failure: &Value) -> Value {

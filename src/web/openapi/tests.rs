@@ -9,6 +9,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::domain::topology::fixture;
 use crate::web::fixture::{after, app, healthy};
 use crate::web::router;
 
@@ -129,6 +130,15 @@ async fn the_document_names_the_tenants_and_stages_of_the_configuration() {
         parameter[1]["schema"]["enum"],
         json!(["tenant_stream", "archive", "transit", "bigquery", "end_to_end", ""])
     );
+}
+
+#[test]
+fn the_document_is_written_once_for_each_configuration() {
+    let (description, map) = (Description::default(), Arc::new(fixture::topology()));
+    let first = description.of(&map);
+    assert_eq!(description.of(&map).as_ptr(), first.as_ptr());
+    let with_another = description.of(&Arc::new(fixture::topology_with("initech")));
+    assert!(String::from_utf8_lossy(&with_another).contains("initech"));
 }
 
 #[tokio::test]

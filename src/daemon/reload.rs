@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::engine::{Change, LaneChange};
 use super::roster::{Next, Roster};
@@ -34,6 +36,8 @@ pub enum Again {
 const REQUESTS: usize = 4;
 /// Tasks that may wait to be started.
 const TASKS: usize = 256;
+/// Least time between two renewals of credentials for whoever asks over HTTP.
+const RENEW_EVERY: Duration = Duration::from_mins(1);
 /// How often a change is planned again because a tenant has just left.
 const ATTEMPTS: usize = 3;
 
@@ -51,24 +55,37 @@ pub struct Reloader(mpsc::Sender<Request>);
 type Answer = Result<String, String>;
 
 #[derive(Debug)]
-struct Request(oneshot::Sender<Answer>);
+struct Request {
+    requester: Requester,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Who requests a reload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Requester {
+    /// Whoever may signal the process.
+    Signal,
+    /// Whoever reaches the port.
+    Http,
+}
 
 impl Reloader {
-    /// Returns what changed once the new configuration is in force, or every reason why it is refused.
+    /// Asks over HTTP. Returns what changed once the new configuration is in force, or every reason why it is refused.
     ///
     /// # Errors
     ///
     /// The reasons, one a line.
     pub async fn reload(&self) -> Result<String, String> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Request(answer)).map_err(|_| "the configuration is being read already".to_owned())?;
+        let request = Request { requester: Requester::Http, answer };
+        self.0.try_send(request).map_err(|_| "the configuration is being read already".to_owned())?;
         answered.await.unwrap_or_else(|_| Err("the daemon is stopping".to_owned()))
     }
 
-    /// Asks without waiting. The log has the answer.
+    /// Asks after a signal, without waiting. The log has the answer.
     pub fn request(&self) {
         // A full queue has one that waits.
-        let _full = self.0.try_send(Request(oneshot::channel().0));
+        let _full = self.0.try_send(Request { requester: Requester::Signal, answer: oneshot::channel().0 });
     }
 }
 
@@ -111,6 +128,40 @@ pub(super) struct Reloading {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) apps: watch::Sender<App>,
     pub(super) channels: Channels,
+    pub(super) renewals: Renewals,
+}
+
+/// When a reload has credentials read again. New ones cost calls of the token services, which throttle: an `AssumeRole`
+/// for each role. So a client that asks in a loop gets new ones once a minute. A signal always does, and so does a
+/// configuration that needs a Google service for which the present token is not valid.
+#[derive(Debug, Default)]
+pub(super) struct Renewals {
+    last: Option<Instant>,
+}
+
+impl Renewals {
+    /// Whether credentials are to be read again now, for somebody who asks, or because services were added.
+    fn is_due(&self, requester: Requester, services: Services) -> bool {
+        let had_time = self.last.is_none_or(|last| last.elapsed() >= RENEW_EVERY);
+        requester == Requester::Signal || services == Services::Changed || had_time
+    }
+
+    fn done(&mut self) {
+        self.last = Some(Instant::now());
+    }
+}
+
+/// The Google services that a new configuration uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Services {
+    Same,
+    Changed,
+}
+
+impl Services {
+    fn of(before: &Config, next: &Config) -> Self {
+        if before.google.services == next.google.services { Self::Same } else { Self::Changed }
+    }
 }
 
 /// Why a configuration is refused. Displays as one reason a line.
@@ -145,8 +196,8 @@ impl Reloading {
     }
 
     async fn answer(&mut self) {
-        while let Some(Request(waits)) = self.channels.requests.recv().await {
-            let result = self.reload().await;
+        while let Some(Request { requester, answer: waits }) = self.channels.requests.recv().await {
+            let result = self.reload(requester).await;
             let now = self.common.clock.now();
             let answer = match result {
                 Ok(what) => {
@@ -173,7 +224,7 @@ impl Reloading {
         std::future::pending().await
     }
 
-    async fn reload(&mut self) -> Result<String, Refusal> {
+    async fn reload(&mut self, requester: Requester) -> Result<String, Refusal> {
         let load = match self.again.clone() {
             Again::With(load) => load,
             Again::Cannot(reason) => return Err(Refusal::Cannot(reason)),
@@ -186,7 +237,10 @@ impl Reloading {
         }
         let what = difference(&self.config, &config);
         let mut common = self.common.clone();
-        build::renew(&mut common.clients, &config.google).await.map_err(Refusal::Failed)?;
+        if self.renewals.is_due(requester, Services::of(&self.config, &config)) {
+            build::renew(&mut common.clients, &config.google).await.map_err(Refusal::Failed)?;
+            self.renewals.done();
+        }
         for _ in 0..ATTEMPTS {
             if self.put_in_force(&config, &mut common).await.map_err(Refusal::Failed)? {
                 common.clients.budgets.change(&config.budgets);
@@ -256,4 +310,27 @@ fn difference(before: &Config, next: &Config) -> String {
         return "in force, with the same tenants and stages".to_owned();
     }
     format!("in force; {}", all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_in_a_loop_renew_credentials_once_a_minute_and_a_signal_always_does() {
+        let mut renewals = Renewals::default();
+        let mut renewed = 0;
+        for _ in 0..180 {
+            if renewals.is_due(Requester::Http, Services::Same) {
+                renewals.done();
+                renewed += 1;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(renewed, 3);
+        renewals.done();
+        assert!(!renewals.is_due(Requester::Http, Services::Same));
+        assert!(renewals.is_due(Requester::Signal, Services::Same));
+        assert!(renewals.is_due(Requester::Http, Services::Changed));
+    }
 }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::clock::ProbeClock;
 use super::engine::LaneChange;
 use super::last_scrape::Scrapes;
-use super::reload::{self, Again, Reloader, Reloading};
+use super::reload::{self, Again, Reloader, Reloading, Renewals};
 use super::roster::{Next, Roster};
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
@@ -157,8 +157,18 @@ impl Daemon {
         tasks.push(pages);
         let snapshots = engine.snapshots.subscribe();
         let stop_grace = config.probe.stop_grace;
-        let reloading =
-            Reloading { again, config, common, roster, metrics, snapshots, apps, channels: reloading };
+        let renewals = Renewals::default();
+        let reloading = Reloading {
+            again,
+            config,
+            common,
+            roster,
+            metrics,
+            snapshots,
+            apps,
+            channels: reloading,
+            renewals,
+        };
         tasks.push(Task::new("reload", reloading.run()));
 
         let (report_end, engine_end) = oneshot::channel();

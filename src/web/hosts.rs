@@ -1,8 +1,9 @@
-//! The hosts under which the pages may be requested.
+//! The hosts under which the pages may be requested, and the sites that may change something.
 //!
 //! A web site can point its own name to the address of this port (DNS rebinding). The browser of somebody
 //! inside the network then takes our pages for pages of that site, whose scripts may read them. The name is
-//! what gives such a request away.
+//! what gives such a request away. A web site can also have a browser send us a request under our own name, and
+//! cannot read the answer; so such a request may ask, but must not change anything.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -55,6 +56,27 @@ fn is_allowed(host: &str, hosts: &[String]) -> bool {
     name.parse::<IpAddr>().is_ok() || name == "localhost" || hosts.contains(&name)
 }
 
+/// Middleware: refuses requests that may change something and that a page of another site sent. Programs that are no
+/// browsers name no site.
+pub(super) async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_of_no_other_site(request.uri(), request.headers()) {
+        return next.run(request).await;
+    }
+    let text =
+        "a page of another site sent this request; send it from a page of the probe, or without a browser\n";
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+fn is_of_no_other_site(uri: &Uri, headers: &HeaderMap) -> bool {
+    // Browsers send it over TLS and to this machine, and it holds behind a proxy that changes the host.
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site == "same-origin" || site == "none";
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    host.zip(requested(uri, headers)).is_some_and(|(site, own)| site.eq_ignore_ascii_case(own))
+}
+
 fn refusal() -> Response {
     let text = "this name is not one of web.hosts; add it there, or use the address\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
@@ -62,6 +84,8 @@ fn refusal() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderName;
+
     use super::*;
 
     fn allows(host: &str) -> bool {
@@ -79,6 +103,28 @@ mod tests {
     fn addresses_and_this_machine_are_allowed() {
         for host in ["127.0.0.1:9464", "10.0.0.7", "[::1]:9464", "[fd00::1]", "localhost:9464"] {
             assert!(allows(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_not_change_anything() {
+        let allows = |named: &[(&'static str, &str)]| {
+            let named = [("host", "probe.example.org:9464")].iter().chain(named);
+            let headers = named.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            is_of_no_other_site(&Uri::from_static("/-/reload"), &headers.collect())
+        };
+        assert!(allows(&[]));
+        assert!(allows(&[("origin", "http://probe.example.org:9464")]));
+        assert!(allows(&[
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "https://behind-a-proxy.example.org")
+        ]));
+        assert!(allows(&[("sec-fetch-site", "none")]));
+        for origin in ["http://evil.example", "http://probe.example.org", "null", ""] {
+            assert!(!allows(&[("origin", origin)]), "{origin}");
+        }
+        for site in ["cross-site", "same-site"] {
+            assert!(!allows(&[("sec-fetch-site", site)]), "{site}");
         }
     }
 

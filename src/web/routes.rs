@@ -12,6 +12,7 @@ use axum::{Extension, Router};
 use super::app::{App, Apps, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
+use super::hosts::refuse_other_sites;
 use super::live::{self, Address, Drawing, Live, NoPage, Version};
 use super::openapi::Description;
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
@@ -42,6 +43,7 @@ pub(super) fn router_with(apps: impl Into<Apps>, permits: Permits) -> Router {
     let unbounded = unbounded().layer(from_fn(compress::as_accepted));
     bounded
         .merge(unbounded)
+        .layer(from_fn(refuse_other_sites))
         .layer(map_response(with_headers))
         .layer(Extension(Arc::<Live>::default()))
         .layer(Extension(Arc::<Description>::default()))

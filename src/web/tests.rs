@@ -541,6 +541,23 @@ async fn scrapes_and_health_checks_do_not_wait_for_pages() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_may_read_but_not_change_anything() {
+    let app = app(after(2, healthy));
+    for (method, path, expected) in [
+        ("GET", "/metrics", StatusCode::OK),
+        ("POST", "/-/reload", StatusCode::FORBIDDEN),
+        ("POST", "/-/drill", StatusCode::FORBIDDEN),
+        ("POST", "/-/drill/notification", StatusCode::FORBIDDEN),
+        ("PUT", "/-/log-level", StatusCode::FORBIDDEN),
+    ] {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "probe:9464");
+        let request = request.header(header::ORIGIN, "http://evil.example").body(Body::empty()).unwrap();
+        let response = router(app.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn head_is_answered_without_a_body_and_other_methods_are_refused() {
     let app = app(after(1, healthy));
     for path in ["/traces/recent", "/metrics", "/healthz", "/static/page.css"] {
@@ -783,9 +800,9 @@ const ORDER: [&str; 33] = [
     "reload",
     "openapi",
     "live",
+    "hosts",
     "permits",
     "routes",
-    "hosts",
 ];
 /// The files of `view/`, in the same way.
 const VIEW_ORDER: [&str; 24] = [

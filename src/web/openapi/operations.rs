@@ -328,7 +328,8 @@ fn set_log_level() -> Value {
         "responses": {
             "200": text("It is in force."),
             "400": text("It is not a level: what would be one."),
-            "403": text("The client has not logged in and is not on the probe's own machine or in its container."),
+            "403": text("The client has not logged in and is not on the probe's own machine or in its container, or a page of \
+                         another site sent the request."),
             "404": text("`web.log_level` is not true."),
             "408": text("It did not arrive within 5 s."),
             "413": text("It is longer than 1 KB."),
@@ -344,7 +345,8 @@ fn begin_drill() -> Value {
         "description": "Begins a drill of the alert path ([drill.md](drill.md)), unless one goes on.",
         "responses": {
             "202": text("A drill begins, unless one goes on."),
-            "403": text("The client is not on the probe's own machine or in its container."),
+            "403": text("The client is not on the probe's own machine or in its container, or a page of another site sent the \
+                         request."),
             "404": text("Drills are not enabled."),
         },
     })
@@ -355,11 +357,12 @@ fn reload_configuration() -> Value {
     json!({
         "operationId": "reload",
         "summary": "Read the configuration again",
-        "description": "Reads the file again, as SIGHUP does, and answers once the new configuration is in force. Needs \
-                        `web.reload = true`.",
+        "description": "Reads the file again, as SIGHUP does, and answers once the new configuration is in force. Credentials \
+                        are read again at most once a minute, by SIGHUP always. Needs `web.reload = true`.",
         "responses": {
             "200": text("It is in force; says what changed."),
             "400": text("It is refused, and the one before stays in force; has every reason, one a line."),
+            "403": text("A page of another site sent the request."),
             "404": text("Reloading over HTTP is not enabled."),
         },
     })
@@ -382,6 +385,7 @@ fn drill_rang(notification: &Value) -> Value {
         "responses": {
             "200": text("It was read."),
             "400": text("It is not a notification of Alertmanager."),
+            "403": text("A page of another site sent the request."),
             "404": text("Drills are not enabled."),
             "408": text("It did not arrive within 5 s."),
             "413": text("It is longer than 64 KB."),
@@ -435,10 +439,6 @@ fn page_or(schema: &Value, description: &str) -> Value {
     })
 }
 
-fn refused(failure: &Value) -> Value {
-    error("The request is not valid. The sentence names the parameter and what would be valid.", failure)
-}
-
 /// Of a route of which few answers are made at a time.
 fn busy() -> Value {
     body(
@@ -446,6 +446,10 @@ fn busy() -> Value {
         "text/plain",
         json!({ "type": "string" }),
     )
+}
+
+fn refused(failure: &Value) -> Value {
+    error("The request is not valid. The sentence names the parameter and what would be valid.", failure)
 }
 
 fn error(description: &str, failure: &Value) -> Value {

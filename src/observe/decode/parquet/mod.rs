@@ -72,7 +72,7 @@ pub(super) fn open(
     // What no such chunk has: numbers, indexes, Bloom filters; and lines, if the footer is a forgery.
     read.sort_by_key(|range| range.start);
     let mut at = MAGIC_LEN;
-    for range in read.into_iter().chain([footer..footer]) {
+    for range in read.into_iter().chain(std::iter::once(footer..footer)) {
         if let Some(gap) = pages.get(at..range.start) {
             found.search_raw(gap, context);
         }

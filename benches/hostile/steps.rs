@@ -27,7 +27,7 @@ pub(super) fn all(scale: usize) -> Vec<Hostile> {
         in_gzip("blocks of a byte in LZ4", &bytes),
         plain("blocks of a byte in LZ4", bytes),
         in_gzip("data descriptors of ZIP", &descriptors),
-        in_gzip("short members in what is no Parquet", &legacy.concat()),
+        in_gzip("short members behind the magic of Parquet", &legacy.concat()),
         in_gzip("reserved flags of gzip", &flags),
         in_gzip("UTF-16", &utf16),
         in_gzip("headers of Avro in blocks of a byte", &avro_headers(2 * MIB / scale)),

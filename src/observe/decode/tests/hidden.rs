@@ -220,7 +220,7 @@ fn a_member_in_the_midst_of_text_is_told_if_it_gives_text_and_is_damaged() {
 }
 
 #[test]
-fn members_that_are_not_looked_for_any_more_are_told() {
+fn the_end_of_the_search_for_members_is_told() {
     let trials = b"\n\x78\x9c\x07".repeat(1_001);
     let text = "one more line\n".repeat(2_000);
     let scan = scan([&trials, text.as_bytes(), &gzip(canary(1).as_bytes()), text.as_bytes()].concat());

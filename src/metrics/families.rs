@@ -96,7 +96,7 @@ families! {
     poll_duration: Timing<OfStage> = "traceprobe_observer_poll_duration_seconds",
         "Duration of answered polls.";
     watermark_age: Gauge<StageOwner> = "traceprobe_observer_watermark_age_seconds",
-        "How far the watermark is behind now while traces wait at the source; 0 while none do. If it grows, the stage turns blind.";
+        "How far the watermark is behind now while traces wait at the source; 0 while none do. If it grows, the stage turns blind. Of several sources with these labels, the worst.";
     blind: IntGauge<TenantStage> = "traceprobe_stage_blind",
         "1 while the stage is blind for this tenant: the probe cannot read it. A fault of the probe, its permissions or the service's API; never counted as a loss.";
     bytes_read: Counter<OfStage> = "traceprobe_observer_bytes_read_total",
@@ -106,9 +106,9 @@ families! {
     unreadable_records: Counter<StageUnreadable> = "traceprobe_observer_unreadable_records_total",
         "Records or objects of which a part could not be read, by reason. A canary may be in them, so they can make the stage blind; docs/formats.md lists what is read.";
     behind: Gauge<BehindStageOwner> = "traceprobe_kinesis_behind_latest_seconds",
-        "How far behind the tip of the stream the last poll ended (MillisBehindLatest). If it stays above 0, reading is throttled and absence cannot be proven.";
+        "How far behind the tip of the stream the last poll ended (MillisBehindLatest). If it stays above 0, reading is throttled and absence cannot be proven. Of several streams with these labels, the worst.";
     queued: Gauge<QueueStageOwner> = "traceprobe_dead_letters",
-        "Messages in the dead-letter queue, those that are being handled included, as of the last poll. They are polled while canaries are in flight.";
+        "Messages in the dead-letter queue, those that are being handled included, as of the last poll. They are polled while canaries are in flight. Of several queues with these labels, all together.";
     billed: Counter<BilledStage> = "traceprobe_bigquery_bytes_billed_total",
         "Bytes that BigQuery billed for the polls of this stage. A query that was abandoned counts with the most that it may bill (max_bytes_billed).";
     schema_drift: IntGauge<SchemaStage> = "traceprobe_schema_drift",

@@ -91,12 +91,8 @@ pub(super) fn read(file: &[u8], work: &mut Work) -> Result<(Vec<Chunk>, usize), 
         return Err(UnreadableReason::OverLimit);
     }
     let (leaves, chunks) = parse(footer).ok_or(UnreadableReason::Damaged)?;
-    match (leaves.len(), chunks.len()) {
-        // No writer makes a file without a column.
-        (0, _) => Err(UnreadableReason::Damaged),
-        (..=MAX_COLUMNS, ..=MAX_CHUNKS) => Ok((chunks, at)),
-        _ => Err(UnreadableReason::OverLimit),
-    }
+    let fits = leaves.len() <= MAX_COLUMNS && chunks.len() <= MAX_CHUNKS;
+    if fits { Ok((chunks, at)) } else { Err(UnreadableReason::OverLimit) }
 }
 
 /// The columns and their chunks; one more than the limit of either, if there are more.
@@ -211,7 +207,7 @@ fn metadata(reader: &mut CompactReader<'_>, chunk: &mut Chunk) -> Option<()> {
         }
         Some(true)
     })?;
-    // Some writers state 0 where there is no dictionary.
-    chunk.start = if dictionary > 0 { data.min(dictionary) } else { data };
+    // Some writers state 0 where there is no dictionary, or no page but it.
+    chunk.start = if data > 0 && dictionary > 0 { data.min(dictionary) } else { data.max(dictionary) };
     Some(())
 }

@@ -237,3 +237,20 @@ fn bytes_behind_the_values_of_a_page_are_damage() {
         assert_eq!(told(&scan), ["Parquet, which is damaged"], "{encoding}");
     }
 }
+
+#[test]
+fn a_file_without_rows_is_read() {
+    // As pyarrow writes it: an empty dictionary page, and a data page that is said to stand at 0.
+    let short = |value: i64| [vec![0x15], number(value)].concat();
+    let dictionary = [short(2), short(0), short(0), vec![0x4c], short(0), short(0), vec![0, 0]].concat();
+    let meta = [
+        [short(6), vec![0x35], number(1), vec![0x16], number(0)].concat(),
+        [vec![0x26], number(i64::try_from(dictionary.len()).unwrap())].concat(),
+        [vec![0x26], number(0), vec![0x26], number(4), vec![0]].concat(),
+    ];
+    let chunk = [vec![0x3c], meta.concat(), vec![0]].concat();
+    let no_rows = with_footer(&dictionary, &footer(&[STRINGS], &[chunk]));
+    for file in [no_rows, with_footer(&[], &footer(&[STRINGS], &[])), with_footer(&[], &[0])] {
+        assert_eq!(told(&scan_object(file)), Vec::<String>::new());
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::codec::{Bzip2, Codec, End, Gather, Inflate, Output, Zstd, guarded, snappy_block};
 use super::layer::Layer;
-use super::part::{Part, Trust};
+use super::part::{Part, Trust, search_raw};
 use super::work::{self, Work};
 use super::{Context, Copy};
 use crate::domain::format::{Format, Shape, UnreadableReason};
@@ -204,7 +204,9 @@ impl Avro {
                 self.packing = header.packing;
                 self.sync = header.sync;
                 *input = &input[read - before..];
-                self.header.clear();
+                let metadata = std::mem::take(&mut self.header);
+                let copies = search_raw(self.depth, self.shape, &metadata[..read], context);
+                self.copies.extend(copies);
                 self.state = State::Sizes(Vec::new());
                 Ok(())
             }
@@ -220,11 +222,7 @@ impl Avro {
     }
 
     fn begin_block(&mut self, len: u64, context: &mut Context) -> Result<(), UnreadableReason> {
-        context.work.spend(match self.packing {
-            Packing::Zstd => work::ZSTD_DECODER,
-            Packing::Bzip2 => work::BZIP2_DECODER,
-            _ => work::DECODER,
-        });
+        context.work.spend(work::DECODER);
         let codec: Option<Box<dyn Codec>> = match self.packing {
             Packing::Null => None,
             Packing::Deflate => Some(Box::new(Inflate::raw())),

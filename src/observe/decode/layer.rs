@@ -151,9 +151,9 @@ impl Layer {
                     None
                 }
                 State::Utf16(utf16) => {
-                    for finished in utf16.finish(context) {
-                        self.close(finished, context);
-                    }
+                    let (finished, copies) = utf16.finish(context);
+                    self.close(finished, context);
+                    self.collect(copies, context);
                     None
                 }
                 State::Skippable(_, _, skipped) => {
@@ -521,7 +521,7 @@ impl Layer {
         }
         let rest = &input[taken..];
         let len = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
-        skipped.push(&rest[..len], context);
+        context.quietly(|context| skipped.push(&rest[..len], context));
         left -= len as u64;
         self.place = Place::Between;
         if header.len() == 8 && left == 0 {
@@ -534,7 +534,7 @@ impl Layer {
     }
 
     fn end_skipped(&mut self, skipped: Self, context: &mut Context) {
-        let copies = skipped.finish(context).copies;
+        let copies = context.quietly(|context| skipped.finish(context).copies);
         self.collect(copies, context);
     }
 

@@ -343,6 +343,16 @@ impl Context {
         }
     }
 
+    /// Searches what holds no data by its format, and need not be understood: only limits that it met are told.
+    fn quietly<T>(&mut self, search: impl FnOnce(&mut Self) -> T) -> T {
+        let told = self.unreadable.clone();
+        let found = search(self);
+        let limits = std::mem::replace(&mut self.unreadable, told);
+        let limits = limits.into_iter().filter(|(part, _)| part.reason == UnreadableReason::OverLimit);
+        self.unreadable.extend(limits);
+        found
+    }
+
     /// Whether what ends here ends because of a limit.
     fn is_cut_short(&self) -> bool {
         self.cut_short || self.work.is_over() || self.room() == 0

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::magic::{self, Named};
 use super::text::Text;
 use super::text_sample::TextSample;
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::canary::Integrity;
 use crate::domain::format::{Format, FoundIn, Shape, UnreadableReason};
 
@@ -124,6 +124,24 @@ impl Part {
         }
         Finished { copies: by_luck(copies, shape.then(format)), unknown }
     }
+}
+
+/// No tag in any form is shorter.
+const MIN_RAW: usize = 32;
+/// What is searched as it is comes in pieces of this size.
+const RAW_PIECE: usize = 64 << 10;
+
+/// Searches as it is what has no data by its format.
+pub(super) fn search_raw(depth: usize, shape: Shape, bytes: &[u8], context: &mut Context) -> Vec<Copy> {
+    if bytes.len() < MIN_RAW {
+        return Vec::new();
+    }
+    context.work.spend(bytes.len() as u64 / work::RAW_BYTES);
+    context.quietly(|context| {
+        let mut part = Part::new(depth, shape, Trust::Guess).undecoded(Format::Binary);
+        bytes.chunks(RAW_PIECE).for_each(|piece| part.push(piece, context));
+        part.finish(context).copies
+    })
 }
 
 /// Hits in bytes that were not decoded: a compressor copies some of a text as it is and refers back to the

@@ -70,7 +70,8 @@ impl Tar {
                 self.collect(copies, context);
             }
             State::Skip(layer, ..) => {
-                self.end(*layer, context);
+                let copies = context.quietly(|context| layer.finish(context).copies);
+                self.collect(copies, context);
                 context.unreadable(self.shape, UnreadableReason::Truncated);
             }
             State::Header => {}
@@ -119,7 +120,7 @@ impl Tar {
             }
             State::Skip(layer, left, attributes) => {
                 let data = take(left);
-                layer.push(data, context);
+                context.quietly(|context| layer.push(data, context));
                 if let Some(attributes) = attributes {
                     let room = MAX_ATTRIBUTES.saturating_sub(attributes.len());
                     attributes.extend_from_slice(&data[..room.min(data.len())]);
@@ -144,7 +145,8 @@ impl Tar {
     fn end_skip(&mut self, context: &mut Context) {
         if let State::Skip(layer, _, attributes) = std::mem::replace(&mut self.state, State::Header) {
             self.file_len = attributes.as_deref().and_then(stated_len).or(self.file_len);
-            self.end(*layer, context);
+            let copies = context.quietly(|context| layer.finish(context).copies);
+            self.collect(copies, context);
         }
     }
 
@@ -153,7 +155,11 @@ impl Tar {
         self.state = match header {
             // Two blocks of zeros are the end; there may be more up to the size of a record of the tape.
             Header::Zeros => State::Header,
-            Header::Other(0, _) => State::Header,
+            Header::Other(0, _) => {
+                // A link or a folder has taken it.
+                self.file_len = None;
+                State::Header
+            }
             Header::File(len) => {
                 let len = self.file_len.take().unwrap_or(len);
                 if len == 0 {

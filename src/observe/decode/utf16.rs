@@ -2,7 +2,7 @@
 
 use super::layer::Layer;
 use super::part::Finished;
-use super::{Context, work};
+use super::{Context, Copy, work};
 
 pub(super) struct Utf16 {
     big_endian: bool,
@@ -23,7 +23,7 @@ impl Utf16 {
 
     pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
         context.work.spend(bytes.len() as u64 / work::UTF16_BYTES);
-        self.raw.push(bytes, context);
+        context.quietly(|context| self.raw.push(bytes, context));
         let mut rest = bytes;
         if let (Some(first), Some((second, after))) = (self.half, bytes.split_first()) {
             self.half = None;
@@ -52,7 +52,9 @@ impl Utf16 {
         self.text.extend(text.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
     }
 
-    pub(super) fn finish(self, context: &mut Context) -> [Finished; 2] {
-        [self.inner.finish(context), self.raw.finish(context)]
+    /// What the characters came to, and the copies in the bytes as they are.
+    pub(super) fn finish(self, context: &mut Context) -> (Finished, Vec<Copy>) {
+        let finished = self.inner.finish(context);
+        (finished, context.quietly(|context| self.raw.finish(context).copies))
     }
 }

@@ -120,8 +120,7 @@ impl Zip {
             }
             State::DirectoryRest(_, _, skipped) => {
                 context.unreadable(self.shape, UnreadableReason::Truncated);
-                let copies = skipped.finish(context).copies;
-                self.collect(copies, context);
+                self.end_skipped(*skipped, context);
             }
             State::Entry(entry, ..) => {
                 context.unreadable(self.shape, UnreadableReason::Truncated);
@@ -187,12 +186,11 @@ impl Zip {
                 let (record, rest) = input.split_at(len);
                 *input = rest;
                 *left -= len as u64;
-                skipped.push(record, context);
+                context.quietly(|context| skipped.push(record, context));
                 if *left == 0 {
                     let next = Self::after_record(*is_last);
                     if let State::DirectoryRest(_, _, skipped) = std::mem::replace(&mut self.state, next) {
-                        let copies = skipped.finish(context).copies;
-                        self.collect(copies, context);
+                        self.end_skipped(*skipped, context);
                     }
                 }
             }
@@ -224,9 +222,8 @@ impl Zip {
                 let names = self.gather.leftover();
                 if names.len() > HEADER + MAX_NAME {
                     let mut skipped = self.skipped(context);
-                    skipped.push(&names[HEADER..], context);
-                    let copies = skipped.finish(context).copies;
-                    self.collect(copies, context);
+                    context.quietly(|context| skipped.push(&names[HEADER..], context));
+                    self.end_skipped(skipped, context);
                 }
                 self.begin_entry(&header, context)?;
             }
@@ -277,6 +274,11 @@ impl Zip {
     fn skipped(&self, context: &mut Context) -> Layer {
         context.work.spend(work::LAYER);
         Layer::new(self.depth + 1, self.shape, Trust::Guess)
+    }
+
+    fn end_skipped(&mut self, skipped: Layer, context: &mut Context) {
+        let copies = context.quietly(|context| skipped.finish(context).copies);
+        self.collect(copies, context);
     }
 
     fn begin_entry(&mut self, header: &Header, context: &mut Context) -> Result<(), UnreadableReason> {
@@ -334,8 +336,15 @@ impl Zip {
                 *input = rest;
             }
             Entry::Inflate(codec, layer, ended) => {
-                let taken =
-                    if *ended { 0 } else { inflate(codec, data, layer, &mut self.out, ended, context)? };
+                let (taken, fault) = if *ended {
+                    (0, None)
+                } else {
+                    inflate(codec, data, layer, &mut self.out, ended, context)
+                };
+                if let Some(reason) = fault {
+                    *input = &input[taken..];
+                    return Err(reason);
+                }
                 if left.is_some() && *ended && taken < data.len() {
                     // It is said to be longer than it is, which would hide what follows.
                     *input = &input[taken..];
@@ -390,7 +399,7 @@ fn row(signature: [u8; 4]) -> Option<usize> {
     DIRECTORY.iter().position(|(of_row, ..)| *of_row == signature)
 }
 
-/// Decompresses; how much was taken.
+/// Decompresses; how much was taken, and why it could not go on.
 fn inflate(
     codec: &mut Inflate,
     data: &[u8],
@@ -398,26 +407,29 @@ fn inflate(
     out: &mut Output,
     ended: &mut bool,
     context: &mut Context,
-) -> Result<usize, UnreadableReason> {
+) -> (usize, Option<UnreadableReason>) {
     let mut taken = 0;
     context.work.spend(work::PUSH);
     loop {
         context.work.spend(work::STEP);
         out.clear();
-        let step = guarded(|| codec.step(&data[taken..], out))?;
+        let step = match guarded(|| codec.step(&data[taken..], out)) {
+            Ok(step) => step,
+            Err(reason) => return (data.len(), Some(reason)),
+        };
         taken += step.taken;
         let allowed = context.allow_inflated(out.len());
         layer.push(&out[..allowed], context);
         if allowed < out.len() {
-            return Err(UnreadableReason::OverLimit);
+            return (taken, Some(UnreadableReason::OverLimit));
         }
         match step.end {
-            Some(End::Fault(reason)) => return Err(reason),
+            Some(End::Fault(reason)) => return (taken, Some(reason)),
             Some(End::Whole) => {
                 *ended = true;
-                return Ok(taken);
+                return (taken, None);
             }
-            None if step.taken == 0 && out.is_empty() => return Ok(taken),
+            None if step.taken == 0 && out.is_empty() => return (taken, None),
             None => {}
         }
     }

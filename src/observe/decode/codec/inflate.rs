@@ -3,7 +3,7 @@
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use memchr::memchr;
 
-use super::{Codec, End, Gather, Output, PIECE, Step};
+use super::{Codec, End, Gather, Output, PIECE, Step, has_text};
 use crate::domain::format::UnreadableReason;
 
 /// Bytes that are given out at a time once so many were. The library keeps a copy of the last 32 KiB of each
@@ -77,7 +77,7 @@ const EXTRA: u8 = 0x04;
 const NAME: u8 = 0x08;
 const COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xe0;
-/// Longest field of a header in which a line may end. In the midst of a log, a longer one would hide lines of others.
+/// Longest name or comment in which a line may end. In the midst of a log, a longer one would hide lines of others.
 const MAX_FIELD_OF_LINES: usize = 32;
 /// Checksum and length of the content.
 const TRAILER: usize = 8;
@@ -155,7 +155,7 @@ impl Gzip {
         };
         let bytes = self.gather.take(input, len)?;
         let is_extra = matches!(self.part, Part::Extra(_));
-        let hides_lines = is_extra && len > MAX_FIELD_OF_LINES && memchr(b'\n', bytes).is_some();
+        let hides_lines = is_extra && has_text(bytes);
         let number = bytes.first_chunk().map_or(0, |two| u16::from_le_bytes(*two));
         let is_right = match self.part {
             Part::Fixed => {

@@ -102,6 +102,15 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, UnreadableReas
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| UnreadableReason::DecoderPanic)
 }
 
+/// Printable characters and line breaks in a row that no table of numbers has.
+const TEXT_RUN: usize = 32;
+
+/// Whether text stands in what a format skips.
+fn has_text(bytes: &[u8]) -> bool {
+    let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
+    bytes.chunk_by(|one, next| is_text(one) && is_text(next)).any(|run| run.len() >= TEXT_RUN)
+}
+
 /// Collects the bytes of something whose length is known.
 #[derive(Debug, Default)]
 pub(super) struct Gather(Vec<u8>);

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use snap::raw::{Decoder, decompress_len};
 
 use super::super::work::{self, Work};
-use super::{Codec, Gather, MAX_BLOCK, Output, Step};
+use super::{Codec, Gather, MAX_BLOCK, Output, Step, has_text};
 use crate::domain::format::UnreadableReason;
 
 /// A copy of 64 bytes takes 3, so a block does not grow more than this.
@@ -78,8 +78,8 @@ impl Codec for SnappyFramed {
                 Ok(())
             }
             0xff if *chunk != IDENTIFIER[4..] => Err(UnreadableReason::Damaged),
-            // No writer makes chunks that are skipped; in the midst of a log, one would hide lines of others.
-            0x80..0xff if chunk.iter().any(|byte| *byte != 0) => Err(UnreadableReason::UnknownFormat),
+            // They are padding, or an index; in the midst of a log, one would hide lines of others.
+            0x80..0xff if has_text(chunk) => Err(UnreadableReason::UnknownFormat),
             _ => Ok(()),
         };
         self.chunk = None;

@@ -2,9 +2,11 @@
 
 use super::super::layer::Layer;
 use super::super::magic::{HEAD, Place, begin};
-use super::super::part::Trust;
+use super::super::part::{Trust, search_raw};
 use super::super::{Context, Copy, work};
-use crate::domain::format::Shape;
+use super::footer::Leaf;
+use super::page::{Header, Page};
+use crate::domain::format::{Shape, UnreadableReason};
 
 /// Shortest value that can hold a tag in any form. It is not shorter than what tells what begins ([`HEAD`]).
 pub(super) const MIN_VALUE: usize = 32;
@@ -79,6 +81,20 @@ impl Column {
                 self.copies.append(&mut copies);
             }
         }
+    }
+
+    /// Searches as they are the levels that precede the values in a data page of version 1.
+    pub(super) fn search_levels(
+        &mut self,
+        page: &mut Page<'_>,
+        header: &Header,
+        leaf: Leaf,
+        context: &mut Context,
+    ) -> Result<(), UnreadableReason> {
+        let (depth, shape) = (self.depth, self.shape);
+        page.skip_levels(header, leaf, context, |levels, context| {
+            self.copies.extend(search_raw(depth, shape, levels, context));
+        })
     }
 
     fn flush(&mut self, context: &mut Context) {

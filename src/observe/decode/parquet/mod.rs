@@ -22,13 +22,11 @@ use self::column::{Column, MIN_VALUE};
 use self::footer::{Chunk, TRAILER};
 use self::page::{Encoding, Header, Page, PageKind};
 use super::codec::Output;
-use super::part::{Part, Trust};
+use super::part::search_raw;
 use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 const MAGIC_LEN: usize = 4;
-/// What is searched as it is comes in pieces of this size.
-const RAW_PIECE: usize = 64 << 10;
 /// Largest page that is decompressed; writers make them of 1 MiB, and let a dictionary grow to that.
 const MAX_PAGE: usize = 64 << 20;
 
@@ -53,13 +51,13 @@ pub(super) fn open(
             context.unreadable(shape, UnreadableReason::OverLimit);
             break;
         }
-        if chunk.encrypted {
+        if chunk.encrypted && chunk.is_bytes() {
             context.unreadable(shape, UnreadableReason::Encrypted);
         } else if chunk.is_bytes() {
             if chunk.is_contradictory() {
                 context.unreadable(shape, UnreadableReason::Damaged);
             }
-            match chunk.range(pages) {
+            match chunk.range(&file[..footer]) {
                 Some(range) => {
                     search_chunk(&pages[range.clone()], chunk, &mut found, context);
                     read.push(range);
@@ -69,10 +67,10 @@ pub(super) fn open(
             }
         }
     }
-    // What no such chunk has: numbers, indexes, Bloom filters; and lines, if the footer is a forgery.
+    // What no such chunk has: numbers, indexes, Bloom filters, the footer; and lines, if that is a forgery.
     read.sort_by_key(|range| range.start);
     let mut at = MAGIC_LEN;
-    for range in read.into_iter().chain(std::iter::once(footer..footer)) {
+    for range in read.into_iter().chain(std::iter::once(pages.len()..pages.len())) {
         if let Some(gap) = pages.get(at..range.start) {
             found.search_raw(gap, context);
         }
@@ -95,13 +93,7 @@ struct Found {
 impl Found {
     /// Searches as it is what has no values.
     fn search_raw(&mut self, bytes: &[u8], context: &mut Context) {
-        if bytes.len() < MIN_VALUE {
-            return;
-        }
-        context.work.spend(bytes.len() as u64 / work::RAW_BYTES);
-        let mut part = Part::new(self.depth, self.shape, Trust::Guess).undecoded(Format::Binary);
-        bytes.chunks(RAW_PIECE).for_each(|piece| part.push(piece, context));
-        let copies = part.finish(context).copies;
+        let copies = search_raw(self.depth, self.shape, bytes, context);
         self.add(copies, context);
     }
 
@@ -149,7 +141,10 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
             break;
         };
         if matches!(header.kind, PageKind::Data | PageKind::DataV2 { .. }) {
-            values += header.value_count as u64;
+            values = u64::saturating_add(values, header.value_count as u64);
+        }
+        if let PageKind::DataV2 { levels_len, .. } = header.kind {
+            found.search_raw(&packed[..levels_len.min(packed.len())], context);
         }
         if header.has_no_values() {
             found.search_raw(packed, context);
@@ -207,7 +202,7 @@ fn search_page(
     let mut page = Page::open(codec, packed, len, window, context)?;
     let read = (|| {
         if header.kind == PageKind::Data {
-            page.skip_levels(header, chunk.leaf, context)?;
+            column.search_levels(&mut page, header, chunk.leaf, context)?;
         }
         values::read(header.encoding, chunk.leaf.fixed_len, &mut page, column, context)
     })();

@@ -2,7 +2,7 @@
 
 use super::super::Context;
 use super::super::codec::{Codec, End, Gzip, Output, PIECE, Zstd, guarded, lz4_block, snappy_block};
-use super::super::work::{self, Work};
+use super::super::work;
 use super::footer::Leaf;
 use super::thrift::{CompactReader, TYPE_STRUCT};
 use crate::domain::format::{Format, UnreadableReason};
@@ -208,16 +208,10 @@ enum Method {
 }
 
 impl Method {
-    fn codec(self, work: &mut Work) -> Box<dyn Codec> {
+    fn codec(self) -> Box<dyn Codec> {
         match self {
-            Self::Gzip => {
-                work.spend(work::DECODER);
-                Box::new(Gzip::default())
-            }
-            Self::Zstd => {
-                work.spend(work::ZSTD_DECODER);
-                Box::new(Zstd::default())
-            }
+            Self::Gzip => Box::new(Gzip::default()),
+            Self::Zstd => Box::new(Zstd::default()),
         }
     }
 }
@@ -235,18 +229,13 @@ impl<'a> Page<'a> {
         let fault = |reason| (None, reason);
         let damaged = fault(UnreadableReason::Damaged);
         window.clear();
-        let stream = |method: Method, context: &mut Context| Source::Stream {
-            method,
-            codec: method.codec(&mut context.work),
-            packed,
-            left: len,
-            end: None,
-        };
+        let stream =
+            |method: Method| Source::Stream { method, codec: method.codec(), packed, left: len, end: None };
         let source = match codec {
             0 if packed.len() == len => Source::Stored(packed),
             0 => return Err(damaged),
-            2 => stream(Method::Gzip, context),
-            6 => stream(Method::Zstd, context),
+            2 => stream(Method::Gzip),
+            6 => stream(Method::Zstd),
             1 | 5 | 7 => {
                 let block = || match codec {
                     // A block that claims to be larger than the page is damaged, not over our limit.
@@ -311,7 +300,10 @@ impl<'a> Page<'a> {
                         return if *left == 0 { Ok(false) } else { Err(UnreadableReason::Damaged) };
                     }
                     // Pages of several members are to be read ("Parquet compression definitions", GZIP).
-                    Some(End::Whole) => *codec = method.codec(&mut context.work),
+                    Some(End::Whole) => {
+                        context.work.spend(work::DECODER);
+                        *codec = method.codec();
+                    }
                 }
                 context.work.spend(work::STEP);
                 let before = self.window.len();
@@ -368,12 +360,13 @@ impl<'a> Page<'a> {
         if is_over { Ok(()) } else { Err(UnreadableReason::Damaged) }
     }
 
-    /// Skips the levels that precede the values in a data page of version 1.
+    /// Skips the levels that precede the values in a data page of version 1, and hands them to `each`.
     pub(super) fn skip_levels(
         &mut self,
         header: &Header,
         leaf: Leaf,
         context: &mut Context,
+        mut each: impl FnMut(&[u8], &mut Context),
     ) -> Result<(), UnreadableReason> {
         for (max_level, is_bit_packed) in [
             (leaf.max_repetition, header.bit_packed_repetition),
@@ -390,7 +383,15 @@ impl<'a> Page<'a> {
                 let len = self.take(4, context)?;
                 u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize
             };
-            self.skip(len, context)?;
+            let mut left = len;
+            while left > 0 {
+                self.fill(1, context)?;
+                let piece = &self.window()[..left.min(self.window().len())];
+                let taken = piece.len();
+                each(piece, context);
+                self.consume(taken);
+                left -= taken;
+            }
         }
         Ok(())
     }

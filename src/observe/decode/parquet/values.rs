@@ -35,12 +35,17 @@ pub(super) fn read(
     page.end(context)
 }
 
-/// Values of one length, one behind the other.
+/// Values of one length, one behind the other. It is at least [`MIN_VALUE`]; some writers pad a page with less.
 fn fixed(len: usize, page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
-    while !page.window().is_empty() || page.more(context)? {
+    loop {
+        while page.window().len() < MIN_VALUE && page.more(context)? {}
+        let left = page.window().len();
+        if left < MIN_VALUE {
+            page.consume(left);
+            return Ok(());
+        }
         value(len, page, column, context)?;
     }
-    Ok(())
 }
 
 /// Each value behind its length (PLAIN).

@@ -226,3 +226,43 @@ fn the_end_of_the_search_for_members_is_told() {
     let scan = scan([&trials, text.as_bytes(), &gzip(canary(1).as_bytes()), text.as_bytes()].concat());
     assert!(scan.found.len() == 1 || scan.is_over_limit());
 }
+
+#[test]
+fn numbers_that_a_format_skips_are_no_damage() {
+    let canary = canary(1);
+    let table: Vec<u8> = (0..400_u16).flat_map(|n| (n.wrapping_mul(40_503) | 10).to_le_bytes()).collect();
+    // The table of chunks of dictzip.
+    let plain = gzip(canary.as_bytes());
+    let field = [b"RA", &u16::try_from(table.len()).unwrap().to_le_bytes()[..], &table].concat();
+    let len = u16::try_from(field.len()).unwrap().to_le_bytes();
+    let dictzip = [&plain[..3], &[4], &plain[4..10], &len, &field, &plain[10..]].concat();
+    // An index of framed Snappy, and padding.
+    let mut snappy = snap::write::FrameEncoder::new(Vec::new());
+    snappy.write_all(canary.as_bytes()).unwrap();
+    let mut framed = snappy.into_inner().unwrap();
+    for kind in [0x99, 0xfe] {
+        framed
+            .extend([&[kind][..], &u32::try_from(table.len()).unwrap().to_le_bytes()[..3], &table].concat());
+    }
+    let utf16: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(canary.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let in_base64 = format!("{{\"message\":\"{}\"}}", STANDARD.encode(utf16));
+    for (name, input) in [("dictzip", dictzip), ("framed Snappy", framed), ("UTF-16", in_base64.into_bytes())]
+    {
+        let scan = scan(input);
+        assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{name} {:?}", told(&scan));
+    }
+}
+
+#[test]
+fn a_file_of_a_zip_may_be_named_as_another_format_begins() {
+    let raw = deflate(canary(1).as_bytes());
+    let mut local = entry(8, raw.len(), b"");
+    local.splice(26..28, [8, 0]);
+    local.truncate(30);
+    let mut central = directory(0, 0);
+    central.splice(28..32, [8, 0, 40, 0]);
+    central.splice(46..47, [&b"PARENTS/"[..], &[1; 40]].concat());
+    let scan = scan([&local, &b"PARENTS/"[..], &raw, &central].concat());
+    assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{:?}", told(&scan));
+}

@@ -254,3 +254,33 @@ fn a_file_without_rows_is_read() {
         assert_eq!(told(&scan_object(file)), Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_file_that_only_describes_others_is_no_damage() {
+    let mut elsewhere = chunk(6, 0, 2, 4, 40);
+    elsewhere.splice(..1, [0x18, 1, b'x', 0x2c]);
+    let columns = vec![elsewhere; 8];
+    assert_eq!(told(&scan_object(with_footer(&[], &footer(&[STRINGS; 8], &columns)))), Vec::<String>::new());
+}
+
+#[test]
+fn an_index_of_values_that_were_cut_is_no_damage() {
+    let packed = STANDARD.encode(gzip(canary(2).as_bytes()));
+    let values = [value(canary(1).as_bytes()), value(packed.as_bytes())].concat();
+    let good = page(i64::try_from(values.len()).unwrap(), &values);
+    let index =
+        [b"\x19\x28@", &packed.as_bytes()[..64], b"\x19\x28@", &packed.as_bytes()[..64], &[0]].concat();
+    let whole =
+        with_footer(&[&good[..], &index].concat(), &footer(&[STRINGS], &[chunk(6, 0, 2, 4, good.len())]));
+    let scan = scan_object(whole);
+    assert_eq!((scan.found.len(), told(&scan).len()), (2, 0), "{:?}", told(&scan));
+}
+
+#[test]
+fn counts_of_values_do_not_overflow() {
+    let short = |value: i64| [vec![0x15], number(value)].concat();
+    let long = [vec![0x16], number(i64::MAX)].concat();
+    let numbers = [short(0), short(0), short(0), vec![0x2c], long, short(8), vec![0, 0]].concat().repeat(3);
+    let scan = scan_object(with_footer(&numbers, &footer(&[STRINGS], &[chunk(6, 0, 2, 4, numbers.len())])));
+    assert_eq!(told(&scan), Vec::<String>::new());
+}

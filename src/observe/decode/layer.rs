@@ -187,15 +187,22 @@ impl Layer {
                 return;
             }
             let is_last = last && (again.is_empty() || (again.len() == 1 && rest.is_empty()));
-            let (taken, more) = match self.step(input, is_last, context) {
+            let (mut taken, more) = match self.step(input, is_last, context) {
                 Next::Took(taken) => (taken, None),
                 Next::Again(taken, more) => (taken, Some(more)),
             };
+            let more = more.map(|mut more| {
+                // With a little of what follows: whatever begins at its end would be tried on these bytes alone.
+                let after = &input[taken..input.len().min(taken + TEXT_PIECE)];
+                more.extend_from_slice(after);
+                taken += after.len();
+                (more, 0)
+            });
             match again.last_mut() {
                 Some((_, at)) => *at += taken,
                 None => rest = &rest[taken..],
             }
-            again.extend(more.map(|more| (more, 0)));
+            again.extend(more);
         }
     }
 

@@ -19,6 +19,7 @@ pub(super) fn all(scale: usize) -> Vec<Hostile> {
     let legacy =
         [&b"PAR1\n"[..], &gzip(b""), &[2, 0x21, 0x4c, 0x18].repeat(14_000), &vec![b' '; 64 * MIB / scale]];
     let flags = b"a line\x1f\x8b\x08\xe0".repeat(4 * MIB / scale);
+    let letters = [&b"\xff"[..], &[b'x'; 4_000]].concat().repeat(64 * MIB / scale / 4_001);
     let utf16 = [&[0xff, 0xfe][..], &[b'a', 0].repeat(64 * MIB / scale)].concat();
     vec![
         in_gzip("empty blocks of zstd", &zstd),
@@ -29,6 +30,7 @@ pub(super) fn all(scale: usize) -> Vec<Hostile> {
         in_gzip("data descriptors of ZIP", &descriptors),
         in_gzip("short members behind the magic of Parquet", &legacy.concat()),
         in_gzip("reserved flags of gzip", &flags),
+        in_gzip("letters with which members begin", &letters),
         in_gzip("UTF-16", &utf16),
         in_gzip("headers of Avro in blocks of a byte", &avro_headers(2 * MIB / scale)),
         in_gzip("KPL of zeros in a tar", &tar(&kpl(10 * MIB / scale.min(10)), 12)),

@@ -205,7 +205,7 @@ fn is_idle(text: &[u8]) -> bool {
     let bytes = &bytes[..decoded];
     begin(&bytes[..bytes.len().min(HEAD)], Place::Start).is_none()
         && magic::name(bytes, bytes).is_none()
-        && find_member(bytes, true).is_none()
+        && find_member(bytes, true).0.is_none()
         && !has_marker(bytes)
         && !has_run(bytes)
         && !SnappyWalk::is_block(bytes)

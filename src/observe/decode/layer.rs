@@ -335,7 +335,9 @@ impl Layer {
         let input = &input[..input.len().min(TEXT_PIECE)];
         let member = self.detect.then(|| {
             let after_break = if plain == 0 { self.after_break } else { input[plain - 1] == b'\n' };
-            find_member(&input[plain..], after_break)
+            let (member, compared) = find_member(&input[plain..], after_break);
+            context.work.spend(compared * work::COMPARED);
+            member
         });
         let mut member = member.flatten().map(|at| plain + at);
         if member.is_some() && context.trials_left == 0 {

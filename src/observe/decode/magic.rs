@@ -1,5 +1,7 @@
 //! How formats begin: at the start of a part, after a member, and in the midst of text.
 
+use std::cell::Cell;
+
 use memchr::{memchr2_iter, memchr3_iter};
 
 use super::kpl;
@@ -141,16 +143,18 @@ fn is_hadoop(head: &[u8]) -> bool {
 /// can be ASCII, but not this much of what follows.
 const ASCII_TAIL: usize = 64;
 
-/// Where in a piece of text a member may begin; `after_break` says that the piece stands at the start of a
-/// line.
+/// Where in a piece of text a member may begin, and how many bytes had to be compared for that; `after_break` says that the
+/// piece stands at the start of a line.
 ///
 /// A candidate may be unfinished at the end of the piece. What compresses has bytes beyond ASCII in it, so
 /// text without any is passed by.
-pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
+pub(super) fn find_member(text: &[u8], after_break: bool) -> (Option<usize>, u64) {
     let skipped = if text.is_ascii() { text.len().saturating_sub(ASCII_TAIL) } else { 0 };
     let rest = &text[skipped..];
     let after_break = if skipped == 0 { after_break } else { text[skipped - 1] == b'\n' };
-    let by_byte = memchr3_iter(GZIP[0], ZSTD[3], LZ4[0], rest).find_map(|at| match rest[at] {
+    let compared = Cell::new(0);
+    let count = |_: &usize| compared.set(compared.get() + 1);
+    let by_byte = memchr3_iter(GZIP[0], ZSTD[3], LZ4[0], rest).inspect(count).find_map(|at| match rest[at] {
         0x1f => (is_start(&rest[at..], &[GZIP]) && has_flags(&rest[at..])).then_some(at),
         0x04 => is_start(&rest[at..], &[LZ4]).then_some(at),
         _ => at.checked_sub(3).filter(|start| rest[*start..].starts_with(ZSTD)),
@@ -158,7 +162,7 @@ pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
     let is_zlib = |at: usize| is_start(&rest[at..], &ZLIB.each_ref().map(|magic| &magic[..]));
     // Without a searcher that has to be built: text often comes in pieces that are shorter than that is
     // worth.
-    let by_letter = memchr2_iter(BZIP2[1], ZLIB[0][0], rest).find_map(|at| {
+    let by_letter = memchr2_iter(BZIP2[1], ZLIB[0][0], rest).inspect(count).find_map(|at| {
         let before = at.checked_sub(1);
         if rest[at] == ZLIB[0][0] {
             let starts_line = before.map_or(after_break, |before| rest[before] == b'\n');
@@ -169,7 +173,8 @@ pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
     });
     let tail = rest.len().saturating_sub(3);
     let unfinished = (tail..rest.len()).find(|at| is_start(&rest[*at..], &[ZSTD, BZIP2]));
-    [by_byte, by_letter, unfinished].into_iter().flatten().min().map(|at| skipped + at)
+    let first = [by_byte, by_letter, unfinished].into_iter().flatten().min();
+    (first.map(|at| skipped + at), compared.get())
 }
 
 /// Whether one of the magics begins here, or as much of it as there is text.

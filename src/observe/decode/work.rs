@@ -60,6 +60,8 @@ pub(super) const REPEATED_RUN: u64 = 15;
 pub(super) const IDLE_RUN: u64 = 100;
 /// Price of a step that may take a single byte.
 pub(super) const STEP: u64 = 25;
+/// Price of a byte of text with which a member may begin.
+pub(super) const COMPARED: u64 = 10;
 /// Price of handing inflated bytes on, however few.
 pub(super) const PUSH: u64 = 200;
 /// Price of a byte of what has a checksum over all of it.

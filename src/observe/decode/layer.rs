@@ -25,6 +25,9 @@ const TRIAL_OUT: usize = 64 << 10;
 /// So many bytes of text come of nothing but a member.
 const MIN_TEXT: usize = 32;
 
+/// What comes again comes with so much of what follows.
+const JOINED: usize = 1 << 10;
+
 /// Text is gone through by so much at a time.
 const TEXT_PIECE: usize = 16 << 10;
 
@@ -193,7 +196,7 @@ impl Layer {
             };
             let more = more.map(|mut more| {
                 // With a little of what follows: whatever begins at its end would be tried on these bytes alone.
-                let after = &input[taken..input.len().min(taken + TEXT_PIECE)];
+                let after = &input[taken..input.len().min(taken + JOINED)];
                 more.extend_from_slice(after);
                 taken += after.len();
                 (more, 0)

@@ -196,7 +196,8 @@ impl Layer {
             };
             let more = more.map(|mut more| {
                 // With a little of what follows: whatever begins at its end would be tried on these bytes alone.
-                let after = &input[taken..input.len().min(taken + JOINED)];
+                let joined = if more.len() < TEXT_PIECE { JOINED } else { 0 };
+                let after = &input[taken..input.len().min(taken + joined)];
                 more.extend_from_slice(after);
                 taken += after.len();
                 (more, 0)
@@ -661,7 +662,6 @@ impl Layer {
 
     /// Opens an aggregate; whether it is to be searched as it is.
     fn end_kpl(&mut self, held: &[u8], context: &mut Context) -> bool {
-        context.work.spend(held.len() as u64 * work::DIGEST);
         if context.work.is_over() {
             return true;
         }

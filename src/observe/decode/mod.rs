@@ -431,7 +431,7 @@ impl Context {
         let fits = len <= self.limits.max_held_bytes - self.held_bytes;
         if fits {
             self.held_bytes += len;
-            self.work.spend(len as u64 / work::HELD_BYTES);
+            self.work.spend(len as u64 * work::HELD_BYTE);
         }
         fits
     }

@@ -64,8 +64,6 @@ pub(super) const STEP: u64 = 25;
 pub(super) const COMPARED: u64 = 10;
 /// Price of handing inflated bytes on, however few.
 pub(super) const PUSH: u64 = 200;
-/// Price of a byte of what has a checksum over all of it.
-pub(super) const DIGEST: u64 = 1;
 /// Price of an element of a Snappy block, whose header is read.
 pub(super) const ELEMENT: u64 = 4;
 /// So many bytes of UTF-16 cost one unit.
@@ -84,8 +82,8 @@ pub(super) const fn decoder(format: Format) -> u64 {
     }
 }
 
-/// So many bytes that are held cost one unit, since they are copied into memory that is often new.
-pub(super) const HELD_BYTES: u64 = 3;
+/// Price of a byte that is held: it is copied, into memory that is often new, and a checksum may be taken.
+pub(super) const HELD_BYTE: u64 = 1;
 
 /// Ends a scan from outside; clones end the same scan.
 ///

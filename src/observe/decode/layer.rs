@@ -64,7 +64,7 @@ enum State {
     Stream(Box<Stream>),
     /// A skippable frame: its header, how much of it is left, and a search of it as it is, since its length may be
     /// wrong.
-    Skippable(Vec<u8>, u64, Box<Layer>),
+    Skippable(Vec<u8>, u64, Box<Part>),
     /// Perhaps one bare Snappy block.
     Walk(Box<SnappyWalk>, Vec<u8>),
     /// Held until its end.
@@ -318,12 +318,12 @@ impl Layer {
             Begin::Whole(format) => State::Held(format, Vec::new()),
             Begin::Utf16Mark { big_endian } => {
                 let inner = Self::new(self.depth + 1, inside, self.trust);
-                let raw = Self::new(self.depth + 1, self.shape, Trust::Guess);
+                let raw = Part::skipped(self.depth, self.shape);
                 self.state = State::Utf16(Box::new(Utf16::new(big_endian, inner, raw)));
                 return Next::Took(2);
             }
             Begin::Skippable => {
-                let skipped = Self::new(self.depth + 1, inside, Trust::Guess);
+                let skipped = Part::skipped(self.depth, inside);
                 State::Skippable(Vec::new(), 0, Box::new(skipped))
             }
             Begin::Utf8Mark => State::Text,
@@ -520,7 +520,7 @@ impl Layer {
         &mut self,
         mut header: Vec<u8>,
         mut left: u64,
-        mut skipped: Box<Self>,
+        mut skipped: Box<Part>,
         input: &[u8],
         context: &mut Context,
     ) -> Next {
@@ -546,7 +546,7 @@ impl Layer {
         Next::Took(taken + len)
     }
 
-    fn end_skipped(&mut self, skipped: Self, context: &mut Context) {
+    fn end_skipped(&mut self, skipped: Part, context: &mut Context) {
         let copies = context.quietly(|context| skipped.finish(context).copies);
         self.collect(copies, context);
     }

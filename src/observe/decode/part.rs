@@ -59,6 +59,12 @@ impl Part {
         }
     }
 
+    /// What has no data by its format. It is searched as it is, and nothing in it is opened: what only looks like a
+    /// member would take in what follows on it.
+    pub(super) fn skipped(depth: usize, shape: Shape) -> Self {
+        Self::new(depth, shape, Trust::Guess).undecoded(Format::Binary)
+    }
+
     /// What is left of `format`, which has been reported.
     pub(super) fn undecoded(mut self, format: Format) -> Self {
         self.undecoded = Some(format);
@@ -138,7 +144,7 @@ pub(super) fn search_raw(depth: usize, shape: Shape, bytes: &[u8], context: &mut
     }
     context.work.spend(bytes.len() as u64 / work::RAW_BYTES);
     context.quietly(|context| {
-        let mut part = Part::new(depth, shape, Trust::Guess).undecoded(Format::Binary);
+        let mut part = Part::skipped(depth, shape);
         bytes.chunks(RAW_PIECE).for_each(|piece| part.push(piece, context));
         part.finish(context).copies
     })

@@ -27,7 +27,7 @@ enum State {
     File(Box<Layer>, u64, u64),
     /// Names, attributes and what else is no file; its data is searched, since its length may be wrong, and kept if it may
     /// say how long the next file is.
-    Skip(Box<Layer>, u64, Option<Vec<u8>>),
+    Skip(Box<Part>, u64, Option<Vec<u8>>),
     Rest(Box<Part>),
 }
 
@@ -170,7 +170,7 @@ impl Tar {
                 State::File(Box::new(layer), len, padding(len))
             }
             Header::Other(len, is_extended) => {
-                let layer = Layer::new(self.depth + 1, self.shape, Trust::Guess);
+                let layer = Part::skipped(self.depth, self.shape);
                 let attributes = is_extended.then(Vec::new);
                 State::Skip(Box::new(layer), len.saturating_add(padding(len)), attributes)
             }

@@ -1,7 +1,7 @@
 //! UTF-16, re-coded as UTF-8.
 
 use super::layer::Layer;
-use super::part::Finished;
+use super::part::{Finished, Part};
 use super::{Context, Copy, work};
 
 pub(super) struct Utf16 {
@@ -12,12 +12,12 @@ pub(super) struct Utf16 {
     high: Option<u16>,
     inner: Layer,
     /// The same bytes as they are: in the midst of a log, a mark makes characters of what others wrote.
-    raw: Layer,
+    raw: Part,
     text: String,
 }
 
 impl Utf16 {
-    pub(super) fn new(big_endian: bool, inner: Layer, raw: Layer) -> Self {
+    pub(super) fn new(big_endian: bool, inner: Layer, raw: Part) -> Self {
         Self { big_endian, half: None, high: None, inner, raw, text: String::new() }
     }
 

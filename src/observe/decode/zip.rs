@@ -55,7 +55,7 @@ enum State {
     /// After the last entry: a record of the directory, as a row of [`DIRECTORY`].
     Directory(usize),
     /// How much is left of it, whether it is the last, and a search of it.
-    DirectoryRest(u64, bool, Box<Layer>),
+    DirectoryRest(u64, bool, Box<Part>),
     /// The archive is over.
     Whole,
     Rest(Box<Part>),
@@ -271,12 +271,12 @@ impl Zip {
     }
 
     /// Searches what is skipped.
-    fn skipped(&self, context: &mut Context) -> Layer {
+    fn skipped(&self, context: &mut Context) -> Part {
         context.work.spend(work::LAYER);
-        Layer::new(self.depth + 1, self.shape, Trust::Guess)
+        Part::skipped(self.depth, self.shape)
     }
 
-    fn end_skipped(&mut self, skipped: Layer, context: &mut Context) {
+    fn end_skipped(&mut self, skipped: Part, context: &mut Context) {
         let copies = context.quietly(|context| skipped.finish(context).copies);
         self.collect(copies, context);
     }

@@ -7,8 +7,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::body::{Error, SdkBody};
 use http_body::{Body, Frame, SizeHint};
 
-/// Largest answer that is held whole, in bytes. BigQuery limits a page of results to 20 MB, and GetRecords gives at most
-/// 10 MiB, which are 14 MB of base64.
+/// Largest answer that is held whole, in bytes. BigQuery limits a page of results to 20 MB; GetRecords gives at most
+/// 10 MiB, which are 14 MB of base64; a page of GetMetricData has 100,800 values, some MB (CloudWatch API reference).
 pub const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// Operations whose answers are read piece by piece, by who bounds them.
@@ -21,6 +21,22 @@ pub fn bound(response: &mut HttpResponse, operation: &str) {
         let body = response.take_body();
         *response.body_mut() = SdkBody::from_body_1_x(Bounded { body, left: MAX_ANSWER_BYTES });
     }
+}
+
+/// The body of an answer of another client; `None` where it is longer than [`MAX_ANSWER_BYTES`].
+///
+/// # Errors
+///
+/// If it cannot be read to its end.
+pub async fn whole(answer: &mut reqwest::Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// The answer is longer than it may be.

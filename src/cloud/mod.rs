@@ -6,7 +6,7 @@
 
 pub mod account;
 pub mod aws;
-mod bounded;
+pub mod bounded;
 pub mod budget;
 pub mod calls;
 pub mod failure;

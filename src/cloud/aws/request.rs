@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 
 use super::Aws;
 use crate::cloud::account::Account;
+use crate::cloud::bounded::{MAX_ANSWER_BYTES, whole};
 use crate::cloud::calls::CallResult;
 use crate::cloud::failure::causes;
 use crate::domain::foreign::ForeignText;
@@ -19,8 +20,6 @@ use crate::domain::sighting::FailureKind;
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest answer that is read, in bytes. A page of GetMetricData has 100,800 values (CloudWatch API reference), some MB.
-const MAX_ANSWER_BYTES: usize = 32 << 20;
 
 /// A request of a service that speaks JSON.
 #[derive(Clone, Debug)]
@@ -99,13 +98,9 @@ impl Aws {
         }
         let mut answer = call.send().await.map_err(|error| causes(&error.without_url()))?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| causes(&error.without_url()))? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(format!("the answer of {host} is larger than {} MB", MAX_ANSWER_BYTES >> 20));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = whole(&mut answer).await.map_err(|error| causes(&error.without_url()))?;
+        let too_large = || format!("the answer of {host} is larger than {} MB", MAX_ANSWER_BYTES >> 20);
+        let body = body.ok_or_else(too_large)?;
         let json = serde_json::from_slice::<Json>(&body);
         if status.is_success() {
             let start = |_| format!("the answer of {host} is not JSON: {}", ForeignText::of_body(&body));

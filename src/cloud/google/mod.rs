@@ -36,7 +36,7 @@ use super::failure::unreached::{Directory, Obstacle, authority};
 use super::failure::{Effect, Failure, causes};
 use super::pending;
 use super::proxy::Proxy;
-use crate::cloud::bounded::MAX_ANSWER_BYTES;
+use crate::cloud::bounded;
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::Timestamp;
 use credentials::{DEFAULT_UNIVERSE, Found};
@@ -520,22 +520,15 @@ impl std::fmt::Debug for Google {
     }
 }
 
-/// Reads the whole body of a response, up to [`MAX_ANSWER_BYTES`].
+/// Reads the whole body of a response, up to [`bounded::MAX_ANSWER_BYTES`].
 async fn whole(
     service: &'static str,
     mut response: reqwest::Response,
     directory: &Directory,
 ) -> Result<Vec<u8>, GoogleError> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| GoogleError::from_request_error(service, directory, &error))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(GoogleError::TooLarge { service });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    let body = bounded::whole(&mut response).await;
+    let body = body.map_err(|error| GoogleError::from_request_error(service, directory, &error))?;
+    body.ok_or(GoogleError::TooLarge { service })
 }
 
 /// Builds an HTTP client that follows no redirects.

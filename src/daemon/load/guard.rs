@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::cloud::bounded::{MAX_ANSWER_BYTES, whole};
 use crate::cloud::failure::causes;
 use crate::domain::conditions::ConditionName;
 use crate::domain::foreign::cleaned;
@@ -17,8 +18,6 @@ const EVERY: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// So many calls in a row without an answer end the run: nobody would notice that a tenant suffers.
 const MAX_FAILURES: u32 = 5;
-/// Largest answer that is read, in bytes. That of a daemon with 1,000 tenants has some MB.
-const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// Conditions that leave it unknown how a tenant is doing.
 const BLINDING: [ConditionName; 3] =
     [ConditionName::NotInjecting, ConditionName::CannotSee, ConditionName::NeverSeen];
@@ -154,14 +153,10 @@ impl Guard {
         let answer = self.client.get(&self.url).header("accept", "application/json").send().await;
         let mut answer = answer.and_then(reqwest::Response::error_for_status).map_err(failed)?;
         let unlike = |why: &str| format!("{} cannot be read: its answer {why}", self.daemon);
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                let most = MAX_ANSWER_BYTES >> 20;
-                return Err(unlike(&format!("is larger than {most} MB, so it is not that of a daemon")));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let too_large = || {
+            unlike(&format!("is larger than {} MB, so it is not that of a daemon", MAX_ANSWER_BYTES >> 20))
+        };
+        let body = whole(&mut answer).await.map_err(failed)?.ok_or_else(too_large)?;
         let recent = serde_json::from_slice(&body)
             .map_err(|error| unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string()))))?;
         Ok(problems_of(recent))

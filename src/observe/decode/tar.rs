@@ -69,8 +69,8 @@ impl Tar {
                 let copies = part.finish(context).copies;
                 self.collect(copies, context);
             }
-            State::Skip(layer, ..) => {
-                let copies = context.quietly(|context| layer.finish(context).copies);
+            State::Skip(skipped, ..) => {
+                let copies = context.quietly(|context| skipped.finish(context).copies);
                 self.collect(copies, context);
                 context.unreadable(self.shape, UnreadableReason::Truncated);
             }
@@ -118,9 +118,9 @@ impl Tar {
                     self.end_file(context);
                 }
             }
-            State::Skip(layer, left, attributes) => {
+            State::Skip(skipped, left, attributes) => {
                 let data = take(left);
-                context.quietly(|context| layer.push(data, context));
+                context.quietly(|context| skipped.push(data, context));
                 if let Some(attributes) = attributes {
                     let room = MAX_ATTRIBUTES.saturating_sub(attributes.len());
                     attributes.extend_from_slice(&data[..room.min(data.len())]);
@@ -143,9 +143,9 @@ impl Tar {
     }
 
     fn end_skip(&mut self, context: &mut Context) {
-        if let State::Skip(layer, _, attributes) = std::mem::replace(&mut self.state, State::Header) {
+        if let State::Skip(skipped, _, attributes) = std::mem::replace(&mut self.state, State::Header) {
             self.file_len = attributes.as_deref().and_then(stated_len).or(self.file_len);
-            let copies = context.quietly(|context| layer.finish(context).copies);
+            let copies = context.quietly(|context| skipped.finish(context).copies);
             self.collect(copies, context);
         }
     }
@@ -170,9 +170,9 @@ impl Tar {
                 State::File(Box::new(layer), len, padding(len))
             }
             Header::Other(len, is_extended) => {
-                let layer = Part::skipped(self.depth, self.shape);
+                let skipped = Part::skipped(self.depth, self.shape);
                 let attributes = is_extended.then(Vec::new);
-                State::Skip(Box::new(layer), len.saturating_add(padding(len)), attributes)
+                State::Skip(Box::new(skipped), len.saturating_add(padding(len)), attributes)
             }
             Header::Sparse => {
                 context.unreadable(self.shape, UnreadableReason::UnknownFormat);

@@ -17,16 +17,37 @@ const DESCRIPTOR: [u8; 4] = *b"PK\x07\x08";
 /// The end of the central directory, and of the archive.
 const DIRECTORY_END: [u8; 4] = *b"PK\x05\x06";
 /// What may stand after the last entry: the headers of the central directory, its end, the end in zip64 and where that
-/// is, extra data. With each, the length of its fixed part, and where the lengths stand of what follows on it, as
-/// numbers of how many bytes.
-const DIRECTORY: [([u8; 4], usize, &[usize], usize); 6] = [
-    (*b"PK\x01\x02", 46, &[28, 30, 32], 2),
-    (DIRECTORY_END, 22, &[20], 2),
-    (*b"PK\x06\x06", 12, &[4], 8),
-    (*b"PK\x06\x07", 20, &[], 0),
-    (*b"PK\x06\x08", 8, &[4], 4),
-    (*b"PK\x05\x05", 6, &[4], 2),
+/// is, extra data, a signature of the archive.
+const DIRECTORY: [Record; 6] = [
+    Record { signature: *b"PK\x01\x02", fixed: 46, lens: &[28, 30, 32], width: 2 },
+    Record { signature: DIRECTORY_END, fixed: 22, lens: &[20], width: 2 },
+    Record { signature: *b"PK\x06\x06", fixed: 12, lens: &[4], width: 8 },
+    Record { signature: *b"PK\x06\x07", fixed: 20, lens: &[], width: 0 },
+    Record { signature: *b"PK\x06\x08", fixed: 8, lens: &[4], width: 4 },
+    Record { signature: *b"PK\x05\x05", fixed: 6, lens: &[4], width: 2 },
 ];
+
+/// A kind of record after the last entry.
+struct Record {
+    signature: [u8; 4],
+    /// Length of its fixed part, and where in it the lengths stand of what follows on that, as numbers of `width` bytes.
+    fixed: usize,
+    lens: &'static [usize],
+    width: usize,
+}
+
+impl Record {
+    /// How much follows on the fixed part.
+    fn len_of_rest(&self, fixed: &[u8]) -> u64 {
+        let len = |at: &usize| {
+            let mut number = [0; 8];
+            number[..self.width].copy_from_slice(&fixed[*at..*at + self.width]);
+            u64::from_le_bytes(number)
+        };
+        self.lens.iter().map(len).sum()
+    }
+}
+
 /// The fixed part of an entry's header.
 const HEADER: usize = 30;
 /// Name and extra fields that are longer are searched.
@@ -164,18 +185,13 @@ impl Zip {
         match &mut self.state {
             State::Whole => {}
             State::Directory(row) => {
-                let (signature, fixed, lens, width) = DIRECTORY[*row];
-                let Some(record) = self.gather.take(input, fixed) else {
+                let kind = &DIRECTORY[*row];
+                let Some(fixed) = self.gather.take(input, kind.fixed) else {
                     return Ok(());
                 };
-                let len = |at: &usize| {
-                    let mut number = [0; 8];
-                    number[..width].copy_from_slice(&record[*at..*at + width]);
-                    u64::from_le_bytes(number)
-                };
-                let len = lens.iter().map(len).sum();
+                let len = kind.len_of_rest(fixed);
                 self.gather.clear();
-                let is_last = signature == DIRECTORY_END;
+                let is_last = kind.signature == DIRECTORY_END;
                 self.state = match len {
                     0 => Self::after_record(is_last),
                     _ => State::DirectoryRest(len, is_last, Box::new(self.skipped(context))),
@@ -396,7 +412,7 @@ impl Zip {
 
 /// Which record of the directory begins with this.
 fn row(signature: [u8; 4]) -> Option<usize> {
-    DIRECTORY.iter().position(|(of_row, ..)| *of_row == signature)
+    DIRECTORY.iter().position(|record| record.signature == signature)
 }
 
 /// Decompresses; how much was taken, and why it could not go on.

@@ -36,7 +36,7 @@ impl Form {
 
     /// How often page, JSON and metrics are compared.
     pub fn sample(self) -> Duration {
-        self.time(10.0).max(Duration::from_secs(1))
+        self.time(10.0).max(Duration::from_secs(2))
     }
 
     /// How long to wait for what must come. Far more than it takes, because the machine may be busy.

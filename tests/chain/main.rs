@@ -6,6 +6,9 @@
 //! JSON, metrics and alerts must say the same throughout. Beside them, two services are deployed, of which nobody is
 //! told unless a task is late. All times are a tenth of the real ones, unless `TRACEPROBE_CHAIN=real` selects those
 //! (`make chain`). `TRACEPROBE_CHAIN_ONLY=rolling` plays what has this in its name. A table is printed at the end.
+//!
+//! Together they keep two cores busy. On a slower machine, probes and pipelines starve, and alerts rightly say so: what
+//! failed while the machine was busy is played once more, without the others.
 
 mod alertmanager;
 mod expected;
@@ -21,6 +24,7 @@ mod sink;
 mod support;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,14 +50,30 @@ fn now() -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_is_told_once_and_so_is_its_end() {
     let form = Form::chosen();
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}", std::process::id()));
+    let only = std::env::var("TRACEPROBE_CHAIN_ONLY").unwrap_or_default();
+    let (mut faults, late) = play(form, "chain", |name| name.contains(&only)).await;
+    if !faults.is_empty() && late > 0 {
+        let failed: Vec<&str> = faults.keys().copied().collect();
+        println!("once more, without the others, because the machine was busy: {}", failed.join(", "));
+        faults.values().flatten().for_each(|fault| println!("the first time: {fault}"));
+        (faults, _) = play(form, "chain-again", |name| failed.contains(&name)).await;
+    }
+    let faults: Vec<String> = faults.into_values().flatten().collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The faults of each scene that has any.
+type Faults = BTreeMap<&'static str, Vec<String>>;
+
+/// Plays these scenes beside each other and prints the table. Also returns how often the machine was busy.
+async fn play(form: Form, name: &str, is_wanted: impl Fn(&str) -> bool) -> (Faults, usize) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("cannot create the folder of the test");
     let (sink, pulse) = (Sink::start().await, Pulse::start());
-    let only = std::env::var("TRACEPROBE_CHAIN_ONLY").unwrap_or_default();
     // Alertmanager's configuration is that of the drill.
-    let cases = CASES.iter().filter(|case| case.name.contains(&only) || case.breaks == Break::Drill);
+    let cases = CASES.iter().filter(|case| is_wanted(case.name) || case.breaks == Break::Drill);
     let scenes = join_all(cases.map(|case| Scene::set(case, form, &folder))).await;
-    let disks = [Disk::Kept, Disk::Ephemeral].into_iter().filter(|disk| disk.job().contains(&only));
+    let disks = [Disk::Kept, Disk::Ephemeral].into_iter().filter(|disk| is_wanted(disk.job()));
     let services = join_all(disks.map(|disk| Service::set(disk, form, &folder))).await;
     let drill = scenes.iter().find(|scene| scene.case.breaks == Break::Drill).expect("there is a drill");
     let example = drill.alertmanager_example();
@@ -86,18 +106,27 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
     config["rule_files"] = json!(rules);
     prometheus.reload(&folder, &config).await;
     let chain = Chain { form, sink: &sink, prometheus: &prometheus, pulse: &pulse, began: now() };
+    let names: Vec<&'static str> =
+        scenes.iter().map(|scene| scene.case.name).chain(services.iter().map(|it| it.job)).collect();
     let scenes = join_all(scenes.into_iter().map(|scene| chain.play(scene)));
     let services = join_all(services.into_iter().map(|service| chain.deploy(service)));
     let (played, deployed) = join(scenes, services).await;
-    let rows: Vec<Row> = played.into_iter().chain(deployed).flatten().collect();
+    let rows: Vec<Vec<Row>> = played.into_iter().chain(deployed).collect();
     println!("{}", Row::HEADING);
-    for row in &rows {
+    for row in rows.iter().flatten() {
         println!("{row}");
     }
     println!("took {:.0} s; the machine was busy {} times", now() - chain.began, pulse.late());
-    let faults: Vec<String> = rows.iter().flat_map(|row| row.faults.clone()).collect();
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
-    fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");
+    let faults: Faults = names
+        .into_iter()
+        .zip(rows)
+        .map(|(name, rows)| (name, rows.into_iter().flat_map(|row| row.faults).collect::<Vec<_>>()))
+        .filter(|(_, faults)| !faults.is_empty())
+        .collect();
+    if faults.is_empty() {
+        fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");
+    }
+    (faults, pulse.late())
 }
 
 /// Calls `poll` until it returns a value; `None` if it does not within this time.

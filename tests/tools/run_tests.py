@@ -5,6 +5,10 @@ Most tests wait for canaries to arrive or for a deadline to pass, so they run in
 before them, or at low priority beside them, so that they delay no other. The output of a binary is printed when it has
 ended.
 
+On a machine that is too slow or busy, programs starve and their tests fail for the wrong reason. So what fails in a
+binary that starts programs is run once more, alone, when all others have ended. What fails again has failed; what
+passes is named at the end.
+
 usage: run_tests.py [options of cargo test that select features or a profile]
 
 Environment: CARGO (default: cargo).
@@ -45,6 +49,8 @@ PHASES = [
 ]
 # These run at the lowest priority.
 LOW_PRIORITY = {"model"}
+# What fails in these is run once more. `chain` does that itself, with what failed only.
+TRIED_AGAIN = {"emulators", "daemon", "demo", "sandbox", "traps", "faults", "prometheus", "restart", "browser", "accuracy"}
 
 
 def build(options):
@@ -61,14 +67,14 @@ def build(options):
     }
 
 
-def run(name, executable):
-    """Runs one binary. Returns whether it passed."""
+def run(name, executable, arguments=()):
+    """Runs one binary, or the tests of it that the arguments select. Returns whether it passed, and what it printed."""
     began = time.monotonic()
     command = ["nice", "-n", "19", executable] if name in LOW_PRIORITY else [executable]
     # In the folder of the package, as Cargo does.
     environment = {**os.environ, "CARGO_MANIFEST_DIR": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace")
+    done = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     took = time.monotonic() - began
     # One write, so that the output of no other lane comes between.
     report = f"\n     Running {name} (took {took:.0f} s)\n{done.stdout.rstrip()}\n"
@@ -76,12 +82,36 @@ def run(name, executable):
         report += f"error: the test binary {name} ended with {done.returncode}\n"
     sys.stdout.write(report)
     sys.stdout.flush()
-    return done.returncode == 0
+    return done.returncode == 0, done.stdout
+
+
+def failures(printed):
+    """The tests that a binary names as failed at its end. None if it was ended before it could."""
+    _, found, listed = printed.rpartition("\nfailures:\n")
+    return [line.strip() for line in listed.split("\n\n")[0].splitlines()] if found else []
 
 
 def run_lane(names, executables):
-    """Runs all binaries of a lane, also after a failure. Returns the names of those that failed."""
-    return [name for name in names if not run(name, executables[name])]
+    """Runs all binaries of a lane, also after a failure. Returns what those printed that failed, by name."""
+    results = {name: run(name, executables[name]) for name in names}
+    return {name: printed for name, (passed, printed) in results.items() if not passed}
+
+
+def run_again(failed, executables):
+    """Runs the failed tests once more, alone. Returns the binaries that failed for good, and the tests that passed."""
+    for_good, passed_now = [], []
+    for name, printed in failed.items():
+        tests = failures(printed) if name in TRIED_AGAIN else []
+        if not tests:
+            for_good.append(name)
+            continue
+        print(f"\ntests: once more, alone: {', '.join(f'{name} {test}' for test in tests)}", flush=True)
+        passed, _ = run(name, executables[name], ["--exact", "--test-threads=1", *tests])
+        if passed:
+            passed_now += [f"{name} {test}" for test in tests]
+        else:
+            for_good.append(name)
+    return for_good, passed_now
 
 
 def main():
@@ -95,17 +125,20 @@ def main():
                  "which are not built")
     print(f"tests: compiled in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
-    failed = []
+    failed = {}
     for phase in PHASES:
         with concurrent.futures.ThreadPoolExecutor(len(phase)) as pool:
-            for names in pool.map(lambda lane: run_lane(lane, executables), phase):
-                failed += names
+            for printed in pool.map(lambda lane: run_lane(lane, executables), phase):
+                failed |= printed
+    failed, passed_now = run_again(failed, executables)
     # The examples in the documentation. Cargo has compiled their dependencies.
     if subprocess.run([CARGO, "test", *options, "--doc"], cwd=ROOT).returncode:
         failed.append("the examples in the documentation")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"\ntests: {len(executables)} binaries ran in {time.monotonic() - began:.0f} s; "
           f"{used.ru_utime + used.ru_stime:.0f} s of processor time with compiling", flush=True)
+    if passed_now:
+        print(f"tests: passed only when alone: {', '.join(passed_now)}", flush=True)
     if failed:
         sys.exit(f"run_tests: failed: {', '.join(failed)}")
 

@@ -21,8 +21,22 @@ const SETTLED_WITHIN_POLLS: usize = 60;
 async fn canaries_in_a_dead_letter_queue_are_dead_lettered_and_its_messages_stay() {
     let scene = set().await;
     let daemon = scene.start_daemon().await;
-    let is_enough = |recent: &Recent| recent.ended("delivered") + recent.ended("dead_lettered") >= CANARIES;
-    let recent = daemon.until("a hundred canaries have ended", Duration::from_secs(120), is_enough).await;
+    let form_of = |trace: &Trace, truth: &Truth| {
+        FORMS.into_iter().find(|form| !truth.of(&trace.id, &format!("{STAGE}:{form}")).is_empty())
+    };
+    // The ids of the traces decide which are given up, and how.
+    let is_enough = |recent: &Recent| {
+        if recent.ended("delivered") + recent.ended("dead_lettered") < CANARIES {
+            return false;
+        }
+        let truth = scene.pipeline.truth();
+        let ended = recent.traces.iter().filter(|trace| trace.has_ended());
+        let forms: BTreeSet<&str> = ended.filter_map(|trace| form_of(trace, &truth)).collect();
+        forms.len() == FORMS.len()
+    };
+    let recent = daemon
+        .until("a hundred canaries have ended, and some in each form", Duration::from_secs(120), is_enough)
+        .await;
     let waiting = recent.conditions.iter().filter(|it| it.condition == "dead_letters_waiting");
     let told: Vec<_> = waiting.map(|it| (it.tenant.as_deref(), it.stage.as_deref())).collect();
     assert_eq!(told, [(None, Some(STAGE))]);
@@ -32,15 +46,14 @@ async fn canaries_in_a_dead_letter_queue_are_dead_lettered_and_its_messages_stay
     let mut faults = Vec::new();
     let mut by_form: BTreeMap<&str, usize> = BTreeMap::new();
     for trace in &ended {
-        let form = FORMS.into_iter().find(|form| !truth.of(&trace.id, &format!("{STAGE}:{form}")).is_empty());
+        let form = form_of(trace, &truth);
         faults.extend(wrong_outcome(trace, form, &truth));
         *by_form.entry(form.unwrap_or("delivered")).or_default() += 1;
     }
     assert!(faults.is_empty(), "{by_form:?}:\n{}", faults.join("\n"));
-    let missing: Vec<_> = FORMS.into_iter().filter(|form| !by_form.contains_key(form)).collect();
-    assert!(missing.is_empty(), "no canary was given up as {missing:?}: {by_form:?}");
     let letters: usize = FORMS.iter().filter_map(|form| by_form.get(form)).sum();
-    assert!((15..=50).contains(&letters), "{by_form:?}");
+    let of_ten = 10 * letters / ended.len();
+    assert!((1..=5).contains(&of_ten), "{by_form:?}");
 
     daemon.terminate(Duration::from_secs(20)).await;
     let queue = Queue::new(&scene.pipeline.about);

@@ -410,7 +410,7 @@ FORMATS = [
     Format("zip_lzma", UNREADABLE, "ZIP > LZMA", in_zip(text, zipfile.ZIP_LZMA)),
     Format("compress", UNREADABLE, "compress", lambda lines: ncompress.compress(text(lines))),
     Format("brotli", UNREADABLE, "binary", lambda lines: brotli.compress(text(lines))),
-    Format("parquet_brotli", UNREADABLE, "Parquet > Brotli", parquet(compression="brotli")),
+    Format("parquet_brotli", UNREADABLE, "Parquet > Brotli", parquet(compression="brotli", write_statistics=False)),
     Format("avro_xz", UNREADABLE, "Avro > xz", avro("xz")),
     Format("hdf5", UNREADABLE, "HDF5", hdf5),
     Format("zstd_dictionary", UNREADABLE, "zstd", zstd_with_dictionary),

@@ -108,7 +108,7 @@ impl Avro {
             copies.append(&mut part.finish(context).copies);
         } else if matches!(self.state, State::Header) {
             // So short that it need not be Avro at all.
-            let mut part = Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary);
+            let mut part = Part::skipped(self.depth, self.shape);
             part.push(&self.header, context);
             copies.append(&mut part.finish(context).copies);
         }
@@ -116,16 +116,15 @@ impl Avro {
     }
 
     fn give_up(&mut self, reason: UnreadableReason, context: &mut Context) {
-        let (shape, inside) = match self.packing {
+        let (shape, mut part) = match self.packing {
             Packing::Other(format) if reason == UnreadableReason::UnknownFormat => {
-                (self.shape.then(format), format)
+                (self.shape.then(format), Part::new(self.depth, self.shape, Trust::Judge).undecoded(format))
             }
-            _ => (self.shape, Format::Binary),
+            _ => (self.shape, Part::skipped(self.depth, self.shape)),
         };
         context.unreadable(shape, reason);
-        let mut part = Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(inside));
         part.push(&std::mem::take(&mut self.header), context);
-        self.state = State::Rest(part);
+        self.state = State::Rest(Box::new(part));
     }
 
     fn step(&mut self, input: &mut &[u8], context: &mut Context) -> Result<(), UnreadableReason> {

@@ -32,8 +32,8 @@ pub(super) struct Part {
     sample: TextSample,
     opening: [u8; magic::OPENING],
     ending: [u8; ENDING],
-    /// It is known not to be text, and has been reported: what is left of a member after a fault.
-    undecoded: Option<Format>,
+    /// It is only searched as it is, and what is found in it has this shape.
+    undecoded: Option<Shape>,
     /// What it is if it is not text.
     suspect: Option<(Format, UnreadableReason)>,
 }
@@ -59,15 +59,16 @@ impl Part {
         }
     }
 
-    /// What has no data by its format. It is searched as it is, and nothing in it is opened: what only looks like a
-    /// member would take in what follows on it.
+    /// What has no data by its format, or is left of a container after a fault. It is searched as it is, and nothing
+    /// in it is opened: what only looks like a member would take in what follows on it. A canary in it, even a whole
+    /// one, says nothing about others: they may be in the data only.
     pub(super) fn skipped(depth: usize, shape: Shape) -> Self {
-        Self::new(depth, shape, Trust::Guess).undecoded(Format::Binary)
+        Self { undecoded: Some(shape), ..Self::new(depth, shape, Trust::Guess) }
     }
 
-    /// What is left of `format`, which has been reported.
+    /// What is left of `format`, which has been reported. It is searched in the same way.
     pub(super) fn undecoded(mut self, format: Format) -> Self {
-        self.undecoded = Some(format);
+        self.undecoded = Some(self.shape.then(format));
         self
     }
 
@@ -97,8 +98,8 @@ impl Part {
         if sample.is_block() {
             copies.iter_mut().for_each(|copy| copy.compressed = true);
         }
-        if let Some(format) = undecoded {
-            return Finished { copies: by_luck(copies, shape.then(format)), unknown: false };
+        if let Some(shape) = undecoded {
+            return Finished { copies: without_credit(copies, shape), unknown: false };
         }
         let is_text = sample.is_text();
         if let Some(Named { format, sure }) = magic::name(&opening, &ending)
@@ -158,12 +159,17 @@ fn by_luck(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
     let verbatim =
         copies.iter().filter(|copy| keeps && copy.integrity == Integrity::Intact && !copy.compressed);
     let verbatim: HashSet<_> = verbatim.map(|copy| copy.tag.trace).collect();
+    let mut copies = without_credit(copies, shape);
+    for copy in &mut copies {
+        copy.found_in.verbatim = verbatim.contains(&copy.tag.trace);
+    }
+    copies
+}
+
+/// The first copy of each trace, of which nothing more is known than that it is there.
+fn without_credit(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
     let mut seen = HashSet::new();
     let first = copies.into_iter().filter(|copy| seen.insert(copy.tag.trace));
-    first
-        .map(|copy| {
-            let found_in = FoundIn { shape, decoded: false, verbatim: verbatim.contains(&copy.tag.trace) };
-            Copy { integrity: Integrity::Unchecked, found_in, ..copy }
-        })
-        .collect()
+    let found_in = FoundIn { shape, decoded: false, verbatim: false };
+    first.map(|copy| Copy { integrity: Integrity::Unchecked, found_in, ..copy }).collect()
 }

@@ -5,7 +5,7 @@ use super::codec::Gather;
 use super::layer::Layer;
 use super::part::{Part, Trust};
 use super::{Context, Copy, work};
-use crate::domain::format::{Format, Shape, UnreadableReason};
+use crate::domain::format::{Shape, UnreadableReason};
 
 pub(super) const BLOCK: usize = 512;
 /// How much of an extended header is kept.
@@ -187,7 +187,7 @@ impl Tar {
 
     /// Searches as it is what is no file.
     fn rest(&self) -> Box<Part> {
-        Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary))
+        Box::new(Part::skipped(self.depth, self.shape))
     }
 }
 

@@ -160,8 +160,7 @@ impl Zip {
     }
 
     fn rest(&mut self) {
-        self.state =
-            State::Rest(Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary)));
+        self.state = State::Rest(Box::new(Part::skipped(self.depth, self.shape)));
     }
 
     fn collect(&mut self, mut copies: Vec<Copy>, context: &Context) {

@@ -117,42 +117,43 @@ fn a_length_that_skips_what_follows_is_told() {
 /// Hides `lines` in what a format skips, between text and text.
 type Hide = fn(&[u8]) -> Vec<u8>;
 
+const HIDES: [(&str, Hide); 8] = [
+    ("a skippable frame", |lines| skippable(u32::try_from(lines.len()).unwrap(), lines)),
+    ("the comment of a ZIP", |lines| {
+        let mut end = [&b"PK\x05\x06"[..], &[0; 16]].concat();
+        end.extend(u16::try_from(lines.len()).unwrap().to_le_bytes());
+        [&end, lines].concat()
+    }),
+    ("the end of a ZIP64", |lines| {
+        let len = (lines.len() as u64).to_le_bytes();
+        [&entry(0, 1, b"a"), &b"PK\x05\x05\0\0PK\x06\x06"[..], &len, lines, &directory(0, 0)].concat()
+    }),
+    ("the extra field of a ZIP", |lines| {
+        let mut header = entry(0, 0, b"");
+        header[28..30].copy_from_slice(&u16::try_from(lines.len()).unwrap().to_le_bytes());
+        [&header, lines, &directory(0, 0)].concat()
+    }),
+    ("the name of a gzip", |lines| {
+        [b"\x1f\x8b\x08\x08\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
+    }),
+    ("the comment of a gzip", |lines| {
+        [b"\x1f\x8b\x08\x10\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
+    }),
+    ("the extra field of a gzip", |lines| {
+        let len = u16::try_from(lines.len()).unwrap().to_le_bytes();
+        [b"\x1f\x8b\x08\x04\0\0\0\0\0\x03", &len[..], lines, b"\x03\0\0\0\0\0\0\0\0\0"].concat()
+    }),
+    ("a chunk of framed Snappy", |lines| {
+        let len = u32::try_from(lines.len()).unwrap().to_le_bytes();
+        [b"\xff\x06\0\0sNaPpY\xfe", &len[..3], lines].concat()
+    }),
+];
+
 #[test]
 fn what_a_format_skips_is_searched_or_told() {
     let lines = format!("a line\n{}\nanother line\n", canary(1));
-    let hides: [(&str, Hide); 8] = [
-        ("a skippable frame", |lines| skippable(u32::try_from(lines.len()).unwrap(), lines)),
-        ("the comment of a ZIP", |lines| {
-            let mut end = [&b"PK\x05\x06"[..], &[0; 16]].concat();
-            end.extend(u16::try_from(lines.len()).unwrap().to_le_bytes());
-            [&end, lines].concat()
-        }),
-        ("the end of a ZIP64", |lines| {
-            let len = (lines.len() as u64).to_le_bytes();
-            [b"PK\x05\x05\0\0PK\x06\x06", &len[..], lines, &directory(0, 0)].concat()
-        }),
-        ("the extra field of a ZIP", |lines| {
-            let mut header = entry(0, 0, b"");
-            header[28..30].copy_from_slice(&u16::try_from(lines.len()).unwrap().to_le_bytes());
-            [&header, lines, &directory(0, 0)].concat()
-        }),
-        ("the name of a gzip", |lines| {
-            [b"\x1f\x8b\x08\x08\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
-        }),
-        ("the comment of a gzip", |lines| {
-            [b"\x1f\x8b\x08\x10\0\0\0\0\0\x03", lines, b"\0\x03\0\0\0\0\0\0\0\0\0"].concat()
-        }),
-        ("the extra field of a gzip", |lines| {
-            let len = u16::try_from(lines.len()).unwrap().to_le_bytes();
-            [b"\x1f\x8b\x08\x04\0\0\0\0\0\x03", &len[..], lines, b"\x03\0\0\0\0\0\0\0\0\0"].concat()
-        }),
-        ("a chunk of framed Snappy", |lines| {
-            let len = u32::try_from(lines.len()).unwrap().to_le_bytes();
-            [b"\xff\x06\0\0sNaPpY\xfe", &len[..3], lines].concat()
-        }),
-    ];
     let text = "one more line\n".repeat(2_000);
-    for (name, hide) in hides {
+    for (name, hide) in HIDES {
         let hidden = hide(lines.as_bytes());
         let empty = gzip(b"");
         for input in [
@@ -164,6 +165,29 @@ fn what_a_format_skips_is_searched_or_told() {
             assert!(scan.found.len() == 1 || !scan.unreadable.is_empty(), "{name}: silently left out");
             assert!(scan.found.len() <= 1, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_canary_where_a_format_has_no_data_says_nothing_of_the_canaries_in_its_data() {
+    let lines = format!("a line\n{}\nanother line\n", canary(1)).into_bytes();
+    let len = i64::try_from(lines.len()).unwrap();
+    let skipped = HIDES.map(|(name, hide)| (name, hide(&lines)));
+    let unknown = [
+        ("a method of ZIP", [entry(99, lines.len(), &lines), directory(0, 0)].concat()),
+        ("a codec of Avro", avro("lz4", &[(len, &lines)])),
+        ("a codec of Parquet", super::bad::parquet(4, len, &lines)),
+        (
+            "what follows on damage in a tar",
+            [&super::bad::tar(b"a line")[..1_024], &[7; 512], &lines].concat(),
+        ),
+    ];
+    for (name, input) in skipped.into_iter().chain(unknown) {
+        let scan = scan(input);
+        for found in &scan.found {
+            assert!(!found.found_in.decoded && !found.found_in.verbatim, "{name}: {found:?}");
+        }
+        assert!(scan.found.len() == 1 || !scan.unreadable.is_empty(), "{name}: {:?}", scan.found);
     }
 }
 

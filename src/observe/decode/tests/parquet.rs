@@ -239,6 +239,17 @@ fn bytes_behind_the_values_of_a_page_are_damage() {
 }
 
 #[test]
+fn a_canary_in_the_statistics_of_a_file_says_nothing_of_those_in_its_pages() {
+    let pages = super::bad::noise(2_000);
+    let statistics = canary(1);
+    let footer = [footer(&[STRINGS], &[chunk(6, 4, 2, 4, pages.len())]), statistics.into_bytes()].concat();
+    let scan = scan_object(with_footer(&pages, &footer));
+    let [found] = &scan.found[..] else { panic!("{:?}", scan.found) };
+    assert!(!found.found_in.decoded && !found.found_in.verbatim, "{found:?}");
+    assert_eq!(scan.unreadable.len(), 1, "{:?}", told(&scan));
+}
+
+#[test]
 fn a_file_without_rows_is_read() {
     // As pyarrow writes it: an empty dictionary page, and a data page that is said to stand at 0.
     let short = |value: i64| [vec![0x15], number(value)].concat();

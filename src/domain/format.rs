@@ -205,6 +205,12 @@ impl Shape {
         bytes.map_while(|byte| Format::ALL.get(usize::from(byte.checked_sub(1)?)).copied())
     }
 
+    /// Whether the outermost formats are those of `outer`.
+    #[must_use]
+    pub fn begins_with(self, outer: Self) -> bool {
+        outer.formats().zip(self.formats()).all(|(a, b)| a == b) && outer.depth() <= self.depth()
+    }
+
     /// The innermost format; `None` for an empty chain.
     #[must_use]
     pub fn innermost(self) -> Option<Format> {
@@ -287,6 +293,15 @@ impl UnreadableReason {
         Self::Refused,
         Self::DecoderPanic,
     ];
+
+    /// Whether it is about what is left of a record in a format that is read.
+    #[must_use]
+    pub const fn is_of_what_is_read(self) -> bool {
+        match self {
+            Self::Damaged | Self::Truncated | Self::OverLimit | Self::DecoderPanic => true,
+            Self::UnknownFormat | Self::Encrypted | Self::Refused => false,
+        }
+    }
 
     /// The value of the label `reason` in metrics.
     #[must_use]

@@ -300,6 +300,13 @@ def truncated_gzip(lines: list[str]) -> bytes:
     return packed[:len(packed) // 4]
 
 
+def gzip_before_the_last_canary(lines: list[str]) -> bytes:
+    # A writer that died: the last canary is beyond the end, and what stands before it can be read.
+    last = max((at for at, line in enumerate(lines) if "request_id" not in line), default=len(lines))
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(text(lines[:last])) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
 # Encrypted.
 AGE = pyrage.x25519.Identity.generate().to_public()
 FERNET = Fernet(Fernet.generate_key())
@@ -428,6 +435,7 @@ FORMATS = [
            lambda lines: lzallright.LZOCompressor().compress(text(lines)), batch=2, interval=4),
     Format("arrow_lz4_pairs", UNKNOWN, "Arrow", arrow_file("lz4"), batch=2, interval=4),
     Format("parquet_brotli_pairs", UNKNOWN, "Parquet > Brotli", parquet(compression="brotli"), batch=2, interval=4),
+    Format("gzip_truncated_pairs", UNKNOWN, "gzip", gzip_before_the_last_canary, batch=2, interval=4),
     Format("kafka_gzip", UNKNOWN, "binary", kafka_batch(1)),
     Format("plist", UNKNOWN, "binary", lambda lines: plistlib.dumps(rows(lines), fmt=plistlib.FMT_BINARY)),
     Format("ebcdic", UNKNOWN, "binary", lambda lines: text(lines).decode().encode("cp500")),

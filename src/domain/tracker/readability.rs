@@ -5,7 +5,8 @@
 //!
 //! * A later canary of the tenant was found here in a readable record. A stream that always carries
 //!   somebody's binary records still proves losses; an archive that changes to a format that is not opened
-//!   proves none.
+//!   proves none. It lifts nothing where a record of the tenant's own format was read in part: of objects that
+//!   are damaged or exceed a limit, the next one may show its canary and this one hide another.
 //! * An intact canary of the tenant was found in a record of the same shape. Formats such as MessagePack or
 //!   protobuf keep strings as they are, so absence in that shape counts.
 
@@ -23,15 +24,26 @@ const MAX_SHAPES: usize = 64;
 /// What is known of the unreadable records of one source.
 #[derive(Debug, Default)]
 pub(super) struct Readability {
-    /// Of each shape, the record that arrived last: a canary that may be in an earlier one may be in it, too.
-    /// By the tenant that the record is labelled with, or `None` if it may be anybody's.
-    unreadable: BTreeMap<(Option<TenantId>, Shape), Part>,
+    /// Of each kind, the record that arrived last: a canary that may be in an earlier one may be in it, too.
+    unreadable: BTreeMap<UnreadableKind, Part>,
     /// Shapes that are not opened, but in which an intact canary of the tenant was found.
     credited: BTreeSet<(TenantId, Shape)>,
     /// When the newest canary of each tenant that was found readable here was planned.
     readable: BTreeMap<TenantId, Timestamp>,
+    /// The shapes in which canaries of a tenant were found readable.
+    shapes: BTreeSet<(TenantId, Shape)>,
     /// Tenants whose canaries have been withheld for longer than they may be missing.
     blind: BTreeMap<TenantId, BlindTenant>,
+}
+
+/// A kind of records that could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct UnreadableKind {
+    /// The tenant that they are labelled with; `None` if they may be anybody's.
+    owner: Option<TenantId>,
+    shape: Shape,
+    /// They are of a format that is read, and not read to their end.
+    in_part: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,15 +70,21 @@ impl Readability {
         if found_in.decoded || found_in.verbatim {
             let newest = self.readable.entry(tenant).or_insert(planned_at);
             *newest = planned_at.max(*newest);
+            let of_tenant = self.shapes.range((tenant, Shape::NONE)..).take_while(|(of, _)| *of == tenant);
+            if of_tenant.count() < MAX_SHAPES {
+                self.shapes.insert((tenant, found_in.shape));
+            }
         }
     }
 
     /// Takes in a record that could not be read. Returns whether none of its shape was known.
     pub(super) fn unreadable(&mut self, record: &UnreadableRecord, owner: Option<TenantId>) -> bool {
-        let mut key = (owner, record.part.shape);
-        let of_owner = self.unreadable.range((owner, Shape::NONE)..).take_while(|((of, _), _)| *of == owner);
+        let in_part = record.part.reason.is_of_what_is_read();
+        let mut key = UnreadableKind { owner, shape: record.part.shape, in_part };
+        let first = UnreadableKind { owner, shape: Shape::NONE, in_part: false };
+        let of_owner = self.unreadable.range(first..).take_while(|(kind, _)| kind.owner == owner);
         if !self.unreadable.contains_key(&key) && of_owner.count() >= MAX_SHAPES {
-            key = (owner, Shape::NONE);
+            key.shape = Shape::NONE;
         }
         let new = !self.unreadable.contains_key(&key);
         let part = Part { arrived_by: record.arrived_by, text: record.text.clone() };
@@ -79,16 +97,21 @@ impl Readability {
 
     /// Why the absence of a canary is not proven by what was read; `None` if nothing withholds it.
     pub(super) fn withholds(&self, tenant: TenantId, planned_at: Timestamp) -> Option<ForeignText> {
-        if self.readable.get(&tenant).is_some_and(|newest| *newest > planned_at) {
-            return None;
-        }
-        let concerns = |((owner, shape), part): &(&(Option<TenantId>, Shape), &Part)| {
-            owner.is_none_or(|owner| owner == tenant)
-                && !self.credited.contains(&(tenant, *shape))
+        let lifted = self.readable.get(&tenant).is_some_and(|newest| *newest > planned_at);
+        let concerns = |(kind, part): &(&UnreadableKind, &Part)| {
+            kind.owner.is_none_or(|owner| owner == tenant)
+                && !self.credited.contains(&(tenant, kind.shape))
                 && part.arrived_by >= planned_at
+                && (!lifted || kind.in_part && self.is_of(tenant, kind.shape))
         };
         let last = self.unreadable.iter().filter(concerns).max_by_key(|(_, part)| part.arrived_by);
         last.map(|(_, part)| part.text.clone())
+    }
+
+    /// Whether canaries of a tenant were found in records that begin with this shape.
+    fn is_of(&self, tenant: TenantId, shape: Shape) -> bool {
+        let found = self.shapes.range((tenant, Shape::NONE)..).take_while(|(of, _)| *of == tenant);
+        found.into_iter().any(|(_, found)| found.begins_with(shape))
     }
 
     /// Whether no record was met that could not be read, so that nothing is withheld.
@@ -167,6 +190,33 @@ mod tests {
         assert_eq!(source.withholds(ACME, t(2)), None);
         assert!(source.withholds(ACME, t(4)).is_some());
         assert!(source.withholds(GLOBEX, t(2)).is_some());
+    }
+
+    #[test]
+    fn a_later_canary_lifts_nothing_where_records_of_its_own_format_are_read_in_part() {
+        use UnreadableReason::{
+            Damaged, DecoderPanic, Encrypted, OverLimit, Refused, Truncated, UnknownFormat,
+        };
+        let gzip = Shape::NONE.then(Format::Gzip);
+        for (reason, shape, lifts) in [
+            (OverLimit, Shape::NONE, false),
+            (DecoderPanic, Shape::NONE, false),
+            (Truncated, gzip, false),
+            (Damaged, gzip, false),
+            (Damaged, Shape::NONE.then(Format::Parquet), true),
+            (Truncated, gzip.then(Format::Tar), true),
+            (UnknownFormat, Shape::NONE.then(Format::Orc), true),
+            (Encrypted, gzip, true),
+            (Refused, Shape::NONE, true),
+        ] {
+            let mut source = Readability::default();
+            let part = Unreadable { shape, reason };
+            source.unreadable(&UnreadableRecord { part, ..record(shape, 10) }, None);
+            source.found(ACME, t(9), found(gzip.then(Format::Text), true, true));
+            assert_eq!(source.withholds(ACME, t(2)).is_none(), lifts, "{part}");
+            assert!(source.withholds(ACME, t(9)).is_some(), "{part}: it is none later than itself");
+            assert_eq!(source.withholds(ACME, t(11)), None, "{part}: planned after it arrived");
+        }
     }
 
     #[test]

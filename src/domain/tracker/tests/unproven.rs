@@ -11,8 +11,7 @@ const ORC: Shape = Shape::NONE.then(Format::Orc);
 const BINARY: Shape = Shape::NONE.then(Format::Binary);
 const MISSING_AFTER: u64 = 30;
 
-fn record(shape: Shape, at: u64) -> UnreadableRecord {
-    let part = Unreadable { shape, reason: UnreadableReason::UnknownFormat };
+fn record(part: Unreadable, at: u64) -> UnreadableRecord {
     UnreadableRecord {
         arrived_by: t(at),
         part,
@@ -24,6 +23,17 @@ fn record(shape: Shape, at: u64) -> UnreadableRecord {
 
 /// Polls acme's source of a stage: what it shows, and an unreadable record that arrived just before.
 fn poll_beside(w: &mut World, stage: StageId, at: u64, shape: Shape, sightings: Vec<Sighting>) -> Vec<Event> {
+    let part = Unreadable { shape, reason: UnreadableReason::UnknownFormat };
+    poll_beside_part(w, stage, at, part, sightings)
+}
+
+fn poll_beside_part(
+    w: &mut World,
+    stage: StageId,
+    at: u64,
+    part: Unreadable,
+    sightings: Vec<Sighting>,
+) -> Vec<Event> {
     let source = w.tracker.topology.source_of(ACME, stage);
     let poll = Poll {
         revision: w.tracker.wanted(source).revision,
@@ -32,7 +42,7 @@ fn poll_beside(w: &mut World, stage: StageId, at: u64, shape: Shape, sightings: 
         watermark: Some(t(at)),
         sightings,
         stats: ReadStats::default(),
-        unreadable: vec![record(shape, at)],
+        unreadable: vec![record(part, at)],
         failed_batches: Vec::new(),
     };
     w.apply(Input::Polled { source, poll }, t(at))
@@ -128,6 +138,25 @@ fn a_source_that_always_carries_binary_records_still_proves_a_loss() {
     let events = poll_beside(&mut w, TABLE, GIVE_UP + 5, BINARY, vec![]);
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))), "{events:?}");
     assert_eq!(w.count(|event| matches!(event, Event::WentBlind { tenant: Some(_), .. })), 0);
+}
+
+#[test]
+fn a_canary_that_may_be_behind_what_is_read_of_an_object_is_not_lost() {
+    for reason in [UnreadableReason::OverLimit, UnreadableReason::Truncated] {
+        let mut w = World::new();
+        w.put(canary(1));
+        let later = canary_at(2, t(30));
+        w.put(later);
+        for (at, sightings) in [(20, vec![]), (31, vec![seen(later, Stamp::None, t(31), "a")])] {
+            poll_beside_part(&mut w, TABLE, at, Unreadable { shape: Shape::NONE, reason }, sightings);
+        }
+        for at in [GIVE_UP + 5, GIVE_UP + GRACE + 5] {
+            everything_but_the_table(&mut w, at);
+            w.poll(TABLE, t(at), vec![]);
+        }
+        let outcome = w.outcome(canary(1));
+        assert_eq!(outcome, Some(Outcome::Unobserved(UnobservedReason::Unreadable)), "{reason}");
+    }
 }
 
 #[test]

@@ -110,8 +110,8 @@ impl Readability {
 
     /// Whether canaries of a tenant were found in records that begin with this shape.
     fn is_of(&self, tenant: TenantId, shape: Shape) -> bool {
-        let found = self.shapes.range((tenant, Shape::NONE)..).take_while(|(of, _)| *of == tenant);
-        found.into_iter().any(|(_, found)| found.begins_with(shape))
+        let mut found = self.shapes.range((tenant, Shape::NONE)..).take_while(|(of, _)| *of == tenant);
+        found.any(|(_, found)| found.begins_with(shape))
     }
 
     /// Whether no record was met that could not be read, so that nothing is withheld.

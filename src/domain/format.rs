@@ -277,28 +277,31 @@ pub enum UnreadableReason {
     Truncated,
     /// It exceeds one of the probe's limits.
     OverLimit,
-    /// The source does not return it: it refuses to, or deleted it before it was read.
+    /// The source refuses to return it.
     Refused,
+    /// It was deleted before it could be read.
+    Deleted,
     DecoderPanic,
 }
 
 impl UnreadableReason {
     /// All reasons. Metrics have a series for each from the start.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::UnknownFormat,
         Self::Encrypted,
         Self::Damaged,
         Self::Truncated,
         Self::OverLimit,
         Self::Refused,
+        Self::Deleted,
         Self::DecoderPanic,
     ];
 
-    /// Whether it is about what is left of a record in a format that is read.
+    /// Whether it may be about a record in a format that is read, of which all or a part was not read.
     #[must_use]
     pub const fn is_of_what_is_read(self) -> bool {
         match self {
-            Self::Damaged | Self::Truncated | Self::OverLimit | Self::DecoderPanic => true,
+            Self::Damaged | Self::Truncated | Self::OverLimit | Self::Deleted | Self::DecoderPanic => true,
             Self::UnknownFormat | Self::Encrypted | Self::Refused => false,
         }
     }
@@ -313,6 +316,7 @@ impl UnreadableReason {
             Self::Truncated => "truncated",
             Self::OverLimit => "over_limit",
             Self::Refused => "refused",
+            Self::Deleted => "deleted",
             Self::DecoderPanic => "decoder_panic",
         }
     }
@@ -352,6 +356,7 @@ impl fmt::Display for Unreadable {
             UnreadableReason::Truncated => ", which ends too early",
             UnreadableReason::OverLimit => ", which exceeds one of the probe's limits",
             UnreadableReason::Refused => ", which the source refuses to return",
+            UnreadableReason::Deleted => ", which was deleted before it could be read",
             UnreadableReason::DecoderPanic => ", which crashed the decoder; please report this bug",
         })
     }

@@ -5,8 +5,9 @@
 //!
 //! * A later canary of the tenant was found here in a readable record. A stream that always carries
 //!   somebody's binary records still proves losses; an archive that changes to a format that is not opened
-//!   proves none. It lifts nothing where a record of the tenant's own format was read in part: of objects that
-//!   are damaged or exceed a limit, the next one may show its canary and this one hide another.
+//!   proves none. It lifts nothing where a record of the tenant's own format was not read to its end: of objects
+//!   that are damaged, exceed a limit or are deleted too early, the next one may show its canary and this
+//!   one hide another.
 //! * An intact canary of the tenant was found in a record of the same shape. Formats such as MessagePack or
 //!   protobuf keep strings as they are, so absence in that shape counts.
 
@@ -42,7 +43,7 @@ struct UnreadableKind {
     /// The tenant that they are labelled with; `None` if they may be anybody's.
     owner: Option<TenantId>,
     shape: Shape,
-    /// They are of a format that is read, and not read to their end.
+    /// They may be of a format that is read, and were not read to their end.
     in_part: bool,
 }
 
@@ -193,13 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_later_canary_lifts_nothing_where_records_of_its_own_format_are_read_in_part() {
+    fn a_later_canary_lifts_nothing_where_records_of_its_own_format_are_not_read_to_their_end() {
         use UnreadableReason::{
-            Damaged, DecoderPanic, Encrypted, OverLimit, Refused, Truncated, UnknownFormat,
+            Damaged, DecoderPanic, Deleted, Encrypted, OverLimit, Refused, Truncated, UnknownFormat,
         };
         let gzip = Shape::NONE.then(Format::Gzip);
         for (reason, shape, lifts) in [
             (OverLimit, Shape::NONE, false),
+            (Deleted, Shape::NONE, false),
             (DecoderPanic, Shape::NONE, false),
             (Truncated, gzip, false),
             (Damaged, gzip, false),

@@ -494,7 +494,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let name = self.store.copy(&object.key, &object.version);
         self.unreported.unreadable.push(UnreadableRecord {
             arrived_by: object.arrived_by(self.settings.slack),
-            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused },
+            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Deleted },
             count: 1,
             owner: object.label.clone().map(RecordOwner::Label),
             text: format!("{} was deleted before it could be read", ForeignText::label(&name)).into(),

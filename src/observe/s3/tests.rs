@@ -292,8 +292,9 @@ async fn an_object_that_vanished_after_it_was_listed_is_no_failure_and_was_not_r
     let mut s3 = bucket.s3(settings());
     let poll = s3.poll(&wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(0))));
-    let told: Vec<_> = poll.unreadable.iter().map(|record| record.text.to_string()).collect();
-    assert_eq!(told, ["s3://archive/in/04/a was deleted before it could be read"]);
+    let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!(record.part.reason, UnreadableReason::Deleted);
+    assert_eq!(&*record.text, "s3://archive/in/04/a was deleted before it could be read");
     assert!(s3.poll(&wanted()).await.unwrap().unreadable.is_empty(), "it is told once");
 }
 
@@ -324,8 +325,9 @@ async fn an_object_that_is_gone_before_it_was_fetched_was_not_read() {
     assert_eq!(s3.poll(&wanted()).await.unwrap().watermark, None);
     bucket.0.lock().unwrap().objects.clear();
     let poll = s3.poll(&wanted()).await.unwrap();
-    let told: Vec<_> = poll.unreadable.iter().map(|record| record.text.to_string()).collect();
-    assert_eq!(told, ["s3://archive/in/04/b was deleted before it could be read"]);
+    let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!(record.part.reason, UnreadableReason::Deleted);
+    assert_eq!(&*record.text, "s3://archive/in/04/b was deleted before it could be read");
     assert!(s3.poll(&wanted()).await.unwrap().unreadable.is_empty(), "it is told once");
 }
 

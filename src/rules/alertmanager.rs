@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::window::{self, Scale};
 use super::{Settings, yaml};
-use crate::domain::topology::{StageId, Topology};
+use crate::domain::topology::{Role, StageId, Topology};
 
 /// What does not depend on the configuration.
 const EXAMPLE: &str = include_str!("alertmanager.yml");
@@ -47,17 +47,22 @@ pub(super) fn file(settings: &Settings) -> String {
     for (name, seconds) in TIMES {
         text = text.replace(name, &window::text(scale.usual(Duration::from_secs(seconds))));
     }
+    let beside = names(map, map.stage_ids().filter(|id| is_beside(map, *id)));
+    let on_the_way =
+        if beside.is_empty() { String::new() } else { format!(", stage!~\"{}\"", beside.join("|")) };
+    text = text.replace("ON_THE_WAY", &on_the_way).replace("END_STAGE", &map.stage(map.end()).name);
     for stage in map.stage_ids() {
-        let later: Vec<&str> = map
-            .stage_ids()
-            .filter(|other| is_before(map, stage, *other))
-            .map(|id| &*map.stage(id).name)
-            .collect();
+        let later: Vec<StageId> = map.stage_ids().filter(|other| is_before(map, stage, *other)).collect();
         if !later.is_empty() {
-            text += &rules(&map.stage(stage).name, &later);
+            text += &rules(map, stage, &later);
         }
     }
     text
+}
+
+/// Whether a stage is one that canaries pass, but not on their way to the end.
+fn is_beside(map: &Topology, stage: StageId) -> bool {
+    map.stage(stage).role == Role::Way && !map.main_path().contains(&stage)
 }
 
 /// Whether events come to `one` before they come to `other`.
@@ -65,17 +70,42 @@ fn is_before(map: &Topology, one: StageId, other: StageId) -> bool {
     std::iter::successors(map.stage(other).parent, |id| map.stage(*id).parent).any(|id| id == one)
 }
 
-/// What is wrong at a stage explains what is no worse at later ones.
-fn rules(stage: &str, later: &[&str]) -> String {
+/// The names of stages.
+fn names<'a>(map: &'a Topology, stages: impl IntoIterator<Item = StageId>) -> Vec<&'a str> {
+    stages.into_iter().map(|id| &*map.stage(id).name).collect()
+}
+
+/// What is wrong at a stage explains what is no worse at later ones. A warning that it is slow does not explain that
+/// canaries are missing there, and what is missing on the way explains nothing beside it.
+fn rules(map: &Topology, stage: StageId, later: &[StageId]) -> String {
+    let name = &*map.stage(stage).name;
+    let all = names(map, later.iter().copied());
+    let on_the_way = names(map, later.iter().copied().filter(|id| !is_beside(map, *id)));
+    let causes = "cause=~\"delivery|content|isolation\"";
+    let missing = "alertname=\"TraceprobeMissing\"";
     let mut text = String::from("\n");
-    text += &yaml::comment("  ", &format!("{stage} comes before {}.", later.join(", ")));
-    for (severity, targets) in [("critical", "critical|warning|note"), ("warning", "warning|note")] {
-        text += &format!(
-            "  - source_matchers: [cause=~\"delivery|content|isolation\", severity=\"{severity}\", stage=\"{stage}\"]\n    \
-             target_matchers: [cause=~\"delivery|content|isolation\", severity=~\"{targets}\", stage=~\"{}\"]\n    \
-             equal: [job, instance, tenant, cause]\n",
-            later.join("|")
-        );
+    text += &yaml::comment("  ", &format!("{name} comes before {}.", all.join(", ")));
+    for (source, target, stages) in [
+        (
+            format!("{causes}, severity=\"critical\""),
+            format!("{causes}, severity=~\"critical|warning|note\""),
+            &all,
+        ),
+        (
+            format!("{causes}, severity=\"warning\""),
+            format!("{causes}, severity=~\"warning|note\", alertname!=\"TraceprobeMissing\""),
+            &all,
+        ),
+        (missing.to_owned(), missing.to_owned(), &on_the_way),
+    ] {
+        if !stages.is_empty() {
+            text += &format!(
+                "  - source_matchers: [{source}, stage=\"{name}\"]\n    \
+                 target_matchers: [{target}, stage=~\"{}\"]\n    \
+                 equal: [job, instance, tenant, cause]\n",
+                stages.join("|")
+            );
+        }
     }
     text
 }

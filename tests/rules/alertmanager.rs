@@ -97,7 +97,7 @@ impl Drop for Alertmanager {
 }
 
 /// What fires for one cause, and what somebody is told of it.
-const CAUSES: [(&str, &[&str], &[&str]); 9] = [
+const CAUSES: [(&str, &[&str], &[&str]); 16] = [
     (
         "one tenant is stalled",
         &[
@@ -177,7 +177,71 @@ const CAUSES: [(&str, &[&str], &[&str]); 9] = [
             "TraceprobeInstanceDown severity=critical cause=probe",
             "TraceprobeTenantMissing severity=critical cause=probe tenant=t1",
         ],
-        &["TraceprobeInstanceDown"],
+        &["TraceprobeInstanceDown", "TraceprobeTenantMissing"],
+    ),
+    (
+        "a stage beside the way that was never seen, and a stall",
+        &[
+            "TraceprobeNeverSeen severity=warning cause=visibility tenant=t1 stage=archive",
+            "TraceprobeMissing severity=warning cause=delivery tenant=t1 stage=archive",
+            "TraceprobeStuck severity=critical cause=delivery tenant=t1 stage=bigquery",
+            "TraceprobeLosing severity=critical cause=delivery tenant=t1",
+            "TraceprobeUnobserved severity=critical cause=visibility tenant=t1",
+        ],
+        &["TraceprobeStuck", "TraceprobeUnobserved"],
+    ),
+    (
+        "a stage on the way that was never seen, and a slow pipeline",
+        &[
+            "TraceprobeNeverSeen severity=critical cause=visibility tenant=t1 stage=transit",
+            "TraceprobeHopOverTarget severity=warning cause=delivery tenant=t1 stage=transit",
+            "TraceprobeLatencyCritical severity=critical cause=delivery tenant=t1",
+        ],
+        &["TraceprobeLatencyCritical", "TraceprobeNeverSeen"],
+    ),
+    (
+        "a blind stage beside the way, and canaries without a verdict",
+        &[
+            "TraceprobeStageBlind severity=warning cause=visibility tenant=t1 stage=archive",
+            "TraceprobeUnobserved severity=critical cause=visibility tenant=t1",
+        ],
+        &["TraceprobeUnobserved"],
+    ),
+    (
+        "a tenant of which one log group takes no canaries, and a stall of the others",
+        &[
+            "TraceprobeNotInjecting severity=critical cause=injection tenant=t1",
+            "TraceprobeStuck severity=critical cause=delivery tenant=t1 stage=transit",
+            "TraceprobeHopOverTarget severity=warning cause=delivery tenant=t1 stage=transit",
+        ],
+        &["TraceprobeNotInjecting", "TraceprobeStuck"],
+    ),
+    (
+        "a slow pipeline, and an archive that gets nothing",
+        &[
+            "TraceprobeLatencyHigh severity=warning cause=delivery tenant=t1",
+            "TraceprobeHopOverTarget severity=warning cause=delivery tenant=t1 stage=tenant_stream",
+            "TraceprobeMissing severity=warning cause=delivery tenant=t1 stage=archive",
+        ],
+        &["TraceprobeLatencyHigh", "TraceprobeMissing"],
+    ),
+    (
+        "an archive that gets nothing, and a pipeline that spends its budget",
+        &[
+            "TraceprobeMissing severity=warning cause=delivery tenant=t1 stage=archive",
+            "TraceprobeBurnRateSlow severity=warning cause=delivery tenant=t1",
+        ],
+        &["TraceprobeBurnRateSlow", "TraceprobeMissing"],
+    ),
+    (
+        "an archive that gets nothing, and a stall behind it",
+        &[
+            "TraceprobeMissing severity=warning cause=delivery tenant=t1 stage=archive",
+            "TraceprobeTraceLost severity=note cause=delivery tenant=t1 stage=archive",
+            "TraceprobeStuck severity=critical cause=delivery tenant=t1 stage=bigquery",
+            "TraceprobeLatencyHigh severity=warning cause=delivery tenant=t1",
+        ],
+        &["TraceprobeMissing", "TraceprobeStuck"],
     ),
     (
         "two faults of different causes",

@@ -628,6 +628,7 @@ impl Tracker {
             return Err(NotPlanned::Full);
         }
         if self.is_known(tag.trace) {
+            self.comes_again(tag.trace, tenant, now, events);
             return Err(NotPlanned::Known);
         }
         let trace = Trace::new(tag, tenant, self.topology.stages().len(), Origin::Planned);

@@ -68,7 +68,7 @@ families! {
     oldest_in_flight: Gauge<TenantWaiting> = "traceprobe_oldest_in_flight_seconds",
         "Age of the oldest trace without an outcome, by the next stage that has not shown it; 0 if there is none. If it grows, that hop has stopped, unless its stage is blind.";
     injections: Counter<TenantPut> = "traceprobe_injections_total",
-        "Planned canaries by result of the put: accepted, refused, ambiguous (no answer), missed (never sent, because the probe was stopped, starved or full).";
+        "Planned canaries by result of the put: accepted, refused, ambiguous (no answer), missed (never sent, because the probe was stopped, starved or full, or its clock set back).";
     injection_duration: Timing<OfTenant> = "traceprobe_injection_duration_seconds",
         "Time to put canaries into the log group, from the first attempt to the result, retries and pauses included. A call for several tenants counts once for each. Part of the latency, which counts from the plan.";
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
-use crate::domain::canary::Integrity;
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::plan::Slot;
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{StageId, TenantId};
+use crate::domain::topology::TenantId;
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace, Visit};
 
 /// After this time, a source may have dropped records that were never read. Half of the 24 hours that a
@@ -115,15 +114,8 @@ impl Tracker {
         let state = &mut self.injections[usize::from(trace.tenant.0)];
         state.planned_at = state.planned_at.max(Some(trace.planned_at));
         if let Put::Accepted { at } = trace.put {
-            state.restore_accepted(trace.log_group, at);
-        }
-        for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
-            // A tag that was found by luck in bytes that were not decoded does not show that the source can be
-            // read. Its integrity is unchecked.
-            if let Some(arrival) = visit.arrival.as_ref().filter(|at| at.integrity != Integrity::Unchecked) {
-                let source = self.topology.source_of(tenant, stage);
-                self.sources[source].seen.entry(tenant).or_insert(arrival.noticed_at);
-            }
+            // The clock may have been set back since.
+            state.restore_accepted(trace.log_group, at.min(now));
         }
         let id = trace.id();
         self.recheck_again(&trace, now);
@@ -131,6 +123,21 @@ impl Tracker {
         self.resume_checks(id, now);
         if over {
             self.finish(id);
+        }
+    }
+
+    /// A slot comes whose canary is known. If a previous run sent it, the clock was set back since then, and nothing is
+    /// sent at this time.
+    pub(super) fn comes_again(
+        &mut self,
+        id: TraceId,
+        tenant: TenantId,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        if self.trace(id).is_some_and(|known| known.origin == Origin::Restored) {
+            self.injections[usize::from(tenant.0)].record_missed(1, now);
+            events.push(Event::Missed { tenant, count: 1 });
         }
     }
 

@@ -20,7 +20,7 @@ mod settings;
 mod stamps;
 mod store;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,8 +148,9 @@ impl Known {
 enum State {
     /// Listed and not read yet. Holds the end of the answer that first listed it.
     Seen(Timestamp),
-    /// Listed and refused this many times. It is not requested again before the poll `retry_at`.
-    Refused { seen_by: Timestamp, times: u32, retry_at: u64 },
+    /// Listed and refused this many times. It is not requested again before the poll `retry_at`, which is earlier
+    /// than its turn if it `is_hastened`.
+    Refused { seen_by: Timestamp, times: u32, retry_at: u64, is_hastened: bool },
     /// Read up to the limits, or never to be read.
     Read,
 }
@@ -191,6 +192,8 @@ struct Progress {
     whole_at: Option<Timestamp>,
     /// Set if a listed object was not read.
     incomplete: bool,
+    /// The labels of the objects that were read.
+    readable: BTreeSet<Option<ForeignText>>,
     failure: Option<ObserveError>,
 }
 
@@ -285,6 +288,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             pages: 0,
             whole_at: None,
             incomplete: false,
+            readable: BTreeSet::new(),
             failure: None,
         };
         for prefix in prefixes {
@@ -459,11 +463,39 @@ impl<S: ObjectStore> ObjectObserver<S> {
             }
         }
         progress.incomplete |= !progress.queue.is_empty();
+        if !progress.readable.is_empty() {
+            self.hasten_refused(progress);
+        }
+    }
+
+    /// Has the next poll request the objects that were refused before others with the same label were read, because
+    /// the refusals may be over, and a canary that is found in what is read again would prove theirs absent. Each
+    /// object is requested out of its turn once, so that one that is refused for good costs one request more.
+    fn hasten_refused(&mut self, progress: &mut Progress) {
+        let next = self.poll_number + 1;
+        for (prefix, known) in &mut self.prefixes {
+            for (key, known) in &mut known.objects {
+                let State::Refused { times: MAX_REFUSALS.., retry_at, is_hastened, .. } = &mut known.state
+                else {
+                    continue;
+                };
+                let labels = self.labels.as_ref();
+                let label =
+                    labels.and_then(|labels| labels.of(key.strip_prefix(&**prefix).unwrap_or_default()));
+                if !*is_hastened && progress.readable.contains(&label) {
+                    (*retry_at, *is_hastened) = (next, true);
+                    progress.incomplete = true;
+                }
+            }
+        }
     }
 
     fn take(&mut self, object: &Object, contents: Result<Contents, GetError>, progress: &mut Progress) {
         match contents {
-            Ok(contents) => self.take_contents(object, contents),
+            Ok(contents) => {
+                self.take_contents(object, contents);
+                progress.readable.insert(object.label.clone());
+            }
             Err(GetError::Vanished) => self.take_vanished(object),
             Err(GetError::Replaced) => {
                 progress.incomplete = true;
@@ -510,12 +542,15 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
             return false;
         };
-        let before = if let State::Refused { times, .. } = known.state { times } else { 0 };
+        let (before, is_hastened) = match known.state {
+            State::Refused { times, is_hastened, .. } => (times, is_hastened),
+            State::Seen(_) | State::Read => (0, false),
+        };
         let times = before + 1;
         let deferred = times >= MAX_REFUSALS;
         let pause = if deferred { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
         let retry_at = self.poll_number + MAX_PAUSE.min(pause) + 1;
-        known.state = State::Refused { seen_by: object.seen_by, times, retry_at };
+        known.state = State::Refused { seen_by: object.seen_by, times, retry_at, is_hastened };
         if deferred {
             let part = Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused };
             self.unreported.unreadable.push(UnreadableRecord {

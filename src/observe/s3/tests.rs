@@ -526,8 +526,11 @@ async fn a_repeatedly_refused_object_is_reported_as_unreadable_and_retried_ever_
     assert_eq!(poll.stats.decode_errors, 1);
     bucket.put("in/04/b", canary(2), "e", t(0));
     let poll = s3.poll(&waiting_for(2, t(5))).await.unwrap();
-    assert_eq!((locators(&poll), poll.watermark), (vec!["s3://archive/in/04/b#0"], Some(poll.started)));
+    assert_eq!(locators(&poll), ["s3://archive/in/04/b#0"]);
+    assert_eq!(poll.watermark, None, "the refusals may be over");
     assert_eq!(poll.stats.decode_errors, 0, "it is counted once");
+    let poll = s3.poll(&waiting_for(3, t(5))).await.unwrap();
+    assert_eq!(poll.watermark, Some(poll.started), "they are not");
     bucket.calls("");
     for _ in 0..64 {
         assert!(s3.poll(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
@@ -541,6 +544,27 @@ async fn a_repeatedly_refused_object_is_reported_as_unreadable_and_retried_ever_
         found.extend(s3.poll(&waiting_for(3, t(5))).await.unwrap().sightings);
     }
     assert_eq!(found.iter().map(|seen| seen.tag).collect::<Vec<_>>(), [tag(1)]);
+}
+
+#[tokio::test]
+async fn what_was_refused_is_read_before_absence_is_proven_again() {
+    let bucket = Bucket::default();
+    let mut s3 = bucket.s3(Settings { key_slack: Duration::ZERO, ..settings() });
+    for (number, key) in (1..).zip(["in/04/a", "in/04/b"]) {
+        bucket.put(key, canary(number), "e", t(-2));
+        bucket.0.lock().unwrap().broken.insert(key, (403, "AccessDenied"));
+    }
+    for _ in 0..12 {
+        let _refused = s3.poll(&wanted()).await;
+    }
+    assert!(s3.poll(&wanted()).await.unwrap().watermark.is_some(), "polls go on without them");
+    bucket.0.lock().unwrap().broken.clear();
+    bucket.put("in/04/c", canary(3), "e", t(-1));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s3://archive/in/04/c#0"], None));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/a#0", "s3://archive/in/04/b#0"]);
+    assert_eq!(poll.watermark, Some(poll.started));
 }
 
 #[tokio::test]

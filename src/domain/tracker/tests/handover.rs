@@ -339,7 +339,10 @@ fn a_canary_that_the_store_has_is_not_planned_again() {
     after.tracker.restore(saved, t(0) - s(5));
     let mut events = Vec::new();
     assert_eq!(after.tracker.plan(canary(1), t(0), &mut events), Err(NotPlanned::Known));
-    assert_eq!(events, []);
+    assert_eq!(events, [Event::Missed { tenant: ACME, count: 1 }], "nothing is sent at this time");
+    let tenants = after.tracker.snapshot(t(0)).tenants.clone();
+    let of_acme = &tenants[usize::from(ACME.0)];
+    assert!(of_acme.accepted_at().is_none_or(|at| at <= t(0)), "{of_acme:?}");
 }
 
 /// Shows one canary of a namesake for every 30 s of a time.

@@ -269,13 +269,11 @@ fn a_tag_found_by_luck_is_a_sighting_but_shows_no_readable_source() {
 }
 
 #[test]
-fn a_tag_found_by_luck_shows_no_readable_source_after_a_restart_either() {
+fn a_source_that_was_configured_in_place_of_another_has_shown_nothing_after_a_restart() {
     let mut w = World::fresh();
     w.put(canary(1));
-    let found_in = FoundIn { shape: BINARY, decoded: false, verbatim: false };
-    let sighting =
-        Sighting { found_in, integrity: Integrity::Unchecked, ..seen(canary(1), Stamp::None, t(2), "a") };
-    poll_beside(&mut w, TABLE, 2, BINARY, vec![sighting]);
+    w.poll(TABLE, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+    assert_eq!(w.tracker.everything().seen.len(), 1);
     let saved: Vec<Trace> =
         w.tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
     let mut next = World::fresh();

@@ -9,8 +9,10 @@
 
 use std::time::Duration;
 
+use super::estimate::short;
 use super::latencies::Latencies;
 use super::report::{Percentiles, Report, SliceLine};
+use super::threshold::Judged;
 use crate::domain::aggregates::sketch::Sketch;
 use crate::domain::foreign::ForeignText;
 
@@ -54,14 +56,49 @@ pub struct Compared {
     pub change: Change,
 }
 
-/// Compares the P95 of every hop and of the whole. A change of less than `tolerance` (0.05 is 5 %) is none.
+/// Compares the P95 of every hop and of the whole. A change of less than `tolerance` (0.05 is 5 %) is none. Of a search,
+/// only the rates are compared that kept all thresholds in both runs: at others, P95 tells how much too much was sent.
 #[must_use]
 pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Vec<Compared> {
     let mut names: Vec<Option<&str>> = vec![None];
     names.extend(before.hops.iter().map(|hop| Some(&*hop.name)));
     let is_new = |name: &&str| before.hops.iter().all(|hop| hop.name != **name);
     names.extend(after.hops.iter().map(|hop| &*hop.name).filter(is_new).map(Some));
-    names.into_iter().map(|hop| one(hop, before, after, tolerance)).collect()
+    let slices = compared(before, after);
+    names.into_iter().map(|hop| one(hop, &slices, tolerance)).collect()
+}
+
+/// The slices of both runs that are compared.
+fn compared<'a>(before: &'a Report, after: &'a Report) -> [Vec<&'a SliceLine>; 2] {
+    let shared = shared_rates(before, after);
+    [before, after].map(|report| {
+        let is_compared = |slice: &&SliceLine| {
+            let is_shared =
+                |shared: &Vec<f64>| good_rate(report, slice).is_some_and(|it| shared.contains(&it));
+            slice.is_judged && shared.as_ref().is_none_or(is_shared)
+        };
+        report.slices.iter().filter(is_compared).collect()
+    })
+}
+
+/// The rates that kept all thresholds in both runs; `None` if neither is a search.
+fn shared_rates(before: &Report, after: &Report) -> Option<Vec<f64>> {
+    if before.knee.is_none() && after.knee.is_none() {
+        return None;
+    }
+    let [mut old, new] = [before, after].map(|report| -> Vec<f64> {
+        report.slices.iter().filter_map(|slice| good_rate(report, slice)).collect()
+    });
+    old.retain(|rate| new.contains(rate));
+    old.sort_unstable_by(f64::total_cmp);
+    old.dedup();
+    Some(old)
+}
+
+/// The rate of the trial that a slice is of, if it kept all thresholds.
+fn good_rate(report: &Report, slice: &SliceLine) -> Option<f64> {
+    let trial = report.trials.get(slice.trial?)?;
+    (trial.judged == Judged::Kept.as_str()).then_some(trial.rate)
 }
 
 /// What makes a comparison doubtful, one sentence each.
@@ -73,8 +110,18 @@ pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
         doubts.push(format!("the profiles differ: {old} and {new}"));
     }
     let [old, new] = [before, after].map(|report| report.totals.accepted_rate);
-    if (old - new).abs() > 0.1 * old.max(new) {
-        doubts.push(format!("the rates differ: {old:.1}/s and {new:.1}/s"));
+    match shared_rates(before, after) {
+        None if (old - new).abs() > 0.1 * old.max(new) => {
+            doubts.push(format!("the rates differ: {old:.1}/s and {new:.1}/s"));
+        }
+        None => {}
+        Some(shared) => {
+            let shared: Vec<_> = shared.into_iter().map(|rate| format!("{}/s", short(rate))).collect();
+            let rates = if shared.is_empty() { "there are none".to_owned() } else { shared.join(", ") };
+            doubts.push(format!(
+                "of a search, only the rates that kept all thresholds in both runs are compared: {rates}"
+            ));
+        }
     }
     for (what, of) in [("tenants", tenants as fn(&Report) -> Vec<&str>), ("sizes", sizes)] {
         let [old, new] = [before, after].map(of);
@@ -100,9 +147,9 @@ fn sizes(report: &Report) -> Vec<&str> {
     report.sizes.iter().map(|of| &*of.name).collect()
 }
 
-fn one(hop: Option<&str>, before: &Report, after: &Report, tolerance: f64) -> Compared {
+fn one(hop: Option<&str>, [before, after]: &[Vec<&SliceLine>; 2], tolerance: f64) -> Compared {
     let name = ForeignText::label(hop.unwrap_or("end to end"));
-    let p95 = |report| merged(samples(report, hop, Unknown::LeftOut).iter()).at(95.0);
+    let p95 = |slices: &[&SliceLine]| merged(samples(slices, hop, Unknown::LeftOut).iter()).at(95.0);
     // Those that are not known may have been faster than all others, or never have come.
     let ratio = |of_before, of_after| {
         let (old, new) = (samples(before, hop, of_before), samples(after, hop, of_after));
@@ -129,14 +176,13 @@ enum Unknown {
     Never,
 }
 
-/// The judged slices of a hop, or of the whole, that hold anything.
-fn samples(report: &Report, hop: Option<&str>, unknown: Unknown) -> Vec<Latencies> {
+/// The slices of a hop, or of the whole, that hold anything.
+fn samples(slices: &[&SliceLine], hop: Option<&str>, unknown: Unknown) -> Vec<Latencies> {
     let of = |slice: &SliceLine| match hop {
         None => Some(sample(&slice.end_to_end, unknown)),
         Some(hop) => slice.hops.get(hop).map(|of| sample(of, unknown)),
     };
-    let judged = report.slices.iter().filter(|slice| slice.is_judged);
-    judged.filter_map(of).filter(|sample| sample.known() > 0).collect()
+    slices.iter().copied().filter_map(of).filter(|sample| sample.known() > 0).collect()
 }
 
 fn sample(of: &Percentiles, unknown: Unknown) -> Latencies {

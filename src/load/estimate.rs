@@ -5,7 +5,7 @@ use super::prices::{Item, Prices};
 use super::profile::Shape;
 
 /// Bytes that CloudWatch Logs counts for each event in addition to its message (AWS Logs API reference).
-const EVENT_OVERHEAD: f64 = 26.0;
+pub const EVENT_OVERHEAD: u64 = 26;
 /// A shard takes at most this many records a second (Amazon Kinesis Data Streams quotas).
 const SHARD_RECORDS: f64 = 1_000.0;
 /// A shard takes at most this many bytes a second (Amazon Kinesis Data Streams quotas).
@@ -53,7 +53,7 @@ impl Estimate {
         let events: f64 = phases.iter().map(super::arrivals::Phase::events).sum();
         let peak = phases.iter().map(super::arrivals::Phase::peak).fold(0.0, f64::max);
         let size = plan.mean_size();
-        let bytes = events * (size + EVENT_OVERHEAD);
+        let bytes = events * (size + EVENT_OVERHEAD as f64);
         let log_groups: f64 = plan.lanes.iter().map(|lane| f64::from(lane.log_groups)).sum();
         let puts_per_second = peak.min(PUTS_OF_LOG_GROUP * log_groups);
         let units: f64 = {

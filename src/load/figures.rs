@@ -321,8 +321,10 @@ impl Figures {
     /// Canaries on a hop of which it is not known how long they took.
     #[must_use]
     pub fn untimed(&self, stage: StageId, topology: &Topology) -> u64 {
-        let known = self.hops.get(usize::from(stage.0)).map_or(0, |hop| hop.latency.known());
-        self.entered(stage, topology).saturating_sub(known)
+        let hop = self.hops.get(usize::from(stage.0));
+        let (known, unobserved) = hop.map_or((0, 0), |hop| (hop.latency.known(), hop.unobserved));
+        // If the parent could not be read either, they are not among those that entered.
+        self.entered(stage, topology).saturating_sub(known).max(unobserved)
     }
 
     /// How many canaries were certainly lost on a hop, and how many may have been.
@@ -382,9 +384,9 @@ impl Figures {
                 tally(threshold, self.whole.refused, unanswered, self.whole.sent)
             }
             Metric::Reached => {
-                // What this machine did not send in time says nothing about the pipeline.
-                let unknown =
-                    self.planned.saturating_sub(self.accepted + self.whole.refused + self.ambiguous);
+                // What this machine did not send in time says nothing about the pipeline, nor does a put without an
+                // answer.
+                let unknown = self.planned.saturating_sub(self.accepted + self.whole.refused);
                 tally(threshold, self.accepted, unknown, self.planned)
             }
             Metric::Throttled => tally(threshold, beside.throttled, 0, beside.calls),
@@ -484,8 +486,9 @@ mod tests {
     use crate::domain::sighting::Stamp;
     use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
     use crate::domain::time::{Interval, Timestamp};
-    use crate::domain::topology::fixture::{ACME, DEAD, STREAM, TABLE, TRANSIT, topology};
+    use crate::domain::topology::fixture::{ACME, ARCHIVE, DEAD, STREAM, TABLE, TRANSIT, topology};
     use crate::domain::trace::{Arrival, Origin};
+    use crate::load::threshold::Judged;
 
     fn t(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000) + Duration::from_secs(secs)
@@ -566,6 +569,31 @@ mod tests {
             figures.take(&event, Some(trace), &topology());
             assert_eq!(figures.hops[usize::from(TRANSIT.0)].unobserved, expected);
         }
+    }
+
+    #[test]
+    fn what_neither_a_stage_nor_its_parent_showed_leaves_the_hop_undecided() {
+        let mut figures = Figures::new(&topology());
+        for (stage, unobserved) in [(STREAM, 1), (ARCHIVE, 1), (TRANSIT, 1), (TABLE, 0)] {
+            let hop = &mut figures.hops[usize::from(stage.0)];
+            (hop.arrived, hop.unobserved) = (1, unobserved);
+            hop.latency.add(Duration::from_secs(1), Duration::from_secs(1));
+        }
+        let judged = |subject: &str, expression: &str| {
+            let threshold = Threshold::parse(subject, expression).unwrap();
+            threshold.judge(figures.measure(&threshold, &Beside::default(), &topology()))
+        };
+        assert_eq!(judged("latency{hop:table}", "p(95)<30s"), Judged::Kept);
+        assert_eq!(judged("latency{hop:transit}", "p(95)<30s"), Judged::Undecided);
+        assert_eq!(judged("loss{hop:archive}", "rate<0.1"), Judged::Undecided);
+    }
+
+    #[test]
+    fn a_put_without_an_answer_may_have_reached_the_log_group() {
+        let figures = Figures { planned: 100, accepted: 90, ambiguous: 10, ..Figures::new(&topology()) };
+        let threshold = Threshold::parse("reached", "rate>0.99").unwrap();
+        let measured = figures.measure(&threshold, &Beside::default(), &topology());
+        assert_eq!(measured, Some(Span { low: 0.9, high: 1.0 }));
     }
 
     #[test]

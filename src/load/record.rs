@@ -35,7 +35,7 @@ pub struct Window {
     /// The highest rate in it, in events per second.
     pub rate: f64,
     pub figures: Figures,
-    /// Calls of PutLogEvents until it was judged, and how many of them were throttled. Only of the trials of a search.
+    /// Calls of PutLogEvents until it was judged, and how many of them were throttled. Not of the warm-up.
     pub puts: Puts,
     /// Those planned in its first and in its last third.
     thirds: [Group; 2],
@@ -104,7 +104,8 @@ impl Window {
 
     /// By how many seconds the median latency grew in a second of the window. In front of a pipeline that
     /// takes `r` events a second when `R` are sent, the one sent after `t` seconds leaves after `R·t/r`, so
-    /// latency grows by `R/r - 1`, however short it still is.
+    /// latency grows by `R/r - 1`, however short it still is. `None` if a median may be that of a canary that never
+    /// arrived.
     #[must_use]
     pub fn growth(&self) -> Option<Span> {
         let [first, last] = [0, 1].map(|at| {
@@ -112,10 +113,12 @@ impl Window {
             group.latency.percentile(50.0, group.untimed())
         });
         let (first, last) = (first?, last?);
+        if [first, last].iter().any(|median| median.high.is_infinite()) {
+            return None;
+        }
         // Between the middles of both thirds.
         let seconds = self.until.since(self.from).as_secs_f64() * 2.0 / 3.0;
-        let growth =
-            |from: f64, to: f64| if from.is_finite() { (to - from) / seconds } else { f64::NEG_INFINITY };
+        let growth = |from: f64, to: f64| (to - from) / seconds;
         (seconds > 0.0)
             .then(|| Span { low: growth(first.high, last.low), high: growth(first.low, last.high) })
     }
@@ -273,5 +276,37 @@ fn trace_of(event: &Event) -> Option<TraceId> {
         | Event::SchemaRestored { .. }
         | Event::ClockAdrift { .. }
         | Event::ClockInStep { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::topology::fixture::topology;
+
+    /// How latency grows in a minute of which the first and the last third have these medians in seconds, and so many
+    /// canaries that never arrived.
+    fn growth(thirds: [(u64, u64); 2]) -> Option<Span> {
+        let (from, until) = (Timestamp::from_secs(0), Timestamp::from_secs(60));
+        let mut window = Window::new(&topology(), Purpose::Judged, from, until, 1.0);
+        for (group, (median, missing)) in window.thirds.iter_mut().zip(thirds) {
+            let latency = Duration::from_secs(median);
+            (0..3).for_each(|_| group.latency.add(latency, latency));
+            group.latency.missing = missing;
+        }
+        window.growth()
+    }
+
+    #[test]
+    fn latency_grows_by_the_difference_of_the_medians() {
+        let Span { low, high } = growth([(1, 0), (9, 2)]).unwrap();
+        assert!((low - 0.2).abs() < 0.01 && (high - 0.2).abs() < 0.01, "{low} to {high}");
+    }
+
+    #[test]
+    fn a_median_that_never_arrived_says_nothing_of_the_growth() {
+        assert_eq!(growth([(1, 9), (2, 0)]), None);
+        assert_eq!(growth([(1, 0), (2, 9)]), None);
+        assert_eq!(growth([(1, 9), (2, 9)]), None);
     }
 }

@@ -61,8 +61,8 @@ impl Search {
         };
         let good = good?;
         let refinements = self.trials.iter().filter(|trial| !self.rates.rates.contains(&trial.rate)).count();
-        let is_narrow = bad - good <= self.rates.precision * good;
-        (!is_narrow && refinements < MAX_REFINEMENTS).then(|| self.between(good, bad))
+        let goes_on = !self.rates.is_narrow(good, bad) && refinements < MAX_REFINEMENTS;
+        goes_on.then(|| self.between(good, bad))
     }
 
     /// The rate to try between a good and a bad one: just below and just above what came out of the end, if
@@ -125,36 +125,51 @@ impl Rates {
     #[must_use]
     pub fn at_most(&self) -> Vec<f64> {
         let mut all = self.rates.clone();
-        let gaps = self.rates.windows(2).map(|pair| {
-            let gap = (pair[1] - pair[0]) / pair[0].max(f64::MIN_POSITIVE);
-            let mut halvings = 0;
-            while gap / 2_f64.powi(halvings) > self.precision && halvings < 10 {
-                halvings += 1;
-            }
-            halvings.unsigned_abs() as usize
-        });
+        let gaps = self.rates.windows(2).map(|pair| self.most_between(pair[0], pair[1]));
         let highest = self.rates.last().copied().unwrap_or_default();
         all.extend(std::iter::repeat_n(highest, gaps.max().unwrap_or_default()));
         all
+    }
+
+    /// The most trials between a good rate and a bad one: two near the throughput, and those that halve the gap. If every
+    /// middle is bad, the good rate stays, and it takes most of them.
+    fn most_between(&self, good: f64, mut bad: f64) -> usize {
+        let mut halvings = 0;
+        while !self.is_narrow(good, bad) && halvings < MAX_REFINEMENTS {
+            bad = f64::midpoint(good, bad);
+            halvings += 1;
+        }
+        if halvings == 0 { 0 } else { (halvings + 2).min(MAX_REFINEMENTS) }
+    }
+
+    /// Whether a good rate and a bad one are as close as they have to be in the end.
+    fn is_narrow(&self, good: f64, bad: f64) -> bool {
+        bad - good <= self.precision * good
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rates(precision: f64) -> Rates {
         Rates { rates: vec![50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0], precision }
     }
 
-    /// Searches a pipeline that keeps up to `capacity`.
-    fn searched_by(capacity: f64, precision: f64, tells_growth: bool) -> Search {
-        let mut search = Search::new(rates(precision));
+    /// Searches a pipeline that keeps up to `capacity`. `tells` is the throughput that follows from the growth.
+    fn search(rates: Rates, capacity: f64, tells: Option<f64>) -> Search {
+        let mut search = Search::new(rates);
         while let Some(rate) = search.next_rate() {
             let judged = if rate <= capacity { Judged::Kept } else { Judged::Broken };
-            search.take(rate, judged, Some(rate / capacity - 1.0).filter(|_| tells_growth));
+            search.take(rate, judged, tells.map(|throughput| rate / throughput - 1.0));
         }
         search
+    }
+
+    fn searched_by(capacity: f64, precision: f64, tells_growth: bool) -> Search {
+        search(rates(precision), capacity, Some(capacity).filter(|_| tells_growth))
     }
 
     fn searched(capacity: f64, precision: f64) -> Search {
@@ -221,6 +236,35 @@ mod tests {
         for capacity in [1.0, 51.0, 99.0, 150.0, 499.0, 1_100.0, 5_000.0] {
             let (trials, most) = (searched(capacity, 0.1).trials().len(), rates(0.1).at_most().len());
             assert!(trials <= most, "{capacity}: {trials} of {most}");
+        }
+        let rates = Rates { rates: vec![100.0, 115.0], precision: 0.1 };
+        let trials = search(rates.clone(), 107.0, Some(107.0)).trials().len();
+        assert!((4..=rates.at_most().len()).contains(&trials), "two near the throughput: {trials}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_search_takes_more_than_the_estimate(
+            lowest in 1.0_f64..100.0,
+            steps in prop::collection::vec(1.01_f64..4.0, 0..8),
+            precision in 0.01_f64..1.0,
+            // Where it stops keeping up: at the lowest rate for 0, at the highest for 1.
+            knee in -0.1_f64..1.1,
+            wrong_by in prop::option::of(0.5_f64..2.0),
+        ) {
+            let mut all = vec![lowest];
+            all.extend(steps.iter().scan(lowest, |rate, step| {
+                *rate *= step;
+                Some(*rate)
+            }));
+            let highest = all.last().copied().unwrap_or(lowest);
+            let capacity = lowest * (highest / lowest).powf(knee);
+            let rates = Rates { rates: all, precision };
+            let search = search(rates.clone(), capacity, wrong_by.map(|by| capacity * by));
+            let most = rates.at_most();
+            prop_assert!(search.trials().len() <= most.len(), "{:?} of {most:?}", search.trials());
+            let sent: f64 = search.trials().iter().map(|trial| trial.rate).sum();
+            prop_assert!(sent <= most.iter().sum::<f64>() * (1.0 + 1e-9), "{:?} of {most:?}", search.trials());
         }
     }
 }

@@ -16,7 +16,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
    0  nothing is worse
    2  a file is not a report
-   4  a hop could not be compared: a run is too short
+   4  a hop could not be compared: a run is too short, or two searches have no good rate in common
   99  at least one hop is worse
 
 A hop is better or worse if the 95 % interval of the ratio of both P95 excludes 1 and reaches beyond the tolerance. The

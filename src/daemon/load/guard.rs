@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cloud::bounded::{MAX_ANSWER_BYTES, whole};
@@ -18,6 +19,8 @@ const EVERY: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// So many calls in a row without an answer end the run: nobody would notice that a tenant suffers.
 const MAX_FAILURES: u32 = 5;
+/// A daemon whose answer is that of the same instant for so long looks at nothing any more.
+const MAX_AGE: Duration = Duration::from_secs(30);
 /// Conditions that leave it unknown how a tenant is doing.
 const BLINDING: [ConditionName; 3] =
     [ConditionName::NotInjecting, ConditionName::CannotSee, ConditionName::NeverSeen];
@@ -29,8 +32,12 @@ pub struct Guard {
     url: String,
     /// The daemon, for people.
     daemon: String,
+    /// The tenants that are loaded.
+    tenants: Vec<String>,
     /// Problems that there were before the run.
     before: BTreeSet<Problem>,
+    /// The instant that the last answer describes, and when it was first given.
+    latest: Option<(String, Instant)>,
 }
 
 /// What is wrong with whom: with the pipeline, or with what shows how it is doing.
@@ -59,7 +66,14 @@ impl Problem {
 /// What of `/traces/recent` is used.
 #[derive(Deserialize)]
 struct Recent {
+    at: String,
     conditions: Vec<Condition>,
+    tenants: Vec<Tenant>,
+}
+
+#[derive(Deserialize)]
+struct Tenant {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -83,18 +97,44 @@ impl Guard {
         let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| causes(&error))?;
         let daemon = format!("the daemon at load.guard_url, {shown},");
         let url = format!("{}/traces/recent?format=json&limit=1", url.trim_end_matches('/'));
-        Ok(Self { client, url, daemon, before: BTreeSet::new() })
+        Ok(Self { client, url, daemon, tenants: Vec::new(), before: BTreeSet::new(), latest: None })
     }
 
     /// Calls the daemon for the first time.
     ///
     /// # Errors
     ///
-    /// That it cannot be reached, that one of the tenants has a problem already, which a load would make worse, or that
-    /// it cannot tell how some tenant is doing, which may be one that is not loaded.
+    /// That it cannot be reached, that it does not watch one of the tenants, that one of them has a problem already, which
+    /// a load would make worse, or that it cannot tell how some tenant is doing, which may be one that is not loaded.
     pub async fn begin(&mut self, tenants: &[&str]) -> Result<(), String> {
-        self.before = self.problems().await?;
+        self.tenants = tenants.iter().map(|name| (*name).to_owned()).collect();
+        let recent = self.recent().await?;
+        let recent = self.fresh(recent, Instant::now())?;
+        if let Some(reason) = self.unwatched(&recent) {
+            return Err(reason);
+        }
+        self.before = problems_of(recent);
         self.may_begin(tenants)
+    }
+
+    /// An answer, unless it has been that of the same instant for too long.
+    fn fresh(&mut self, recent: Recent, now: Instant) -> Result<Recent, String> {
+        let since = match &self.latest {
+            Some((at, since)) if *at == recent.at => *since,
+            _ => now,
+        };
+        if now.duration_since(since) >= MAX_AGE {
+            return Err(format!("{} has had nothing new since {}", self.daemon, cleaned(&recent.at)));
+        }
+        self.latest = Some((recent.at.clone(), since));
+        Ok(recent)
+    }
+
+    /// Which loaded tenant the daemon does not know.
+    fn unwatched(&self, recent: &Recent) -> Option<String> {
+        let is_watched = |name: &&String| recent.tenants.iter().any(|tenant| tenant.name == **name);
+        let name = self.tenants.iter().find(|name| !is_watched(name))?;
+        Some(format!("{} does not watch tenant {name}, so it cannot tell whether it suffers", self.daemon))
     }
 
     fn may_begin(&self, tenants: &[&str]) -> Result<(), String> {
@@ -122,13 +162,14 @@ impl Guard {
     }
 
     /// Watches until `stop`, and tells the first problem that was not there before.
-    pub async fn watch(self, tell: mpsc::Sender<String>, stop: CancellationToken) {
+    pub async fn watch(mut self, tell: mpsc::Sender<String>, stop: CancellationToken) {
         let mut failures = 0;
         while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-            let told = match self.problems().await {
-                Ok(problems) => {
+            let answer = self.recent().await;
+            let told = match answer.and_then(|recent| self.fresh(recent, Instant::now())) {
+                Ok(recent) => {
                     failures = 0;
-                    self.ends_run(&problems)
+                    self.unwatched(&recent).or_else(|| self.ends_run(&problems_of(recent)))
                 }
                 Err(reason) => {
                     failures += 1;
@@ -145,8 +186,8 @@ impl Guard {
         stop.cancelled().await;
     }
 
-    /// The pipeline's problems now.
-    async fn problems(&self) -> Result<BTreeSet<Problem>, String> {
+    /// What the daemon says now.
+    async fn recent(&self) -> Result<Recent, String> {
         let failed = |error: reqwest::Error| {
             format!("{} cannot be read: {}", self.daemon, causes(&error.without_url()))
         };
@@ -157,9 +198,8 @@ impl Guard {
             unlike(&format!("is larger than {} MB, so it is not that of a daemon", MAX_ANSWER_BYTES >> 20))
         };
         let body = whole(&mut answer).await.map_err(failed)?.ok_or_else(too_large)?;
-        let recent = serde_json::from_slice(&body)
-            .map_err(|error| unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string()))))?;
-        Ok(problems_of(recent))
+        serde_json::from_slice(&body)
+            .map_err(|error| unlike(&format!("is not that of a daemon: {}", cleaned(&error.to_string()))))
     }
 }
 
@@ -195,7 +235,14 @@ mod tests {
     }
 
     fn problems(conditions: &str) -> BTreeSet<Problem> {
-        problems_of(serde_json::from_str(&format!("{{\"conditions\":[{conditions}]}}")).unwrap())
+        problems_of(recent("2027-01-15T08:00:00Z", conditions))
+    }
+
+    /// The answer of a daemon that watches acme.
+    fn recent(at: &str, conditions: &str) -> Recent {
+        let tenants = "[{\"name\":\"acme\",\"hops\":[]}]";
+        let text = format!("{{\"at\":\"{at}\",\"conditions\":[{conditions}],\"tenants\":{tenants}}}");
+        serde_json::from_str(&text).unwrap()
     }
 
     fn condition(condition: &str, severity: &str, blame: &str, tenant: &str) -> String {
@@ -235,28 +282,59 @@ mod tests {
         assert_eq!(reason, "globex: stuck at archive", "what is known comes first");
     }
 
-    #[tokio::test]
-    async fn an_answer_that_is_not_that_of_a_daemon_is_told() {
+    #[test]
+    fn a_daemon_that_has_nothing_new_for_half_a_minute_does_not_answer() {
+        let mut guard = guard("");
+        let began = Instant::now();
+        let mut answers = |at: &str, after: u64| {
+            guard.fresh(recent(at, ""), began + Duration::from_secs(after)).map(|recent| recent.at)
+        };
+        assert_eq!(answers("08:00", 0), Ok("08:00".to_owned()));
+        assert_eq!(answers("08:00", 29), Ok("08:00".to_owned()));
+        let reason = answers("08:00", 30).unwrap_err();
+        assert!(reason.ends_with("http://127.0.0.1:1, has had nothing new since 08:00"), "{reason}");
+        assert_eq!(answers("08:00", 32), Err(reason));
+        assert_eq!(answers("08:01", 34), Ok("08:01".to_owned()));
+        assert_eq!(answers("08:01", 63), Ok("08:01".to_owned()));
+    }
+
+    /// What a guard says before the run if this is the answer at its address, which is returned, too.
+    async fn begun(body: &[u8], tenants: &[&str]) -> (Result<(), String>, String) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let _ = connection.read(&mut request).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = connection.write_all(head.as_bytes()).await;
+            // The guard leaves while it is written.
+            let _ = connection.write_all(body).await;
+        };
+        let mut guard = Guard::new(&url, &url).unwrap();
+        let (begun, ()) = tokio::join!(guard.begin(tenants), answering);
+        (begun, url)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_that_of_a_daemon_is_told() {
         let long = vec![b' '; MAX_ANSWER_BYTES + 1];
         for (body, expected) in [(&*long, "is larger than 32 MB"), (b"<html>", "is not that of a daemon: ")] {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let answering = async {
-                let (mut connection, _) = listener.accept().await.unwrap();
-                let mut request = [0; 4_096];
-                let _ = connection.read(&mut request).await;
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                let _ = connection.write_all(head.as_bytes()).await;
-                // The guard leaves while it is written.
-                let _ = connection.write_all(body).await;
-            };
-            let url = format!("http://{address}");
-            let mut guard = Guard::new(&url, &url).unwrap();
-            let (reason, ()) = tokio::join!(guard.begin(&["acme"]), answering);
-            let reason = reason.unwrap_err();
+            let reason = begun(body, &["acme"]).await.0.unwrap_err();
             assert!(reason.contains(&format!("its answer {expected}")), "{reason}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_watch_a_loaded_tenant_lets_no_load_begin() {
+        let body = br#"{"at":"2027-01-15T08:00:00Z","conditions":[],"tenants":[{"name":"acme"}]}"#;
+        assert_eq!(begun(body, &["acme"]).await.0, Ok(()));
+        let (begun, url) = begun(body, &["acme", "globex"]).await;
+        let expected = format!(
+            "the daemon at load.guard_url, {url}, does not watch tenant globex, so it cannot tell whether it suffers"
+        );
+        assert_eq!(begun, Err(expected));
     }
 }

@@ -156,7 +156,7 @@ pub struct Run {
     pub put_calls: u64,
     /// All calls, by service, operation and result.
     pub calls: Vec<(String, String, String, u64)>,
-    /// Bytes put into log groups, without what CloudWatch Logs adds.
+    /// Bytes put into log groups, without what CloudWatch Logs adds, and without events that it refused.
     pub bytes: u64,
     /// Why a log group refused an event, once.
     pub refusal: Option<String>,
@@ -179,7 +179,7 @@ struct Loop<'a> {
     /// Sources whose list has to be sent to their loop.
     changed: BTreeSet<SourceId>,
     calls: Calls,
-    /// Calls before the present window, throttled and all.
+    /// Calls before the present window that is judged, throttled and all.
     calls_before: (u64, u64),
     doing: Doing,
     ended: Ended,
@@ -334,6 +334,9 @@ pub async fn run(
     }
     it.record.leave_unchecked(&it.tracker.unchecked_copies().collect());
     it.record.leave_unobserved(it.tracker.open_at_side_stages());
+    if it.search.is_none() {
+        it.note_puts();
+    }
     let finished = clock.now();
     tell(&it.progress(finished));
     common.end.cancel();
@@ -486,6 +489,7 @@ impl Loop<'_> {
                 let judged = self.record.windows.iter().find(|window| window.purpose == Purpose::Judged);
                 if judged.is_some_and(|window| window.from <= now) {
                     self.doing = Doing::Sending;
+                    self.calls_before = put_calls(&self.calls);
                 }
             }
             Doing::WarmUp | Doing::Sending if is_sent => {
@@ -540,11 +544,17 @@ impl Loop<'_> {
         now.since(*self.blind_since.get_or_insert(now)) >= self.patience
     }
 
+    /// Notes the calls of the last window.
+    fn note_puts(&mut self) {
+        let Beside { throttled, calls, .. } = self.beside();
+        if let Some(window) = self.record.windows.last_mut() {
+            window.puts = Puts { throttled, all: calls };
+        }
+    }
+
     /// Judges the last trial by what is known now. At the end of the run, it is judged again.
     fn judge_trial(&mut self) -> Judged {
-        let Beside { throttled, calls, .. } = self.beside();
-        let Some(window) = self.record.windows.last_mut() else { return Judged::Undecided };
-        window.puts = Puts { throttled, all: calls };
+        self.note_puts();
         let Some(window) = self.record.windows.last() else { return Judged::Undecided };
         self.record.judge_trial(window, &self.plan.thresholds, 0)
     }
@@ -567,6 +577,10 @@ impl Loop<'_> {
     }
 
     fn drain(&mut self, now: Timestamp) {
+        if self.doing == Doing::WarmUp {
+            // Nothing was sent that is judged.
+            self.calls_before = put_calls(&self.calls);
+        }
         self.doing = Doing::Draining;
         self.wait_until = now + self.grace;
     }
@@ -593,7 +607,7 @@ impl Loop<'_> {
         if planned >= self.ceilings.events && self.sender.next_at().is_some() {
             self.stop(Ended::Ceiling("load.max_events"), now);
         }
-        if self.sender.bytes >= self.ceilings.bytes && self.sender.next_at().is_some() {
+        if self.sender.billed() >= self.ceilings.bytes && self.sender.next_at().is_some() {
             self.stop(Ended::Ceiling("load.max_bytes"), now);
         }
     }
@@ -602,6 +616,9 @@ impl Loop<'_> {
         for (trace, result) in report.results {
             if let tracker::PutResult::Refused { reason } = &result {
                 self.refusal.get_or_insert_with(|| reason.to_string());
+                if let Some(trace) = self.tracker.trace(trace) {
+                    self.sender.refused(trace.tag.size);
+                }
             }
             self.apply(Input::Put { trace, result }, now);
         }
@@ -650,7 +667,8 @@ impl Loop<'_> {
     fn check_aborts(&mut self, now: Timestamp) {
         let judged_since =
             self.record.windows.iter().find(|it| it.purpose == Purpose::Judged).map(|it| it.from);
-        let Some(since) = judged_since.filter(|_| self.ended == Ended::Complete) else { return };
+        let may_end = self.ended == Ended::Complete && self.doing != Doing::WarmUp;
+        let Some(since) = judged_since.filter(|_| may_end) else { return };
         let mut aborting = self
             .plan
             .thresholds
@@ -698,3 +716,6 @@ impl Loop<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::domain::topology::{LogGroupId, TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Tracker};
 use crate::inject::CanaryLine;
 use crate::load::arrivals::{Arrivals, Spacing};
+use crate::load::estimate::EVENT_OVERHEAD;
 use crate::load::plan::Plan;
 use crate::load::record::Record;
 use crate::load::rotation::Rotation;
@@ -33,8 +34,10 @@ struct Lane {
 /// Makes canaries when they are due.
 pub(super) struct Sender {
     pub(super) arrivals: Arrivals,
-    /// Bytes of the lines that were handed over.
+    /// Bytes of the lines that were handed over, without those that were refused.
     pub(super) bytes: u64,
+    /// How many lines these are.
+    lines: u64,
     /// How late a canary was handed over, at most.
     pub(super) latest: Duration,
     /// Which lane is next.
@@ -59,6 +62,7 @@ impl Sender {
         Self {
             arrivals: Arrivals::new(&[], Spacing::Even, 0, Timestamp::MIN),
             bytes: 0,
+            lines: 0,
             latest: Duration::ZERO,
             order: Rotation::new(plan.lanes.iter().map(|lane| lane.weight)),
             lanes: plan.lanes.iter().map(lane).collect(),
@@ -67,6 +71,17 @@ impl Sender {
             instance,
             queues,
         }
+    }
+
+    /// The bytes as CloudWatch Logs counts them.
+    pub(super) const fn billed(&self) -> u64 {
+        self.bytes + EVENT_OVERHEAD * self.lines
+    }
+
+    /// A log group refused a line of this size.
+    pub(super) fn refused(&mut self, size: u32) {
+        self.bytes = self.bytes.saturating_sub(u64::from(size));
+        self.lines = self.lines.saturating_sub(1);
     }
 
     /// When the next canary is due; `None` after the last one.
@@ -123,6 +138,7 @@ impl Sender {
         let queued = self.queues.get(&(tenant, group)).map(|queue| queue.try_send(line));
         if matches!(queued, Some(Ok(()))) {
             self.bytes += bytes;
+            self.lines += 1;
         } else {
             let reason = "the queue to the log group is full: earlier puts are not answered".into();
             events.extend(tracker.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now));

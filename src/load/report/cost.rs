@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::estimate::EVENT_OVERHEAD;
 use crate::load::prices::{Item, Prices};
 use crate::load::record::Record;
 
-/// Bytes that CloudWatch Logs counts for each event in addition to its message (AWS Logs API reference).
-const EVENT_OVERHEAD: f64 = 26.0;
 /// A PUT payload unit in bytes (Amazon Kinesis Data Streams pricing).
 const PUT_UNIT: f64 = 25_600.0;
 /// Daily cost per million records: target and critical, in US dollars.
@@ -62,7 +61,7 @@ pub enum Used {
 #[must_use]
 pub fn lines(bytes: u64, record: &Record, used: &[Used], prices: &Prices) -> Vec<CostLine> {
     let events: u64 = record.windows.iter().map(|window| window.figures.accepted).sum();
-    let quantity = (bytes as f64 + EVENT_OVERHEAD * events as f64) / 1e9;
+    let quantity = (bytes + EVENT_OVERHEAD * events) as f64 / 1e9;
     let formula = format!("({bytes} B + {EVENT_OVERHEAD} B x {events} events) / 1e9");
     let priced = Priced { events: events as f64, prices };
     let ingest = priced.line("ingestion into the log groups".to_owned(), Item::LogsIngest, quantity, formula);

@@ -21,6 +21,11 @@ pub fn xml(report: &Report) -> String {
         };
         cases.push(("search".to_owned(), judged.as_str().to_owned(), report.reasons.join("; ")));
     }
+    // It ended early, for example.
+    let is_kept = |(_, judged, _): &(String, String, String)| judged == Judged::Kept.as_str();
+    if report.verdict == Verdict::Inconclusive && cases.iter().all(is_kept) {
+        cases.push(("run".to_owned(), Judged::Undecided.as_str().to_owned(), report.reasons.join("; ")));
+    }
     let count = |what: Judged| cases.iter().filter(|(_, judged, _)| judged == what.as_str()).count();
     let (failures, errors) = (count(Judged::Broken), count(Judged::Undecided));
     let suite = escaped(&format!("traceprobe load {}", report.profile));

@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::prices::Prices;
 use super::profile::Shape;
 use super::ratio::Ratio;
-use super::record::{Purpose, Record, Window};
+use super::record::{Purpose, Puts, Record, Window};
 use super::search::{Knee, Search};
 use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
 use crate::domain::aggregates::sketch::{MAX_BINS, Sketch};
@@ -70,6 +70,7 @@ pub struct Facts<'a> {
     pub blind: &'a [(Arc<str>, String)],
     /// Tables at which second rows of so many canaries were not looked for as long as usual.
     pub cut_searches: &'a [(Arc<str>, u64)],
+    /// Calls of PutLogEvents that were throttled, and all, warm-up included.
     pub throttled: u64,
     pub put_calls: u64,
     pub calls: &'a [(String, String, String, u64)],
@@ -260,6 +261,9 @@ pub struct SliceLine {
     pub from: f64,
     pub seconds: f64,
     pub is_judged: bool,
+    /// The trial of a search that it is of, from 0. `null` if it is of none.
+    #[serde(default)]
+    pub trial: Option<usize>,
     pub due: u64,
     pub accepted: u64,
     pub lost: u64,
@@ -275,11 +279,14 @@ impl Report {
         let record = facts.record;
         let topology = record.topology();
         let judged = record.judged();
+        // Without a search, one window is judged.
+        let window = record.windows.iter().rfind(|window| window.purpose == Purpose::Judged);
+        let Puts { throttled, all: calls } = window.map(|window| window.puts).unwrap_or_default();
         let beside = Beside {
             blind: !facts.blind.is_empty(),
             cut_searches: facts.cut_searches.iter().map(|(_, canaries)| canaries).sum(),
-            throttled: facts.throttled,
-            calls: facts.put_calls,
+            throttled,
+            calls,
             growth: None,
         };
         let search = facts.search.map(|search| judged_again(search, plan, record, beside.cut_searches));
@@ -359,7 +366,7 @@ impl Report {
             calls: facts.calls.iter().map(call).collect(),
             cost: costs(prices, facts),
             notes,
-            slices: slices(record, facts.began),
+            slices: slices(record, facts.began, search.map_or(0, |it| it.trials().len())),
             totals,
         }
     }
@@ -481,8 +488,10 @@ fn verdict(
             ));
             worsen(Judged::Undecided);
         }
+        // Without a good rate, a trial below the first bad one is undecided.
+        let is_lowest = |bad: f64| search.trials().iter().all(|trial| trial.rate >= bad);
         match (good, at_least) {
-            (None, _) if bad.is_some() => {
+            (None, _) if bad.is_some_and(is_lowest) => {
                 reasons.push("even the lowest rate broke a threshold".to_owned());
                 worsen(Judged::Broken);
             }
@@ -662,9 +671,10 @@ fn losses(figures: &Figures, topology: &Topology) -> Vec<Count> {
     lost.chain(dead).collect()
 }
 
-fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
+/// The slices of all windows. The first that are judged are of so many trials.
+fn slices(record: &Record, began: Timestamp, trials: usize) -> Vec<SliceLine> {
     let topology = record.topology();
-    let of_window = |window: &'_ Window| -> Vec<SliceLine> {
+    let of_window = |window: &Window, trial: Option<usize>| -> Vec<SliceLine> {
         let slice = |slice: &super::record::Slice| {
             let figures = &slice.figures;
             let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage)).filter_map(|stage| {
@@ -683,6 +693,7 @@ fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
                 from: slice.from.since(began).as_secs_f64(),
                 seconds: slice.length.as_secs_f64(),
                 is_judged: window.purpose == Purpose::Judged,
+                trial,
                 due: figures.planned,
                 accepted: figures.accepted,
                 lost: whole.lost,
@@ -693,7 +704,12 @@ fn slices(record: &Record, began: Timestamp) -> Vec<SliceLine> {
         };
         window.slices.iter().map(slice).collect()
     };
-    record.windows.iter().flat_map(of_window).collect()
+    let mut trials = 0..trials;
+    let of_each = |window: &Window| {
+        let trial = if window.purpose == Purpose::Judged { trials.next() } else { None };
+        of_window(window, trial)
+    };
+    record.windows.iter().flat_map(of_each).collect()
 }
 
 #[cfg(test)]

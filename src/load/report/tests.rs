@@ -172,6 +172,18 @@ fn events_that_log_groups_refused_count_against_the_rate() {
 }
 
 #[test]
+fn calls_of_the_warm_up_are_not_judged() {
+    let mut record = record(|_| {});
+    record.windows[0].puts = Puts { throttled: 1, all: 200 };
+    for (limit, verdict) in [("0.01", Verdict::Passed), ("0.001", Verdict::Failed)] {
+        let plan = plan(&format!("{PHASES}\n[thresholds]\nthrottled = \"rate<{limit}\""));
+        let facts = Facts { throttled: 50, put_calls: 250, ..facts(&record, None) };
+        let report = Report::new(&plan, &Prices::parse("prices", SHIPPED).unwrap(), &facts);
+        assert_eq!((report.verdict, report.throttled, report.put_calls), (verdict, 50, 250));
+    }
+}
+
+#[test]
 fn dead_letters_are_lost_on_the_hops_beside_their_stage() {
     let report = report(|figures| {
         take_away(figures, 60);
@@ -197,6 +209,7 @@ fn a_search_reports_the_knee_and_what_comes_out() {
     let knee = report.knee.unwrap();
     assert_eq!((report.verdict, knee.good, knee.bad), (Verdict::Passed, Some(40.0), Some(80.0)));
     assert_eq!(report.trials.len(), 2);
+    assert!(report.slices.iter().all(|slice| slice.trial == Some(0)), "nothing was sent in the second");
 }
 
 #[test]
@@ -244,6 +257,20 @@ fn a_trial_is_undecided_if_the_end_of_the_run_leaves_copies_unchecked_or_searche
         assert_eq!(report.reasons, ["whether 10 events a second are good could not be observed"]);
         assert_eq!((report.trials[0].judged.as_str(), report.knee.unwrap().good), ("undecided", None));
     }
+}
+
+#[test]
+fn a_broken_rate_above_one_that_is_undecided_is_not_the_lowest() {
+    let mut search = Search::new(Rates { rates: vec![10.0, 20.0], precision: 1.0 });
+    search.take(10.0, Judged::Kept, None);
+    search.take(20.0, Judged::Broken, None);
+    let mut record = record(|_| {});
+    record.begin(Purpose::Judged, t(60), t(120), 20.0);
+    let text = "[search]\nrates = [10, 20]\nhold = \"1m\"\n[thresholds]\nduplicates = \"count==0\"";
+    let facts = Facts { cut_searches: &[("logs".into(), 1)], ..facts(&record, Some(&search)) };
+    let report = Report::new(&plan(text), &Prices::parse("prices", SHIPPED).unwrap(), &facts);
+    let expected = "whether 10 events a second are good could not be observed".to_owned();
+    assert_eq!((report.verdict, report.reasons), (Verdict::Inconclusive, vec![expected]));
 }
 
 #[test]
@@ -306,6 +333,9 @@ fn in_junit_an_undecided_threshold_is_an_error_and_a_broken_one_a_failure() {
 fn a_run_that_was_cut_short_has_not_passed() {
     let record = record(|_| {});
     let report = report_of(&Facts { cut: Some("stopped by a signal".to_owned()), ..facts(&record, None) });
+    let xml = junit::xml(&report);
+    assert!(xml.contains("failures=\"0\" errors=\"1\""), "{xml}");
+    assert!(xml.contains("name=\"run\"><error message=\"stopped by a signal\"/>"), "{xml}");
     assert_eq!(
         (report.verdict, report.reasons),
         (Verdict::Inconclusive, vec!["stopped by a signal".to_owned()])
@@ -361,6 +391,45 @@ fn a_comparison_depends_on_no_canary_that_is_not_known() {
     assert_eq!(change(&run(1), &run(2)), Change::Same, "the percentile lies among those that are known");
     assert_eq!(change(&run(0), &run(50)), Change::Unknown);
     assert_eq!(change(&run(50), &run(0)), Change::Unknown);
+}
+
+#[test]
+fn searches_are_compared_at_the_rates_that_were_good_in_both() {
+    // Of each trial: the rate, how it was judged, and after how many seconds its canaries arrived.
+    let run = |trials: &[(f64, Judged, u64)]| {
+        let mut report = report(|_| {});
+        report.knee = Some(KneeLine { good: None, bad: None, throughput: None });
+        let slice = report.slices[0].clone();
+        report.slices.clear();
+        for (at, (rate, judged, seconds)) in trials.iter().enumerate() {
+            let (mut known, latency) = (Latencies::default(), Duration::from_secs(*seconds));
+            (0..100).for_each(|_| known.add(latency, latency));
+            let latency = percentiles(&known, 0, Detail::Distribution);
+            let slice = SliceLine { trial: Some(at), end_to_end: latency.clone(), ..slice.clone() };
+            report.slices.extend(std::iter::repeat_n(slice, 10));
+            report.trials.push(TrialLine {
+                rate: *rate,
+                judged: judged.as_str().to_owned(),
+                accepted_rate: *rate,
+                growth: None,
+                lost: 0,
+                latency,
+                broken: Vec::new(),
+            });
+        }
+        report
+    };
+    let before = run(&[(50.0, Judged::Kept, 2), (100.0, Judged::Broken, 60)]);
+    let faster = run(&[(50.0, Judged::Kept, 1), (100.0, Judged::Kept, 2), (200.0, Judged::Broken, 90)]);
+    assert_eq!(compare(&before, &faster, 0.05)[0].change, Change::Better);
+    let note = |rates: &str| {
+        format!("of a search, only the rates that kept all thresholds in both runs are compared: {rates}")
+    };
+    assert!(doubts(&before, &faster).contains(&note("50/s")), "{:?}", doubts(&before, &faster));
+    for other in [run(&[(50.0, Judged::Undecided, 2)]), report(|_| {})] {
+        assert!(compare(&before, &other, 0.05).iter().all(|it| it.change == Change::Unknown));
+        assert!(doubts(&before, &other).contains(&note("there are none")), "{:?}", doubts(&before, &other));
+    }
 }
 
 #[test]

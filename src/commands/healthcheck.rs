@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::local_daemon::LocalDaemon;
 use super::output::complain;
+use crate::cloud::failure::causes;
+use crate::keys::secret::masked_urls;
 
 /// Ask the daemon on this machine whether its engine is running; exit code 0 if it is, else 1.
 ///
@@ -21,36 +23,65 @@ pub struct Healthcheck {
 impl Healthcheck {
     /// Requests `/healthz`. Waits at most four seconds, because ECS allows five by default.
     pub async fn run(&self) -> ExitCode {
-        crate::cloud::install_tls();
-        let url = match self.daemon.url() {
-            Ok(url) => format!("{url}/healthz"),
+        let asked = match self.daemon.url() {
+            Ok(url) => ask(&url).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain!("{error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        let client = match LocalDaemon::client() {
-            Ok(client) => client,
-            Err(error) => {
-                complain!("{error}");
-                return ExitCode::FAILURE;
-            }
-        };
-        match client.get(&url).send().await {
-            Ok(answer) if answer.status().is_success() => ExitCode::SUCCESS,
-            Ok(answer) if matches!(answer.status().as_u16(), 401 | 403) => {
-                complain!("{url}: {}: let /healthz be one of web.open", answer.status());
-                ExitCode::FAILURE
-            }
-            Ok(answer) => {
-                complain!("{url}: {}", answer.status());
-                ExitCode::FAILURE
-            }
-            Err(error) => {
-                let reason = crate::cloud::failure::causes(&error);
-                complain!("{url}: {reason}; is this the daemon's address? See --config and --address");
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// Requests `/healthz` of a daemon. The error is for people, without what is secret in the URL.
+async fn ask(daemon: &str) -> Result<(), String> {
+    crate::cloud::install_tls();
+    let url = format!("{daemon}/healthz");
+    let shown = masked_urls(&url);
+    let answer = LocalDaemon::client()?.get(&url).send().await.map_err(|error| {
+        let reason = causes(&error);
+        format!("{shown}: {reason}; is this the daemon's address? See --config and --address")
+    })?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        status if matches!(status.as_u16(), 401 | 403) => {
+            Err(format!("{shown}: {status}: let /healthz be one of web.open"))
+        }
+        status => Err(format!("{shown}: {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_password_of_the_address_is_not_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let daemon = format!("http://probe:hush@{address}");
+        let masked = |error: &str, what: &str| {
+            let expected = format!("http://…@{address}/healthz: {what}");
+            assert!(error.starts_with(&expected) && !error.contains("hush"), "{error}");
+        };
+        for status in ["401 Unauthorized", "503 Service Unavailable"] {
+            let answering = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 4_096]).await;
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                let _ = connection.write_all(head.as_bytes()).await;
+            };
+            let (asked, ()) = tokio::join!(ask(&daemon), answering);
+            masked(&asked.unwrap_err(), status);
+        }
+        drop(listener);
+        masked(&ask(&daemon).await.unwrap_err(), "error sending request");
     }
 }

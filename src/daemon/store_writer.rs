@@ -111,6 +111,8 @@ pub struct StoreWriter {
     /// How much to load, as long as the store of the previous run has not been read. It must be read before
     /// the first write.
     pending_load: Option<LoadLimits>,
+    /// Whether a topology has succeeded since the last job began: what that loads is not converted to it.
+    succeeded: bool,
     retry_at: Instant,
     prune_at: Instant,
 }
@@ -247,12 +249,23 @@ impl StoreWriter {
         let now = Instant::now();
         let prune_at = now + settings.prune_every;
         let (state, slot) = (watch::Sender::new(state), Slot::Idle(store));
-        Self { settings, clock, state, reopener, slot, pending_load: None, retry_at: now, prune_at }
+        Self {
+            settings,
+            clock,
+            state,
+            reopener,
+            slot,
+            pending_load: None,
+            succeeded: false,
+            retry_at: now,
+            prune_at,
+        }
     }
 
     /// Takes over a topology that succeeds the present one, from the next job on.
     pub fn succeed(&mut self, topology: Arc<Topology>) {
         self.reopener.topology = Some(topology);
+        self.succeeded = true;
     }
 
     /// Subscribes to the state of the store.
@@ -320,7 +333,7 @@ impl StoreWriter {
     pub async fn close(mut self) {
         let commit_timeout = self.settings.commit_timeout;
         let closing = async {
-            if let Some(store) = self.take_store().await {
+            if let (Some(store), _) = self.take_store().await {
                 // SQLite checkpoints its write-ahead log when the last connection closes, which waits for the
                 // disk.
                 let _ = spawn_blocking(move || drop(store)).await;
@@ -332,21 +345,27 @@ impl StoreWriter {
     }
 
     /// Waits for the running job, runs this one, and updates the state from its result, all within the time
-    /// limit of a commit. Returns what a [`Job::Load`] loaded; `None` after any other job and after a
-    /// failure, which is then in the state.
+    /// limit of a commit. Returns what a [`Job::Load`] loaded, without running this one if that was the one
+    /// before, which ended too late for its commit; `None` after any other job and after a failure, which is
+    /// then in the state.
     async fn perform(&mut self, job: Job) -> Option<Loaded> {
         let commit_timeout = self.settings.commit_timeout;
         let deadline = Instant::now() + commit_timeout;
-        let Ok(store) = timeout_at(deadline, self.take_store()).await else {
+        let Ok((store, late)) = timeout_at(deadline, self.take_store()).await else {
             self.degrade(timed_out(commit_timeout));
             return None;
         };
+        if late.is_some() && !self.succeeded {
+            self.slot = Slot::Idle(store);
+            return late;
+        }
         if store.is_none() && matches!(job, Job::Save(_)) {
             // The previous job failed in the background and closed the database. The retry writes the full
             // state, which includes these changes.
             self.degrade("an earlier job on the store failed".into());
             return None;
         }
+        self.succeeded = false;
         let mut task = self.spawn_job(store, job);
         match timeout_at(deadline, &mut task).await {
             Ok(Ok((store, result))) => {
@@ -366,12 +385,16 @@ impl StoreWriter {
         None
     }
 
-    /// Waits for the running job and takes the database; `None` if the job failed or the database is not
-    /// open. A call that is cancelled loses neither the job nor the database.
-    async fn take_store(&mut self) -> Option<Store> {
+    /// Waits for the running job and takes the database, `None` if the job failed or the database is not
+    /// open, and what the job loaded. A call that is cancelled loses neither the job nor the database.
+    async fn take_store(&mut self) -> (Option<Store>, Option<Loaded>) {
+        let mut late = None;
         if let Slot::Busy(job) = &mut self.slot {
             let store = match job.await {
-                Ok((store, Ok(_))) => store,
+                Ok((store, Ok(loaded))) => {
+                    late = loaded;
+                    store
+                }
                 // The commit that started the job no longer waits for it. The next job finds the database
                 // closed.
                 Ok((_, Err(_))) | Err(_) => None,
@@ -379,8 +402,8 @@ impl StoreWriter {
             self.slot = Slot::Idle(store);
         }
         match &mut self.slot {
-            Slot::Idle(store) => store.take(),
-            Slot::Busy(_) => None,
+            Slot::Idle(store) => (store.take(), late),
+            Slot::Busy(_) => (None, late),
         }
     }
 

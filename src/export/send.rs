@@ -16,6 +16,7 @@ use super::spans::{Source, request};
 use super::{Finished, Settings};
 use crate::cloud::failure::causes;
 use crate::domain::foreign::ForeignText;
+use crate::keys::secret::masked_urls;
 use crate::metrics::{Exported, Exports};
 
 /// Most traces of one request.
@@ -156,6 +157,8 @@ impl Sender {
         let answer = self.http.post(&self.url).headers(self.headers.clone()).body(body).send().await;
         let mut answer = answer.map_err(|error| Failed::Retryable(causes(&error), None))?;
         let status = answer.status().as_u16();
+        // The client has taken user and password out of it.
+        let url = masked_urls(answer.url().as_str()).into_owned();
         let pause =
             answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let mut body = Vec::new();
@@ -176,13 +179,51 @@ impl Sender {
                 Ok(())
             }
             429 | 502 | 503 | 504 => {
-                let text = format!("HTTP {status} from {}", self.url);
+                let text = format!("HTTP {status} from {url}");
                 Err(Failed::Retryable(text, pause.map(Duration::from_secs)))
             }
             _ => {
-                let text = format!("HTTP {status} from {}: {}", self.url, ForeignText::of_body(&body));
+                let text = format!("HTTP {status} from {url}: {}", ForeignText::of_body(&body));
                 Err(Failed::Permanent(text))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::domain::topology::fixture;
+    use crate::export::tests::{metrics, settings};
+
+    #[tokio::test]
+    async fn a_refusal_is_told_without_what_is_secret_in_the_endpoint() {
+        let metrics = metrics(&Arc::new(fixture::topology()));
+        for (status, query) in [("401 Unauthorized", ""), ("503 Service Unavailable", "?key=hush")] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            // A quote ends a URL within a text.
+            let endpoint = format!("http://probe:it's-hush@{address}{query}");
+            let source = Source { version: "0".to_owned(), instance: "test".to_owned() };
+            let settings = Settings { endpoint, ..settings(0) };
+            let sender = Sender::new(&settings, source, metrics.exports()).unwrap();
+            let answering = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 4_096]).await;
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                let _ = connection.write_all(head.as_bytes()).await;
+            };
+            let (sent, ()) = tokio::join!(sender.send_once(&[]), answering);
+            let Err(Failed::Retryable(text, _) | Failed::Permanent(text)) = sent else {
+                panic!("it was taken");
+            };
+            let expected = format!("HTTP {} from http://{address}/", &status[..3]);
+            assert!(text.starts_with(&expected) && !text.contains("hush"), "{text}");
         }
     }
 }

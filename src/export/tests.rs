@@ -25,12 +25,12 @@ fn trace(map: &Topology, random: u8, outcome: Outcome) -> Trace {
     trace
 }
 
-fn metrics(map: &Arc<Topology>) -> Metrics {
+pub(super) fn metrics(map: &Arc<Topology>) -> Metrics {
     let bounds = BucketBounds::new(&[Duration::from_secs(1)]);
     Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap()
 }
 
-fn settings(sample: u32) -> Settings {
+pub(super) fn settings(sample: u32) -> Settings {
     Settings {
         endpoint: "http://127.0.0.1:1".to_owned(),
         headers: Vec::new(),

@@ -24,7 +24,7 @@ const GZIP_LEVEL: u32 = 3;
 const ZSTD_LEVEL: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     Gzip,
     Zstd,
 }
@@ -38,7 +38,7 @@ impl Coding {
     }
 
     /// The best coding that a request accepts; `None` for none.
-    fn accepted(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let best = [Self::Zstd, Self::Gzip].map(|coding| (accept::coding(accepted, coding.name()), coding));
         // The first of equal weights is kept.

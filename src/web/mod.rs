@@ -34,6 +34,7 @@ mod reload;
 mod routes;
 mod row;
 mod runbook;
+mod scrape;
 mod server;
 mod strip;
 mod timeline;

@@ -2,7 +2,7 @@
 //!
 //! They are made by the threads that run the engine and the observers. Clients that ask over hundreds of connections
 //! would otherwise keep these threads from everything else, and canaries would be put late. Scrapes and health checks
-//! must not wait for pages, so they need no permit, and neither do event streams, which have a bound of their own.
+//! must not wait for pages, so they need no permit. Scrapes and event streams have bounds of their own.
 
 use std::sync::Arc;
 use std::time::Duration;

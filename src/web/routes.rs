@@ -18,11 +18,10 @@ use super::openapi::Description;
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::permits::{Permits, with_permit};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, drill, history, json, log_level, openapi, reload, runbook, words};
+use super::{accept, compress, drill, history, json, log_level, openapi, reload, runbook, scrape, words};
 use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
 use crate::domain::tracker::Snapshot;
-use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -43,6 +42,7 @@ pub(super) fn router_with(apps: impl Into<Apps>, permits: Permits) -> Router {
     let unbounded = unbounded().layer(from_fn(compress::as_accepted));
     bounded
         .merge(unbounded)
+        .route("/metrics", scrape::route())
         .layer(from_fn(refuse_other_sites))
         .layer(map_response(with_headers))
         .layer(Extension(Arc::<Live>::default()))
@@ -61,7 +61,7 @@ fn bounded() -> Router<Apps> {
         .route(openapi::PATH, get(description))
 }
 
-/// The others: scrapes, health checks, what changes something, and what is small.
+/// The others except scrapes: health checks, what changes something, and what is small.
 fn unbounded() -> Router<Apps> {
     Router::new()
         // Relative, as all links.
@@ -79,7 +79,6 @@ fn unbounded() -> Router<Apps> {
         .route(drill::BEGIN, post(drill::begin))
         .route(drill::RANG, post(drill::rang))
         .route(reload::PATH, post(reload::reload))
-        .route("/metrics", get(metrics))
         .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .route("/static/icon/{name}", get(icon))
@@ -266,14 +265,6 @@ async fn description(
 ) -> Response {
     let map = app.snapshot.borrow().topology.clone();
     ([(header::CONTENT_TYPE, "application/json")], description.of(&map)).into_response()
-}
-
-async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
-    const OPEN_METRICS: &str = "application/openmetrics-text";
-    let accepted = accept::best(accepted(&headers), &["text/plain", OPEN_METRICS]);
-    let format = if accepted == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
-    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
-    (headers, (app.scrape)(format)).into_response()
 }
 
 async fn icon(Path(name): Path<String>) -> Response {

@@ -196,6 +196,55 @@ async fn what_a_previous_run_left_is_loaded_once_the_disk_can_be_read() {
     assert_eq!(on_disk(&folder), 2);
 }
 
+/// A writer whose load of what a previous run left has ended after the time limit of its commit. Another load would
+/// find nothing.
+async fn loaded_too_late(folder: &Folder) -> StoreWriter {
+    let mut before = start(folder, "host").await.writer;
+    done(&before.commit(changes([1]), nothing_to_resync).await);
+    before.close().await;
+    // The disk hangs until this is dropped.
+    let (hang, disk) = std::sync::mpsc::sync_channel::<()>(0);
+    let (path, opened, disk) = (folder.file(), AtomicU32::new(0), Mutex::new(disk));
+    let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
+        0 => Err(StoreError::Corrupt("temporary".to_owned())),
+        _ => {
+            let _ = disk.lock().unwrap().recv();
+            open(&path)
+        }
+    })
+    .await;
+    let (commit_timeout, retry_delay) = (writer.settings.commit_timeout, writer.settings.retry_delay);
+    advance(retry_delay).await;
+    let (commit, ()) = tokio::join!(writer.commit(changes([2]), nothing_to_resync), advance(commit_timeout));
+    assert_eq!(reason(&commit), "the disk that holds the store did not respond within 2 s");
+    drop(hang);
+    while matches!(&writer.slot, Slot::Busy(job) if !job.is_finished()) {
+        tokio::task::yield_now().await;
+    }
+    writer.pending_load = Some(LoadLimits { since: Timestamp::MAX, ..ALL });
+    advance(retry_delay).await;
+    writer
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_loaded_too_late_for_its_commit_is_restored_by_the_next_one() {
+    let folder = Folder::new();
+    let mut writer = loaded_too_late(&folder).await;
+    assert_eq!(late_load(&writer.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
+    done(&writer.commit(changes([]), || changes([1, 2])).await);
+    assert_eq!(*writer.subscribe_state().borrow(), StoreState::Healthy);
+    writer.close().await;
+    assert_eq!(on_disk(&folder), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_loaded_too_late_is_loaded_again_for_a_topology_that_has_succeeded() {
+    let folder = Folder::new();
+    let mut writer = loaded_too_late(&folder).await;
+    writer.succeed(Arc::new(topology()));
+    assert!(late_load(&writer.commit(changes([2]), nothing_to_resync).await).is_empty());
+}
+
 #[tokio::test]
 async fn a_permanent_fault_fails_the_start() {
     let missing = Folder::new().0.join("store.db");

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use super::get_records::{Answer, Page, PageError, date, is_arn, is_invalid};
 use super::read_budget::Pages;
 use super::{Kinesis, Position};
+use crate::cloud::bounded::{Held, MAX_ANSWER_BYTES};
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
@@ -42,6 +43,8 @@ const FIRST_EVENT: Duration = Duration::from_millis(500);
 /// A subscription without any event for so long is broken: the service also sends events without records. The
 /// Kinesis Client Library gives up after 35 seconds, too.
 const SILENCE: Duration = Duration::from_secs(35);
+/// Most events of an unknown kind that are skipped at once.
+const MAX_SKIPPED: usize = 16;
 
 type Receiver = EventReceiver<SubscribeToShardEventStream, SubscribeToShardEventStreamError>;
 type StreamError = SdkError<SubscribeToShardEventStreamError, RawMessage>;
@@ -50,6 +53,8 @@ type StreamError = SdkError<SubscribeToShardEventStreamError, RawMessage>;
 #[derive(Debug)]
 pub(super) struct Subscription {
     receiver: Receiver,
+    /// What has come of the next event.
+    held: Held,
     /// What comes from now on was sent after this.
     sent_after: Timestamp,
     /// When the last event came.
@@ -113,18 +118,19 @@ impl NextEvent {
             },
         };
         let room = self.pages.room().await;
-        let page = match subscription.next(patience).await {
+        let page = match subscription.next(patience, self.started).await {
             None if subscription.heard.elapsed() >= SILENCE => {
                 let text = format!("{}: no event for {} s", self.call(), SILENCE.as_secs());
                 Err(PageError::Failed(ObserveError::new(FailureKind::Timeout, text)))
             }
-            None => {
-                subscription.sent_after = subscription.sent_after.max(self.started);
-                Ok(None)
-            }
+            None => Ok(None),
             Some(Ok(Some(event))) => Ok(Some(page(event, subscription.sent_after))),
             // Its time is over. The next poll opens another one.
             Some(Ok(None)) => return self.answer(None, Ok(None)),
+            Some(Err(_)) if subscription.held.is_too_much() => {
+                let text = format!("{}: an event of more than {} MiB", self.call(), MAX_ANSWER_BYTES >> 20);
+                Err(PageError::Failed(ObserveError::new(FailureKind::OverBudget, text)))
+            }
             Some(Err(error)) => Err(self.failed(&as_answer(error))),
         };
         let open = page.is_ok().then_some(subscription);
@@ -150,10 +156,12 @@ impl NextEvent {
         };
         let sent_after = self.clock.now();
         let request = self.client.subscribe_to_shard().consumer_arn(&self.consumer).shard_id(&self.shard);
-        match request.set_starting_position(position.build().ok()).send().await {
+        let request = request.set_starting_position(position.build().ok());
+        let held = Held::default();
+        match request.customize().interceptor(held.clone()).send().await {
             Ok(answer) => {
                 let (receiver, heard) = (answer.event_stream, Instant::now());
-                Ok(Subscription { receiver, sent_after, heard })
+                Ok(Subscription { receiver, held, sent_after, heard })
             }
             Err(error) if matches!(self.position, Position::After(_)) && is_invalid(error.code()) => {
                 Err(PageError::PositionLost)
@@ -189,35 +197,47 @@ const NOT_FOUND: &str = "ResourceNotFoundException";
 const IN_USE: &str = "ResourceInUseException";
 
 impl Subscription {
-    /// Returns the next event, if one comes in time. A call that is dropped loses nothing.
+    /// Returns the next event, if one comes in time. A call that is dropped loses nothing. `started` is when the poll
+    /// began.
     async fn next(
         &mut self,
         patience: Duration,
+        started: Timestamp,
     ) -> Option<Result<Option<SubscribeToShardEvent>, StreamError>> {
         let event = async {
-            loop {
-                match self.receiver.recv().await {
+            for _ in 0..MAX_SKIPPED {
+                let event = self.receiver.recv().await;
+                if event.is_ok() {
+                    self.held.release();
+                }
+                match event {
                     Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event))) => {
-                        return Ok(Some(event));
+                        return Some(Ok(Some(event)));
                     }
                     // Of a kind that is newer than the SDK.
                     Ok(Some(_)) => {}
-                    Ok(None) => return Ok(None),
-                    Err(error) => return Err(error),
+                    Ok(None) => return Some(Ok(None)),
+                    Err(error) => return Some(Err(error)),
                 }
             }
+            None
         };
-        // Otherwise the runtime may take its turn although an event has come.
+        // Otherwise the runtime may take its turn although an event has come. It ends, whatever the service sends: so
+        // many events are skipped, and so many bytes of one are held.
         let event = tokio::task::unconstrained(event);
         let event = if patience.is_zero() {
             event.now_or_never()
         } else {
             tokio::time::timeout(patience, event).await.ok()
         };
-        if event.is_some() {
-            self.heard = Instant::now();
+        match event {
+            // Nothing more has come.
+            None => self.sent_after = self.sent_after.max(started),
+            // Behind what was skipped, more may have come before the poll began.
+            Some(None) => {}
+            Some(Some(_)) => self.heard = Instant::now(),
         }
-        event
+        event.flatten()
     }
 }
 

@@ -575,10 +575,12 @@ impl Kinesis {
                 self.unlisted = true;
             }
             PageError::PositionLost => {
-                // Read again from a little before the last record.
+                // Read again from a little before the last record. If the stream was deleted and created again, it may
+                // have more shards now.
                 let begun = cursor.begun;
                 cursor.jump((cursor.reached - self.settings.lookback).max(progress.start));
                 cursor.begun = begun.min(cursor.begun);
+                self.unlisted = true;
             }
             PageError::Failed(failure) => {
                 cursor.budget.refund();

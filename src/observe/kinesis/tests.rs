@@ -97,6 +97,8 @@ struct State {
     subscriptions: std::collections::HashMap<String, VecDeque<SdkBody>>,
     /// What DescribeStreamConsumer answers.
     consumer: Value,
+    /// GetShardIterator behind this sequence number is refused.
+    lost: Option<&'static str>,
     /// GetRecords with this iterator is never answered.
     stuck: Option<&'static str>,
     /// GetRecords is never answered.
@@ -156,6 +158,9 @@ impl Service {
         match operation {
             "ListShards" if state.lists.len() > 1 => state.lists.pop_front().unwrap(),
             "ListShards" => state.lists.front().cloned().unwrap(),
+            "GetShardIterator" if state.lost.is_some_and(|it| sent["StartingSequenceNumber"] == it) => {
+                error("InvalidArgumentException")
+            }
             // In these tests, an iterator is the id of its shard.
             "GetShardIterator" => json!({"ShardIterator": sent["ShardId"]}),
             "DescribeStreamConsumer" => state.consumer.clone(),
@@ -486,6 +491,23 @@ async fn shards_are_listed_again_when_one_is_gone() {
     assert_eq!((poll.sightings.len(), poll.watermark), (0, None));
     let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((locators(&poll), poll.watermark), (vec!["s-1/11#0"], Some(t(-1))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_are_listed_again_when_a_position_is_lost() {
+    let service = Service::new(
+        &[shards(&["s-0"]), shards(&["s-0", "s-1"])],
+        &[
+            ("s-0", &[page(&[record(1, "11")], Some("s-0"), 0), error("ExpiredIteratorException")]),
+            ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)]),
+        ],
+    );
+    service.state.lock().unwrap().lost = Some("11");
+    let mut kinesis = service.kinesis(settings());
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, None);
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s-1/21#0"], Some(t(-1))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,7 +45,7 @@ pub struct Gate {
     open: Vec<String>,
     // A lock, because requests read it on any thread; held to clone an `Arc`.
     rules: RwLock<Arc<Rules>>,
-    /// The files as they were when they were last read.
+    /// The files as they were just before they were last read.
     seen: Mutex<Vec<Stamp>>,
 }
 
@@ -69,12 +69,12 @@ impl Gate {
     ///
     /// Every fault, each with its key.
     pub fn read(path: &Path, open: &[String]) -> Result<Self, Vec<String>> {
-        let (rules, files) = Rules::read(path, open);
+        let (rules, seen) = Rules::read(path, open);
         Ok(Self {
             path: Some(path.to_owned()),
             open: open.to_vec(),
             rules: RwLock::new(Arc::new(rules?)),
-            seen: Mutex::new(files.into_iter().map(stamp).collect()),
+            seen: Mutex::new(seen),
         })
     }
 
@@ -107,8 +107,8 @@ impl Gate {
         if *self.seen() == now {
             return;
         }
-        let (rules, files) = Rules::read(path, &self.open);
-        *self.seen() = files.into_iter().map(stamp).collect();
+        let (rules, seen) = Rules::read(path, &self.open);
+        *self.seen() = seen;
         match rules {
             Ok(rules) => {
                 *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
@@ -208,26 +208,26 @@ async fn login(users: &Users, headers: &HeaderMap) -> Verdict {
 }
 
 impl Rules {
-    /// Returns the rules, and every file that they come from.
-    fn read(path: &Path, open: &[String]) -> (Result<Self, Vec<String>>, Vec<PathBuf>) {
-        let mut files = vec![path.to_owned()];
-        let read = WebFile::read(path);
-        let file = match read {
+    /// Returns the rules, and every file that they come from as it was before it was read: one that changes meanwhile
+    /// differs from that, and is read again.
+    fn read(path: &Path, open: &[String]) -> (Result<Self, Vec<String>>, Vec<Stamp>) {
+        let mut seen = vec![stamp(path.to_owned())];
+        let file = match WebFile::read(path) {
             Ok(file) => file,
-            Err(faults) => return (Err(faults), files),
+            Err(faults) => return (Err(faults), seen),
         };
         let WebFile { tls, users, headers, http2 } = file;
-        files.extend(tls.iter().flat_map(|tls| tls.files()).cloned());
+        seen.extend(tls.iter().flat_map(|tls| tls.files()).cloned().map(stamp));
         let needs_certificate = tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required);
         // If a path is open, connections without a certificate must be possible, and each request is checked instead.
         let at_request = needs_certificate && !open.is_empty();
         let tls = match tls.map(|tls| tls::server_config(&tls, http2, at_request)).transpose() {
             Ok(tls) => tls.map(Arc::new),
-            Err(fault) => return (Err(vec![fault]), files),
+            Err(fault) => return (Err(vec![fault]), seen),
         };
         let users = (!users.is_empty()).then(|| Users::new(users));
         let rules = Self { tls, needs_certificate, users, headers, without_http2: !http2 };
-        (Ok(rules), files)
+        (Ok(rules), seen)
     }
 }
 

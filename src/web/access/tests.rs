@@ -146,6 +146,27 @@ async fn a_changed_file_is_in_force_and_a_faulty_one_is_not() {
     assert_eq!(status(&gate, "/", None, false).await, 200);
 }
 
+#[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_read_is_read_again() {
+    let file = File::new("");
+    let (path, renewed) = (file.path(), file.0.join("renewed.yml"));
+    std::fs::write(&renewed, "# nobody has to log in\n").unwrap();
+    // A pipe has two ends, so its reader is in the middle of it when it is replaced.
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let gate = std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            std::fs::rename(&renewed, &path).unwrap();
+            std::io::Write::write_all(&mut pipe, users().as_bytes()).unwrap();
+        });
+        Arc::new(read(&file, &[]))
+    });
+    assert_eq!(status(&gate, "/", None, false).await, 401);
+    gate.refresh();
+    assert_eq!(status(&gate, "/", None, false).await, 200);
+}
+
 #[test]
 fn a_certificate_without_its_key_is_a_fault() {
     faulty(&tls(REQUIRED).replace("server.key", "client.key"), "key_file");

@@ -1,11 +1,11 @@
 //! The users of the web port and their passwords.
 //!
 //! A bcrypt hash is slow on purpose. So a password that was right is remembered, or each scrape would cost as much as
-//! all the rest of the probe. Only one is checked at a time, in a thread of its own: somebody who guesses passwords
-//! gets one processor at most, and never delays those who are remembered.
+//! all the rest of the probe. Only one is checked at a time, in a thread of its own, even if its client has left:
+//! somebody who guesses passwords gets one processor at most, and never delays those who are remembered.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bcrypt::HashParts;
@@ -30,8 +30,8 @@ pub(super) struct Users {
     /// Makes what is remembered useless elsewhere.
     salt: [u8; 32],
     // A mutex, because requests are answered on any thread; held to look a digest up.
-    known: Mutex<Known>,
-    checking: Semaphore,
+    known: Arc<Mutex<Known>>,
+    checking: Arc<Semaphore>,
 }
 
 /// Digests of a user with a password.
@@ -40,6 +40,16 @@ struct Known {
     right: HashSet<[u8; 32]>,
     /// A client that was configured wrongly must not cost a hash with each request either.
     wrong: HashSet<[u8; 32]>,
+}
+
+impl Known {
+    fn remember(&mut self, digest: [u8; 32], verdict: Verdict) {
+        let same = if verdict == Verdict::Right { &mut self.right } else { &mut self.wrong };
+        if same.len() >= REMEMBERED {
+            same.clear();
+        }
+        same.insert(digest);
+    }
 }
 
 /// What is known of a password.
@@ -68,8 +78,8 @@ impl Users {
         Self {
             hashes: users.into_iter().collect(),
             salt,
-            known: Mutex::default(),
-            checking: Semaphore::new(1),
+            known: Arc::default(),
+            checking: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -78,7 +88,7 @@ impl Users {
         if let Some(verdict) = self.remembered(&digest) {
             return verdict;
         }
-        let Ok(Ok(_permit)) = timeout(CHECKED_WITHIN, self.checking.acquire()).await else {
+        let Ok(Ok(permit)) = timeout(CHECKED_WITHIN, self.checking.clone().acquire_owned()).await else {
             return Verdict::Unchecked;
         };
         // The same client may have had its turn meanwhile.
@@ -87,16 +97,16 @@ impl Users {
         }
         let is_user = self.hashes.contains_key(user);
         let hash = self.hashes.get(user).map_or(NO_USER, String::as_str).to_owned();
-        let password = password.to_owned();
-        let matches = spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
-        let verdict = if matches.unwrap_or(false) && is_user { Verdict::Right } else { Verdict::Wrong };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = if verdict == Verdict::Right { &mut known.right } else { &mut known.wrong };
-        if same.len() >= REMEMBERED {
-            same.clear();
-        }
-        same.insert(digest);
-        verdict
+        let (password, known) = (password.to_owned(), self.known.clone());
+        // A client that leaves drops this future, but the thread goes on. So the permit belongs to the thread.
+        let verdict = spawn_blocking(move || {
+            let matches = bcrypt::verify(password, &hash).unwrap_or(false);
+            let verdict = if matches && is_user { Verdict::Right } else { Verdict::Wrong };
+            known.lock().unwrap_or_else(PoisonError::into_inner).remember(digest, verdict);
+            drop(permit);
+            verdict
+        });
+        verdict.await.unwrap_or(Verdict::Wrong)
     }
 
     fn remembered(&self, digest: &[u8; 32]) -> Option<Verdict> {
@@ -121,6 +131,10 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use tokio::runtime::Builder;
+    use tokio::sync::oneshot;
+
     use super::*;
 
     /// Of the password `right`, with the lowest cost.
@@ -151,6 +165,22 @@ mod tests {
         let _somebody_guesses = users.checking.acquire().await.unwrap();
         assert_eq!(users.check("prometheus", "right").await, Verdict::Right);
         assert_eq!(users.check("prometheus", "another").await, Verdict::Unchecked);
+    }
+
+    #[test]
+    fn a_check_whose_client_has_left_keeps_the_others_waiting_until_it_has_ended() {
+        let runtime = Builder::new_current_thread().enable_time().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let users = users();
+            let (free, occupied) = oneshot::channel::<()>();
+            let _only_thread = spawn_blocking(move || occupied.blocking_recv());
+            assert_eq!(users.check("prometheus", "right").now_or_never(), None, "it waits for a thread");
+            assert_eq!(users.checking.available_permits(), 0);
+            free.send(()).unwrap();
+            let _ended = users.checking.acquire().await.unwrap();
+            let digest = users.digest("prometheus", "right");
+            assert_eq!(users.remembered(&digest), Some(Verdict::Right), "its client may come again");
+        });
     }
 
     #[tokio::test]

@@ -3,8 +3,8 @@
 //! A browser has the text of the page that it fetched, and the version in its `ETag`. The stream that it then
 //! opens draws the page again, at most every two seconds, and sends the lines that changed. It knows nothing of
 //! what is on a page, so a template cannot forget to say what is live. All streams of one address share a
-//! drawing, and all drawings together take at most a tenth of the time, however many addresses are open. They
-//! share the compressed changes as well: to compress each stream would take 256 KB of memory for each.
+//! drawing, and all drawings and changes together take at most a tenth of the time, however many addresses are
+//! open. They share the compressed changes as well: to compress each stream would take 256 KB of memory for each.
 
 mod drawing;
 mod patch;
@@ -30,7 +30,7 @@ use crate::domain::tracker::Snapshot;
 const EVERY: Duration = Duration::from_secs(2);
 /// A drawing this old is as good as a new one.
 const FRESH: Duration = Duration::from_millis(500);
-/// After a drawing, this many times as long passes until the next one.
+/// After a drawing or a patch, this many times as long passes until the next one.
 const REST: u32 = 9;
 /// Most bytes of drawings that are kept. With 50 tenants one has 200 KB.
 const KEPT: usize = 8 << 20;
@@ -39,12 +39,15 @@ const PATCHES: usize = 16;
 /// Shorter than the idle timeouts of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A page, and what makes it of the one that a browser has; `None` if they are the same.
+type Drawn = (Arc<Drawing>, Option<Arc<str>>);
+
 /// The pages that were drawn last.
 #[derive(Debug)]
 pub(crate) struct Live {
     /// Newest last.
     drawn: Mutex<VecDeque<Arc<Drawing>>>,
-    /// When the next stream may draw.
+    /// When the next stream may draw, or make a patch.
     rested: AsyncMutex<Instant>,
     /// The last patches, so that the streams of one address share them.
     patches: Mutex<VecDeque<(Version, Version, Arc<str>)>>,
@@ -78,32 +81,57 @@ impl Live {
     }
 
     /// The page as it is now; `None` if there is no such page any more.
-    async fn draw(&self, app: &App, address: &Address) -> Option<Arc<Drawing>> {
+    async fn draw(&self, app: &App, address: &Address, held: &Drawing) -> Option<Drawn> {
         let mut rested = self.rested.lock().await;
         let now = Instant::now();
         // Others may have drawn it while this one waited.
-        if let Some(fresh) = self.find(|it| it.address == *address && now - it.drawn_at < FRESH) {
-            return Some(fresh);
+        let fresh = self.find(|it| it.address == *address && now - it.drawn_at < FRESH);
+        if let Some(fresh) = &fresh {
+            let patch = self.known_patch(held, fresh);
+            if patch.is_some() || fresh.version == held.version {
+                return Some((fresh.clone(), patch));
+            }
         }
         sleep_until(*rested).await;
         let began = Instant::now();
-        let snapshot = app.snapshot.borrow().clone();
-        let drawing = Drawing::new(app, &snapshot, address).ok()?;
+        let drawn = self.draw_at_once(app, address, held, fresh);
         let now = Instant::now();
         *rested = now + (now - began) * REST;
-        Some(self.keep(drawing))
+        drawn
+    }
+
+    /// Draws the page unless there is a fresh drawing, and makes the patch.
+    fn draw_at_once(
+        &self,
+        app: &App,
+        address: &Address,
+        held: &Drawing,
+        fresh: Option<Arc<Drawing>>,
+    ) -> Option<Drawn> {
+        let drawing = match fresh {
+            Some(fresh) => fresh,
+            None => {
+                let snapshot = app.snapshot.borrow().clone();
+                self.keep(Drawing::new(app, &snapshot, address).ok()?)
+            }
+        };
+        let patch = (drawing.version != held.version).then(|| self.patch(held, &drawing));
+        Some((drawing, patch))
+    }
+
+    fn known_patch(&self, from: &Drawing, to: &Drawing) -> Option<Arc<str>> {
+        let patches = self.patches.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = patches.iter().find(|patch| patch.0 == from.version && patch.1 == to.version);
+        known.map(|patch| patch.2.clone())
     }
 
     fn patch(&self, from: &Drawing, to: &Drawing) -> Arc<str> {
-        let known = |patches: &VecDeque<(Version, Version, Arc<str>)>| {
-            let mut all = patches.iter();
-            all.find(|patch| patch.0 == from.version && patch.1 == to.version).map(|patch| patch.2.clone())
-        };
-        let mut patches = self.patches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(patch) = known(&patches) {
+        if let Some(patch) = self.known_patch(from, to) {
             return patch;
         }
         let patch: Arc<str> = patch::encoded(&patch::between(&from.text, &to.text)).into();
+        // Held for no longer: each stream that has nothing to draw needs it.
+        let mut patches = self.patches.lock().unwrap_or_else(PoisonError::into_inner);
         patches.push_back((from.version, to.version, patch.clone()));
         if patches.len() > PATCHES {
             patches.pop_front();
@@ -154,11 +182,9 @@ impl Follower {
             // Without an engine there is nothing new.
             self.snapshots.changed().await.ok()?;
             self.due = Instant::now() + EVERY;
-            let Some(drawing) = self.live.draw(&self.apps.now(), &self.address).await else {
-                return Some(self.end("gone"));
-            };
-            if drawing.version != held.version {
-                let patch = self.live.patch(&held, &drawing);
+            let drawn = self.live.draw(&self.apps.now(), &self.address, &held).await;
+            let Some((drawing, patch)) = drawn else { return Some(self.end("gone")) };
+            if let Some(patch) = patch {
                 let event = Event::default().event("patch").id(drawing.version.to_string()).data(&*patch);
                 self.held = Some(drawing);
                 return Some(event);

@@ -6,13 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::drawing::without_ages;
 use super::patch::tests::{apply, decoded};
+use super::{Address, Drawing, Live};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::App;
 use crate::web::fixture::{after, app, stuck};
@@ -53,7 +55,7 @@ impl Probe {
         let (page, query) = path.split_once('?').unwrap_or((path, ""));
         let response = self.get(&format!("{page}/events?{query}&version={version}")).await;
         assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
-        Events { body: response.into_body().into_data_stream() }
+        Events::of(response)
     }
 }
 
@@ -62,6 +64,10 @@ struct Events {
 }
 
 impl Events {
+    fn of(response: Response) -> Self {
+        Self { body: response.into_body().into_data_stream() }
+    }
+
     /// Name and data of the next event; `None` at the end.
     async fn next(&mut self) -> Option<(String, String)> {
         loop {
@@ -111,4 +117,22 @@ async fn a_trace_that_is_no_longer_remembered_is_gone() {
     probe.publish(forgotten).await;
     assert_eq!(events.next().await.unwrap().0, "gone");
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_waits_like_a_drawing_even_if_the_page_has_just_been_drawn() {
+    let (publish, receiver) = watch::channel(Arc::new(after(17, stuck)));
+    let app = App { snapshot: receiver, ..app(after(17, stuck)) };
+    let (live, address) = (Arc::new(Live::default()), Address::Recent(Vec::new()));
+    let draw = |minutes| live.keep(Drawing::new(&app, &after(minutes, stuck), &address).unwrap());
+    let held = draw(17);
+    let events = live.clone().events(app.clone().into(), address.clone(), Some(held.version));
+    let mut events = Events::of(events.into_response());
+    // Somebody else fetches the page.
+    draw(18);
+    publish.send_replace(Arc::new(after(18, stuck)));
+    let rested = Instant::now() + Duration::from_secs(10);
+    *live.rested.lock().await = rested;
+    assert_eq!(events.next().await.unwrap().0, "patch");
+    assert!(Instant::now() >= rested, "{:?} too early", rested - Instant::now());
 }

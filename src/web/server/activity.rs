@@ -60,6 +60,15 @@ pub(super) enum Priority {
     Stream,
 }
 
+impl State {
+    /// The client has read some of an answer.
+    fn progressed(&mut self, now: Instant) {
+        if let Phase::Busy { progress } = &mut self.phase {
+            *progress = now;
+        }
+    }
+}
+
 impl Activity {
     /// The state of a connection that was accepted just now.
     pub(super) fn new(now: Instant) -> Self {
@@ -117,12 +126,21 @@ impl Activity {
         }
     }
 
-    /// The client's side took bytes.
+    /// The client's side took bytes. With HTTP/2, they need not belong to an answer: to each ping comes a reply.
     pub(super) fn wrote(&self, now: Instant) {
         let mut state = self.state();
         state.blocked = None;
-        if let Phase::Busy { progress } = &mut state.phase {
-            *progress = now;
+        if !state.http2 {
+            state.progressed(now);
+        }
+    }
+
+    /// hyper took a piece of an answer. With HTTP/2, it takes one when the client has made room for the one before. With
+    /// HTTP/1, it does not wait for the client, and only what is written counts.
+    pub(super) fn took_piece(&self, now: Instant) {
+        let mut state = self.state();
+        if state.http2 {
+            state.progressed(now);
         }
     }
 
@@ -233,6 +251,19 @@ mod tests {
         activity.blocked(start + s(31));
         activity.ended(start + s(31), 100, false);
         assert_eq!(reason(&activity), Closed::SlowReader);
+    }
+
+    #[test]
+    fn over_http_2_only_pieces_of_answers_are_progress() {
+        let start = Instant::now();
+        let activity = Activity::new(start);
+        activity.speaks_http2();
+        activity.began(start);
+        activity.took_piece(start + s(1));
+        activity.wrote(start + s(15));
+        assert_eq!(activity.deadline(&LIMITS), Some((start + s(1) + LIMITS.write, Closed::SlowReader)));
+        activity.took_piece(start + s(16));
+        assert_eq!(activity.deadline(&LIMITS), Some((start + s(16) + LIMITS.write, Closed::SlowReader)));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) struct AnswerBody {
     rest: Bytes,
     /// Ends an event stream; `None` for an answer that ends by itself.
     end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl AnswerBody {
@@ -82,7 +82,7 @@ impl AnswerBody {
         answering: Answering,
         end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ) -> Self {
-        Self { body, rest: Bytes::new(), end, _answering: answering }
+        Self { body, rest: Bytes::new(), end, answering }
     }
 
     /// Takes the next piece. It is copied if it is a part of more, because a part keeps the whole in memory
@@ -119,6 +119,7 @@ impl HttpBody for AnswerBody {
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
+        self.answering.activity.took_piece(Instant::now());
         Poll::Ready(Some(Ok(Frame::data(self.next_piece()))))
     }
 

@@ -206,6 +206,32 @@ async fn a_client_that_does_not_read_is_closed() {
     until_gone(&mut socket).await;
 }
 
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream][..], payload].concat()
+}
+
+#[tokio::test]
+async fn a_client_over_http_2_that_reads_no_answer_is_closed_although_it_pings() {
+    let served = served(Limits { write: short(), ..WIDE }).await;
+    let mut socket = served.send(HTTP2_PREFACE).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0, and the head of a request is complete.
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let head = frame(1, 0b101, 1, b"\x82\x86\x41\x01a\x04\x06/large");
+    socket.write_all(&[settings, head].concat()).await.unwrap();
+    let pings = async {
+        while socket.write_all(&frame(6, 0, 0, &[0; 8])).await.is_ok() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        () = pings => unreachable!("it has no end"),
+        () = served.until_closed(Closed::SlowReader) => {}
+    }
+}
+
 #[tokio::test]
 async fn a_large_answer_is_read_whole() {
     let served = served(WIDE).await;

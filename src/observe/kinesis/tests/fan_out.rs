@@ -11,7 +11,7 @@ const ARN: &str = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
 const CONSUMER: &str = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme/consumer/traceprobe:1";
 
 /// Most events that wait in a subscription.
-const EVENTS: usize = 8;
+const EVENTS: usize = 32;
 
 /// What the service sends into an open subscription.
 type Sent = Result<Bytes, std::io::Error>;
@@ -215,6 +215,73 @@ async fn a_subscription_that_is_silent_for_too_long_is_a_failure() {
     let error = kinesis.poll(&wanted()).await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Timeout);
     assert_eq!(error.detail.as_str(), "SubscribeToShard on s-0 of stream logs-acme: no event for 35 s");
+}
+
+/// Begins an event that never ends.
+fn send_without_end(sender: &Sender) {
+    let mut chunk = vec![0; 4 << 20];
+    // Its length.
+    chunk[..4].copy_from_slice(&u32::MAX.to_be_bytes());
+    let chunk = Bytes::from(chunk);
+    for _ in 0..9 {
+        sender.0.try_send(Ok(chunk.clone())).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_becomes_too_long_is_a_failure() {
+    let (service, mut kinesis) = stream(fanned_out());
+    let sender = accept(&service, "s-0");
+    sender.event(&[], "10", 0);
+    kinesis.poll(&wanted()).await.unwrap();
+    send_without_end(&sender);
+    let error = kinesis.poll(&wanted()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::OverBudget);
+    let expected = "SubscribeToShard on s-0 of stream logs-acme: an event of more than 32 MiB";
+    assert_eq!(error.detail.as_str(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_event_that_becomes_too_long_is_a_failure() {
+    let (service, mut kinesis) = stream(fanned_out());
+    let sender = accept(&service, "s-0");
+    send_without_end(&sender);
+    let wanted = wanted();
+    let poll = tokio::time::timeout(Duration::from_secs(60), kinesis.poll(&wanted)).await;
+    let error = poll.expect("it waits for the end of the event").unwrap_err();
+    assert!(error.detail.ends_with("it has more than 32 MiB"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_were_taken_are_not_counted_against_the_next_ones() {
+    let (service, mut kinesis) = stream(fanned_out());
+    let sender = accept(&service, "s-0");
+    let padding = "x".repeat(5 << 20);
+    for _ in 0..7 {
+        let event = json!({
+            "Records": [], "ContinuationSequenceNumber": "10", "MillisBehindLatest": 0, "Padding": padding,
+        });
+        sender.send("SubscribeToShardEvent", &event);
+        kinesis.poll(&wanted()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_an_unknown_kind_are_skipped_some_at_a_time_and_prove_nothing() {
+    let (service, mut kinesis) = stream(fanned_out());
+    let sender = accept(&service, "s-0");
+    sender.event(&[], "10", 0);
+    kinesis.poll(&wanted()).await.unwrap();
+    for _ in 0..20 {
+        sender.send("NewerEvent", &json!({}));
+    }
+    sender.event(&[record(2, "12")], "12", 0);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let poll = kinesis.poll(&wanted()).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec![], Some(t(-1))));
+    // It was sent before that poll began.
+    let poll = kinesis.poll(&wanted()).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s-0/12#0"], Some(t(-1))));
 }
 
 #[tokio::test(start_paused = true)]

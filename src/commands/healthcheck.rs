@@ -23,11 +23,11 @@ pub struct Healthcheck {
 impl Healthcheck {
     /// Requests `/healthz`. Waits at most four seconds, because ECS allows five by default.
     pub async fn run(&self) -> ExitCode {
-        let asked = match self.daemon.url() {
-            Ok(url) => ask(&url).await,
+        let answer = match self.daemon.url() {
+            Ok(url) => request(&url).await,
             Err(error) => Err(error),
         };
-        match asked {
+        match answer {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain!("{error}");
@@ -38,7 +38,7 @@ impl Healthcheck {
 }
 
 /// Requests `/healthz` of a daemon. The error is for people, without what is secret in the URL.
-async fn ask(daemon: &str) -> Result<(), String> {
+async fn request(daemon: &str) -> Result<(), String> {
     crate::cloud::install_tls();
     let url = format!("{daemon}/healthz");
     let shown = masked_urls(&url);
@@ -78,10 +78,10 @@ mod tests {
                 let head = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
                 let _ = connection.write_all(head.as_bytes()).await;
             };
-            let (asked, ()) = tokio::join!(ask(&daemon), answering);
-            masked(&asked.unwrap_err(), status);
+            let (answer, ()) = tokio::join!(request(&daemon), answering);
+            masked(&answer.unwrap_err(), status);
         }
         drop(listener);
-        masked(&ask(&daemon).await.unwrap_err(), "error sending request");
+        masked(&request(&daemon).await.unwrap_err(), "error sending request");
     }
 }

@@ -47,10 +47,13 @@ pub(super) fn file(settings: &Settings) -> String {
     for (name, seconds) in TIMES {
         text = text.replace(name, &window::text(scale.usual(Duration::from_secs(seconds))));
     }
-    let beside = names(map, map.stage_ids().filter(|id| is_beside(map, *id)));
-    let on_the_way =
-        if beside.is_empty() { String::new() } else { format!(", stage!~\"{}\"", beside.join("|")) };
-    text = text.replace("ON_THE_WAY", &on_the_way).replace("END_STAGE", &map.stage(map.end()).name);
+    let side_stages = names(map, map.stage_ids().filter(|id| is_side_stage(map, *id)));
+    let on_main_path = if side_stages.is_empty() {
+        String::new()
+    } else {
+        format!(", stage!~\"{}\"", side_stages.join("|"))
+    };
+    text = text.replace("ON_MAIN_PATH", &on_main_path).replace("END_STAGE", &map.stage(map.end()).name);
     for stage in map.stage_ids() {
         let later: Vec<StageId> = map.stage_ids().filter(|other| is_before(map, stage, *other)).collect();
         if !later.is_empty() {
@@ -60,8 +63,8 @@ pub(super) fn file(settings: &Settings) -> String {
     text
 }
 
-/// Whether a stage is one that canaries pass, but not on their way to the end.
-fn is_beside(map: &Topology, stage: StageId) -> bool {
+/// Whether canaries pass a stage, but not on the main path.
+fn is_side_stage(map: &Topology, stage: StageId) -> bool {
     map.stage(stage).role == Role::Way && !map.main_path().contains(&stage)
 }
 
@@ -71,16 +74,16 @@ fn is_before(map: &Topology, one: StageId, other: StageId) -> bool {
 }
 
 /// The names of stages.
-fn names<'a>(map: &'a Topology, stages: impl IntoIterator<Item = StageId>) -> Vec<&'a str> {
+fn names(map: &Topology, stages: impl IntoIterator<Item = StageId>) -> Vec<&str> {
     stages.into_iter().map(|id| &*map.stage(id).name).collect()
 }
 
 /// What is wrong at a stage explains what is no worse at later ones. A warning that it is slow does not explain that
-/// canaries are missing there, and what is missing on the way explains nothing beside it.
+/// canaries are missing there, and what is missing at one stage explains nothing that is missing at a side stage.
 fn rules(map: &Topology, stage: StageId, later: &[StageId]) -> String {
     let name = &*map.stage(stage).name;
     let all = names(map, later.iter().copied());
-    let on_the_way = names(map, later.iter().copied().filter(|id| !is_beside(map, *id)));
+    let on_main_path = names(map, later.iter().copied().filter(|id| !is_side_stage(map, *id)));
     let causes = "cause=~\"delivery|content|isolation\"";
     let missing = "alertname=\"TraceprobeMissing\"";
     let mut text = String::from("\n");
@@ -96,7 +99,7 @@ fn rules(map: &Topology, stage: StageId, later: &[StageId]) -> String {
             format!("{causes}, severity=~\"warning|note\", alertname!=\"TraceprobeMissing\""),
             &all,
         ),
-        (missing.to_owned(), missing.to_owned(), &on_the_way),
+        (missing.to_owned(), missing.to_owned(), &on_main_path),
     ] {
         if !stages.is_empty() {
             text += &format!(

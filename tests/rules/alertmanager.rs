@@ -180,7 +180,7 @@ const CAUSES: [(&str, &[&str], &[&str]); 16] = [
         &["TraceprobeInstanceDown", "TraceprobeTenantMissing"],
     ),
     (
-        "a stage beside the way that was never seen, and a stall",
+        "a side stage that was never seen, and a stall",
         &[
             "TraceprobeNeverSeen severity=warning cause=visibility tenant=t1 stage=archive",
             "TraceprobeMissing severity=warning cause=delivery tenant=t1 stage=archive",
@@ -191,7 +191,7 @@ const CAUSES: [(&str, &[&str], &[&str]); 16] = [
         &["TraceprobeStuck", "TraceprobeUnobserved"],
     ),
     (
-        "a stage on the way that was never seen, and a slow pipeline",
+        "a stage of the main path that was never seen, and a slow pipeline",
         &[
             "TraceprobeNeverSeen severity=critical cause=visibility tenant=t1 stage=transit",
             "TraceprobeHopOverTarget severity=warning cause=delivery tenant=t1 stage=transit",
@@ -200,7 +200,7 @@ const CAUSES: [(&str, &[&str], &[&str]); 16] = [
         &["TraceprobeLatencyCritical", "TraceprobeNeverSeen"],
     ),
     (
-        "a blind stage beside the way, and canaries without a verdict",
+        "a blind side stage, and canaries without a verdict",
         &[
             "TraceprobeStageBlind severity=warning cause=visibility tenant=t1 stage=archive",
             "TraceprobeUnobserved severity=critical cause=visibility tenant=t1",

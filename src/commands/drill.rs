@@ -52,7 +52,8 @@ impl Drill {
         let answer = client.post(&url).send().await.map_err(failed)?;
         if !answer.status().is_success() {
             let status = answer.status();
-            return Err(format!("{url}: {status}: {}", answer.text().await.unwrap_or_default().trim()));
+            let text = answer.text().await.unwrap_or_default();
+            return Err(format!("{}: {status}: {}", masked_urls(&url), text.trim()));
         }
         let begun = Instant::now();
         say!("the drill begins: canaries of the tenant \"drill\" are withheld; waiting for the notification");
@@ -91,6 +92,7 @@ async fn state(client: &reqwest::Client, daemon: &str) -> Result<Value, String> 
     let url = format!("{daemon}/traces/recent?format=json&limit=1");
     let failed = |error| unreachable(daemon, error);
     let text = client.get(&url).send().await.map_err(failed)?.text().await.map_err(failed)?;
-    let mut state: Value = serde_json::from_str(&text).map_err(|error| format!("{url}: {error}"))?;
+    let mut state: Value =
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", masked_urls(&url)))?;
     Ok(state["drill"].take())
 }

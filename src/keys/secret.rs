@@ -42,6 +42,12 @@ pub(crate) fn masked_urls(text: &str) -> Cow<'_, str> {
     while let Some(start) = next_url(rest) {
         let (before, url) = rest.split_at(start);
         masked.push_str(before);
+        // A password may have quotation marks and brackets, which end a URL elsewhere.
+        let authority = url.find(|c: char| c.is_whitespace() || "/?#".contains(c)).unwrap_or(url.len());
+        let url = url[..authority].rfind('@').map_or(url, |at| {
+            masked.push_str("…@");
+            &url[at + 1..]
+        });
         let end = url.find(|c: char| c.is_whitespace() || "\"'`<>()".contains(c)).unwrap_or(url.len());
         mask_url(&url[..end], &mut masked);
         rest = &url[end..];
@@ -65,15 +71,11 @@ fn next_url(text: &str) -> Option<usize> {
         .map(|(at, _)| at + 3)
 }
 
-/// Masks a URL without its scheme.
+/// Masks a URL without its scheme, user and password.
 fn mask_url(url: &str, masked: &mut String) {
     let path = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let (mut authority, path) = url.split_at(path);
-    if let Some((_, host)) = authority.rsplit_once('@') {
-        masked.push_str("…@");
-        authority = host;
-    }
-    masked.push_str(authority);
+    let (host, path) = url.split_at(path);
+    masked.push_str(host);
     match path.find(['?', '#']) {
         // Nothing follows: the mark of a question behind a URL, as in `did you mean …?`.
         Some(at) if at + 1 < path.len() => {
@@ -96,6 +98,9 @@ mod tests {
                 "at HTTP://tok@en@host, twice: (http://h/?x=1) \"https://h#f\"",
                 "at HTTP://…@host, twice: (http://h/?…) \"https://h#…\"",
             ),
+            ("https://u:it's@host/a'", "https://…@host/a'"),
+            ("(https://u:a)`\"<b>@host)", "(https://…@host)"),
+            ("'https://host', 'a@b'", "'https://host', 'a@b'"),
             ("https://host/a@b and s3://bucket/a?b", "https://host/a@b and s3://bucket/a?b"),
             ("https://host?a=https://u:p@x", "https://host?…"),
             ("did you mean https://host/?", "did you mean https://host/?"),

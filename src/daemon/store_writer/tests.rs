@@ -112,21 +112,24 @@ async fn after_a_disk_failure_nothing_is_written_until_a_retry_writes_the_full_s
     assert_eq!(on_disk(&folder), 4);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
-    let folder = Folder::new();
-    let path = folder.file();
-    // The disk hangs until this is dropped.
-    let (hang, disk) = std::sync::mpsc::sync_channel::<()>(0);
-    let (opened, disk) = (AtomicU32::new(0), Mutex::new(disk));
-    let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
+/// A writer whose disk could not be read at the start, and hangs until what is returned beside it is dropped.
+async fn start_on_a_hanging_disk(folder: &Folder) -> (StoreWriter, std::sync::mpsc::SyncSender<()>) {
+    let (hang, disk) = std::sync::mpsc::sync_channel(0);
+    let (path, opened, disk) = (folder.file(), AtomicU32::new(0), Mutex::new(disk));
+    let writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
         0 => Err(StoreError::Corrupt("temporary".to_owned())),
         _ => {
             let _ = disk.lock().unwrap().recv();
             open(&path)
         }
-    })
-    .await;
+    });
+    (writer.await, hang)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
+    let folder = Folder::new();
+    let (mut writer, hang) = start_on_a_hanging_disk(&folder).await;
     assert!(writer.degraded().is_some(), "a temporary failure does not keep the probe from starting");
     let (commit_timeout, retry_delay) = (writer.settings.commit_timeout, writer.settings.retry_delay);
     advance(retry_delay).await;
@@ -202,17 +205,7 @@ async fn loaded_too_late(folder: &Folder) -> StoreWriter {
     let mut before = start(folder, "host").await.writer;
     done(&before.commit(changes([1]), nothing_to_resync).await);
     before.close().await;
-    // The disk hangs until this is dropped.
-    let (hang, disk) = std::sync::mpsc::sync_channel::<()>(0);
-    let (path, opened, disk) = (folder.file(), AtomicU32::new(0), Mutex::new(disk));
-    let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
-        0 => Err(StoreError::Corrupt("temporary".to_owned())),
-        _ => {
-            let _ = disk.lock().unwrap().recv();
-            open(&path)
-        }
-    })
-    .await;
+    let (mut writer, hang) = start_on_a_hanging_disk(folder).await;
     let (commit_timeout, retry_delay) = (writer.settings.commit_timeout, writer.settings.retry_delay);
     advance(retry_delay).await;
     let (commit, ()) = tokio::join!(writer.commit(changes([2]), nothing_to_resync), advance(commit_timeout));

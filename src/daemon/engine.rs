@@ -459,8 +459,8 @@ impl Engine {
         let mut snapshot = Snapshot { not_stored, over_budget, reload_failed, episodes, drills, ..snapshot };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
-        if !changes.is_empty() || self.incidents.has_open() {
-            snapshot.episodes = self.incidents.shown();
+        if let Some(episodes) = self.incidents.take_news() {
+            snapshot.episodes = episodes;
         }
         self.tell_of_incidents(changes);
         self.metrics.show(&snapshot);

@@ -387,11 +387,12 @@ pub fn incident(episode: &Episode, step: Step, map: &Topology) {
         }
         (Step::Ended, Some(end)) => {
             let since = episode.beginning;
+            let is_over = if episode.is_gone() { "no longer watched" } else { "over" };
             info!(
                 condition,
                 tenant,
                 stage = place,
-                "incident over: {of}{condition}{at} from {since} to {end}{canaries}"
+                "incident {is_over}: {of}{condition}{at} from {since} to {end}{canaries}"
             );
         }
         (Step::Changed | Step::Merged | Step::Ended, _) => {}

@@ -396,6 +396,18 @@ impl Topology {
         self.main_path[self.main_path.len() - 1]
     }
 
+    /// The sort key of places in the order of the pipeline, side stages behind the stage that they follow. Ids do not
+    /// follow that order: a stage that was added by a reload has the largest one.
+    #[must_use]
+    pub fn order(&self, place: HopRange) -> impl Ord + use<> {
+        let of = |stage: StageId| {
+            let mut lineage = std::iter::successors(Some(stage), |stage| self.stage(*stage).parent);
+            let on_path = lineage.find_map(|stage| self.main_path.iter().position(|on_path| *on_path == stage));
+            (on_path, !self.main_path.contains(&stage), stage)
+        };
+        (of(place.first), of(place.last))
+    }
+
     /// The tenant that a tag names, if it is in this topology, gone or not.
     #[must_use]
     pub fn tenant_of(&self, tag: &Tag) -> Option<TenantId> {

@@ -71,6 +71,7 @@ enum StateRecord {
     Unproven,
     Over { since: i64, well_from: i64 },
     Ended { at: i64 },
+    Gone { at: i64 },
 }
 
 /// What is still worth telling when the episode is history.
@@ -95,7 +96,7 @@ pub(super) fn upsert(
     )?;
     for episode in changed {
         let ended_at = match episode.state {
-            State::Ended { at } => Some(at.micros()),
+            State::Ended { at } | State::Gone { at } => Some(at.micros()),
             State::Ongoing | State::Unproven | State::Over { .. } => None,
         };
         let known = serde_json::to_string(&EpisodeRecord::of(episode, map))?;
@@ -304,6 +305,7 @@ impl StateRecord {
                 Self::Over { since: since.micros(), well_from: well_from.micros() }
             }
             State::Ended { at } => Self::Ended { at: at.micros() },
+            State::Gone { at } => Self::Gone { at: at.micros() },
         }
     }
 }
@@ -318,6 +320,7 @@ impl From<StateRecord> for State {
                 Self::Over { since: at(since), well_from: at(well_from) }
             }
             StateRecord::Ended { at: end } => Self::Ended { at: at(end) },
+            StateRecord::Gone { at: end } => Self::Gone { at: at(end) },
         }
     }
 }
@@ -330,6 +333,7 @@ impl DetailRecord {
             Detail::Others(took) => Self::Others(micros(*took)),
             Detail::None
             | Detail::Tenants { .. }
+            | Detail::NotArrived { .. }
             | Detail::OverTarget { .. }
             | Detail::Slow { .. }
             | Detail::Injection(_)

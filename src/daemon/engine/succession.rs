@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    fn replace_topology(&mut self, topology: &Arc<Topology>, now: Timestamp, round: &mut Round) {
+    pub(super) fn replace_topology(&mut self, topology: &Arc<Topology>, now: Timestamp, round: &mut Round) {
         let before = std::mem::replace(&mut self.topology, topology.clone());
         let events = self.tracker.succeed(topology.clone(), now);
         round.events.extend(events.into_iter().map(|event| (event, now)));

@@ -14,7 +14,7 @@ use crate::domain::tracker::Settings;
 use crate::inject::TenantPut;
 use crate::metrics::{BucketBounds, Format, StageCosts};
 use crate::store::Naming;
-use crate::store::tests::{ALL, Folder, open};
+use crate::store::tests::{ALL, Folder, episode, open};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -315,4 +315,22 @@ async fn a_change_that_was_planned_before_a_tenant_left_is_not_made() {
     };
     tokio::join!(around.engine.run(stop.clone()), observe);
     assert_eq!(snapshots.borrow().topology.tenants().len(), 2);
+}
+
+#[tokio::test]
+async fn an_incident_of_a_tenant_that_was_removed_is_shown_as_no_longer_watched() {
+    let folder = Folder::new();
+    let mut engine = engine(&folder, 16).await.engine;
+    let now = engine.clock.now();
+    let planned = |engine: &Engine, next| change(&engine.topology, &next, LaneChange::Stays).0.topology;
+    let with_a_third = planned(&engine, fixture::topology_with("initech"));
+    engine.replace_topology(&with_a_third, now, &mut Round::default());
+    engine.incidents.restore(vec![episode(1, TenantId(2))]);
+    engine.publish(now);
+    let shown = |engine: &Engine| engine.snapshots.borrow().episodes.to_vec();
+    assert!(matches!(shown(&engine)[..], [ref it] if !it.has_ended()), "{:?}", shown(&engine));
+    let gone = Arc::new(planned(&engine, fixture::topology()).without(TenantId(2)));
+    engine.replace_topology(&gone, now + secs(60), &mut Round::default());
+    engine.publish(now + secs(60));
+    assert!(matches!(shown(&engine)[..], [ref it] if it.is_gone()), "{:?}", shown(&engine));
 }

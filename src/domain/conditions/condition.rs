@@ -61,6 +61,13 @@ pub enum Detail {
     },
     /// The name of the source that holds leaked canaries.
     FoundIn(ForeignText),
+    /// How many of those that did not arrive are in the dead letters, and how many are lost.
+    NotArrived {
+        /// They can be replayed.
+        dead_lettered: usize,
+        /// They are nowhere.
+        lost: usize,
+    },
     /// The judged quantile of a hop, and its target.
     OverTarget {
         /// Right-censored, like the figures of the hops.

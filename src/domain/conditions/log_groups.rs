@@ -1,9 +1,9 @@
 //! Which of a tenant's log groups a condition concerns.
 
-use super::condition::Condition;
+use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::history::History;
-use crate::domain::topology::LogGroupId;
+use crate::domain::topology::{LogGroupId, Topology};
 
 /// Judges each log group of a tenant with several by itself as well. What is a problem of some of them names
 /// these, and is a problem however many others the tenant has.
@@ -23,7 +23,7 @@ pub(super) fn narrow(
         for problem in of_group.into_iter().filter(Condition::is_problem) {
             let problem = Condition { log_groups: vec![*group], ..problem };
             match narrowed.iter_mut().find(|other| is_same(other, &problem)) {
-                Some(other) => join(other, problem),
+                Some(other) => join(other, problem, &history.snapshot.topology),
                 None => narrowed.push(problem),
             }
         }
@@ -45,11 +45,20 @@ fn is_same(a: &Condition, b: &Condition) -> bool {
 }
 
 /// Adds what another log group shows of the same problem. The first place on the path is the culprit.
-fn join(problem: &mut Condition, other: Condition) {
+fn join(problem: &mut Condition, other: Condition, map: &Topology) {
     problem.severity = problem.severity.min(other.severity);
-    if other.subject.place < problem.subject.place {
+    let place = |condition: &Condition| condition.subject.place.map(|place| map.order(place));
+    let is_first = place(&other) < place(problem);
+    if is_first {
         problem.subject = other.subject;
-        problem.detail = other.detail;
+    }
+    match (&mut problem.detail, other.detail) {
+        (Detail::NotArrived { dead_lettered, lost }, Detail::NotArrived { dead_lettered: more, lost: gone }) => {
+            *dead_lettered += more;
+            *lost += gone;
+        }
+        (detail, other) if is_first => *detail = other,
+        _ => {}
     }
     problem.since = problem.since.min(other.since);
     problem.last = problem.last.max(other.last);

@@ -1,18 +1,19 @@
 //! Canaries that were lost or dead-lettered.
 
+use std::cmp::Reverse;
+
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::history::{Canary, Found, History, Sample};
 use super::name::{ConditionName, Subject};
 use crate::domain::outcome::Outcome;
-use crate::domain::topology::HopRange;
-use crate::domain::trace::FoundLate;
+use crate::domain::topology::{HopRange, Role};
 
 /// How many good canaries between two lost ones make them two episodes. A loss is proven minutes after it
 /// happened, so there is no telling from few.
 const APART: usize = 60;
 
-/// The hop that lost most canaries whose outcome falls into the window. They were planned before it, since a
+/// The hop that lost most canaries whose outcome falls into the window, of several the first one. They were planned before it, since a
 /// trace is given up only after its deadline; so this does not end before they leave the window.
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     let in_window =
@@ -22,7 +23,9 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
     let lost: Vec<_> = ended.iter().filter_map(|(index, it)| Some((*index, lost_at(it)?))).collect();
     let Some(&(last, _)) = lost.last() else { return };
     let count = |hop: HopRange| lost.iter().filter(|(_, other)| *other == hop).count();
-    let Some(hop) = lost.iter().map(|(_, hop)| *hop).max_by_key(|hop| count(*hop)) else { return };
+    let map = &*history.snapshot.topology;
+    let hops = lost.iter().map(|(_, hop)| *hop);
+    let Some(hop) = hops.min_by_key(|hop| (Reverse(count(*hop)), map.order(*hop))) else { return };
     let limits = criteria.thresholds.losing;
     let is_problem = limits.problem.is_reached(lost.len(), of);
     if is_problem || limits.note.is_reached(lost.len(), of) {
@@ -31,13 +34,17 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
         let canaries = lost.iter().map(|(index, _)| history.canaries[*index].trace.id()).collect();
         let it = Found { is_problem, canaries, of, since: planned_at(first), last: planned_at(last) };
         let subject = Subject { tenant: Some(history.tenant), place: Some(hop) };
-        found.push(it.condition(ConditionName::Losing, history, subject, Detail::None));
+        let is_dead = |hop: HopRange| map.stage(hop.first).role == Role::DeadLetter;
+        let dead_lettered = lost.iter().filter(|(_, hop)| is_dead(*hop)).count();
+        let detail = Detail::NotArrived { dead_lettered, lost: lost.len() - dead_lettered };
+        found.push(it.condition(ConditionName::Losing, history, subject, detail));
     }
 }
 
-/// Where the pipeline lost it; `None` if it did not.
+/// Where the pipeline lost it; `None` if it did not. What was given up and came after all is late, which other
+/// conditions tell.
 fn lost_at(canary: &Canary<'_>) -> Option<HopRange> {
-    if canary.trace.found_late == Some(FoundLate::InTime) {
+    if canary.trace.found_late.is_some() {
         return None;
     }
     match &canary.trace.ended {

@@ -62,7 +62,7 @@ impl Assessment {
         let (mut of_tenants, mut shared): (Vec<_>, Vec<_>) =
             shared.into_iter().partition(|condition| condition.subject.tenant.is_some());
         let histories = History::of_all(snapshot, criteria);
-        shared.extend(stuck::total(&histories));
+        shared.extend(stuck::total(&histories, criteria));
         incidents::settle(&mut shared, &snapshot.episodes, map);
         shared.sort_by_cached_key(|condition| order(map, condition));
         let verdict = |history: &History<'_>| {
@@ -123,6 +123,6 @@ fn order(map: &Topology, condition: &Condition) -> impl Ord + use<> {
         Reverse(condition.affected_millionths()),
         Reverse(condition.since),
         tenant,
-        condition.subject.place,
+        condition.subject.place.map(|place| map.order(place)),
     )
 }

@@ -20,9 +20,9 @@ const STALLED_TENANTS: usize = 3;
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     // Also traces from before the window: a hop that stopped hours ago has already lost the first ones.
     let traces: Vec<&Trace> = history.canaries.iter().map(|canary| canary.trace).collect();
-    // Stages that have never shown the tenant's canaries prove nothing about the pipeline.
+    // A stage that has never shown the tenant's canaries, or cannot be read, proves nothing about the pipeline.
     let path = history.snapshot.topology.main_path().iter().copied();
-    let path: Vec<StageId> = path.filter(|stage| history.has_seen(*stage)).collect();
+    let path: Vec<StageId> = path.filter(|stage| can_tell(history, *stage)).collect();
     found.extend((0..path.len()).find_map(|hop| stuck_at(history, criteria, &traces, &path, hop)));
 }
 
@@ -39,9 +39,6 @@ fn stuck_at(
     at: usize,
 ) -> Option<Condition> {
     let (hop, now) = (path[at], history.snapshot.at);
-    if history.is_blind(hop) {
-        return None;
-    }
     let before = at.checked_sub(1).map(|before| path[before]);
     let began = |trace: &Trace| {
         before.and_then(|stage| trace.arrival(stage)).map_or(trace.planned_at, |at| at.latest)
@@ -81,6 +78,11 @@ fn stuck_at(
     Some(Condition { last, affected: Some(canaries.len()), of: Some(sent), canaries, ..stuck })
 }
 
+/// Whether a stage can tell that something does not pass.
+fn can_tell(history: &History<'_>, stage: StageId) -> bool {
+    history.has_seen(stage) && !history.is_blind(stage)
+}
+
 fn may_be_lost(trace: &Trace) -> bool {
     matches!(trace.ended, None | Some((Outcome::Lost(_), _)))
 }
@@ -88,23 +90,25 @@ fn may_be_lost(trace: &Trace) -> bool {
 /// Whether nothing of any tenant passes a hop any more: several tenants have an overdue canary that was planned
 /// after anything last passed it. Behind the hop that has stopped, what had passed it still arrives for some
 /// seconds, so each hop is judged by itself.
-pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
+pub(super) fn total(histories: &[History<'_>], criteria: &Criteria) -> Option<Condition> {
     let path = histories.first()?.snapshot.topology.main_path();
-    (0..path.len()).find_map(|at| stalled_at(histories, &path[at..]))
+    (0..path.len()).find_map(|at| stalled_at(histories, criteria, &path[at..]))
 }
 
 /// The same for the hop to the first of these stages, which what reaches a later one has passed.
-fn stalled_at(histories: &[History<'_>], from: &[StageId]) -> Option<Condition> {
+///
+/// What was overdue already when anything last passed belongs to an earlier fault of its tenant.
+fn stalled_at(histories: &[History<'_>], criteria: &Criteria, from: &[StageId]) -> Option<Condition> {
     let snapshot = histories.first()?.snapshot;
     let (map, hop) = (&*snapshot.topology, *from.first()?);
     let real = || histories.iter().filter(|history| map.drill() != Some(history.tenant));
     let canaries = real().flat_map(|history| &history.canaries);
     let last_passage = canaries.filter_map(|canary| passage(canary.trace, from)).max();
-    let can_tell =
-        |history: &&History<'_>, stage: StageId| history.has_seen(stage) && !history.is_blind(stage);
+    let is_part =
+        |trace: &&Trace| last_passage.is_none_or(|last| trace.planned_at + criteria.slo > last);
     let stalled: Vec<Vec<&Trace>> = real()
         .filter(|history| can_tell(history, hop) && can_tell(history, map.end()))
-        .map(|history| stopped_before(history, from))
+        .map(|history| stopped_before(history, from).into_iter().filter(is_part).collect::<Vec<_>>())
         .filter(|stopped| {
             let is_new = |trace: &&Trace| last_passage.is_none_or(|last| trace.planned_at > last);
             stopped.iter().any(is_new)

@@ -22,7 +22,9 @@ impl Verdict {
     /// Judges a tenant by its conditions.
     pub(super) fn new(history: &History<'_>, mut conditions: Vec<Condition>) -> Self {
         // The first stage on the path is the culprit, the later ones are consequences.
-        conditions.sort_by_key(|it| (it.precedence(), it.subject.place, Reverse(it.affected_millionths())));
+        let map = &*history.snapshot.topology;
+        let place = |it: &Condition| it.subject.place.map(|place| map.order(place));
+        conditions.sort_by_key(|it| (it.precedence(), place(it), Reverse(it.affected_millionths())));
         let recent: Vec<_> = history.recent().iter().map(|canary| canary.trace).collect();
         let judged = latency::end_to_end(history.snapshot, &recent).quantile(Level::JUDGED);
         Self { tenant: history.tenant, conditions, judged }

@@ -37,6 +37,11 @@ pub enum State {
         /// When it was over.
         at: Timestamp,
     },
+    /// Its tenant or stage was removed from the configuration before anything proved that it is over.
+    Gone {
+        /// When it was watched last.
+        at: Timestamp,
+    },
 }
 
 /// The unbroken time in which a condition of one tenant, of a stage of all tenants or of the probe is a
@@ -175,7 +180,9 @@ impl Episode {
     pub(super) fn note_absence(&mut self, snapshot: &Snapshot, lingers: bool) {
         let since = match self.state {
             State::Over { since, .. } => Some(since),
-            State::Ongoing | State::Unproven | State::Ended { .. } => recovery::since(self, snapshot),
+            State::Ongoing | State::Unproven | State::Ended { .. } | State::Gone { .. } => {
+                recovery::since(self, snapshot)
+            }
         };
         self.state = match (since, self.state) {
             (None, _) => State::Unproven,
@@ -199,7 +206,7 @@ impl Episode {
         let Subject { tenant, place } = self.condition.subject;
         let lasts = |place: HopRange| map.has_stage(place.first) && map.has_stage(place.last);
         if tenant.is_some_and(|tenant| map.is_gone(tenant)) || !place.is_none_or(lasts) {
-            self.state = State::Ended { at: self.end().unwrap_or(now) };
+            self.state = self.end().map_or(State::Gone { at: now }, |at| State::Ended { at });
         }
         self.has_ended()
     }
@@ -231,7 +238,7 @@ impl Episode {
         let remains = match self.state {
             State::Over { since, .. } => problem.last.is_some_and(|last| last < since),
             State::Ongoing | State::Unproven => true,
-            State::Ended { .. } => false,
+            State::Ended { .. } | State::Gone { .. } => false,
         };
         remains && !self.is_of(problem) && problem.follows_from(&self.condition, map)
     }
@@ -274,7 +281,13 @@ impl Episode {
 
     #[must_use]
     pub const fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended { .. })
+        matches!(self.state, State::Ended { .. } | State::Gone { .. })
+    }
+
+    /// Whether it is not watched any more, although nothing proved that it is over.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone { .. })
     }
 
     /// When it was over; `None` while it goes on.
@@ -283,7 +296,7 @@ impl Episode {
         match self.state {
             State::Ongoing | State::Unproven => None,
             State::Over { since, .. } => Some(since),
-            State::Ended { at } => Some(at),
+            State::Ended { at } | State::Gone { at } => Some(at),
         }
     }
 

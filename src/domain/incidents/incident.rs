@@ -33,8 +33,8 @@ pub struct Incident {
 }
 
 impl Incident {
-    /// Groups episodes by their incident: those that go on first; then by severity, the larger ratio of
-    /// affected canaries, and what happened last.
+    /// Groups episodes by their incident. Those that go on come first, by severity, the larger ratio of affected
+    /// canaries, and what happened last; then those that have ended, the last one first.
     #[must_use]
     pub fn group(episodes: &[Arc<Episode>], map: &Topology) -> Vec<Self> {
         let mut groups: BTreeMap<IncidentId, Vec<Arc<Episode>>> = BTreeMap::new();
@@ -44,7 +44,8 @@ impl Incident {
         let mut all: Vec<_> = groups.into_iter().filter_map(|(id, of)| Self::new(id, of, map)).collect();
         all.sort_by_key(|incident| {
             let recency = Reverse(incident.end.unwrap_or(incident.beginning));
-            (incident.has_ended, incident.severity, Reverse(incident.affected_millionths()), recency)
+            let weight = (incident.severity, Reverse(incident.affected_millionths()));
+            (incident.has_ended, Some(weight).filter(|_| !incident.has_ended), recency)
         });
         all
     }
@@ -91,6 +92,12 @@ impl Incident {
             (goes_on, episode.condition.affected_millionths(), Reverse(episode.beginning))
         };
         self.episodes.iter().max_by_key(weight).map(AsRef::as_ref)
+    }
+
+    /// Whether one of its episodes ended only because its tenant or stage is not watched any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.episodes.iter().any(|episode| episode.is_gone())
     }
 
     /// The largest ratio of affected canaries among its episodes, in millionths.

@@ -39,6 +39,8 @@ pub struct Incidents {
     /// Oldest end first.
     ended: VecDeque<Arc<Episode>>,
     last_id: u64,
+    /// Whether anything may have changed since the episodes were last shown.
+    has_news: bool,
 }
 
 /// What happened to an episode.
@@ -56,7 +58,7 @@ impl Incidents {
     /// Makes an empty list. An episode ends once all has been well for `over_after`.
     #[must_use]
     pub const fn new(over_after: Duration) -> Self {
-        Self { over_after, open: Vec::new(), ended: VecDeque::new(), last_id: 0 }
+        Self { over_after, open: Vec::new(), ended: VecDeque::new(), last_id: 0, has_news: false }
     }
 
     /// Takes over the episodes of a previous run, open or ended.
@@ -64,7 +66,7 @@ impl Incidents {
         for mut episode in episodes {
             self.last_id = self.last_id.max(episode.id.0).max(episode.incident.0);
             match episode.state {
-                State::Ended { .. } => self.ended.push_back(Arc::new(episode)),
+                State::Ended { .. } | State::Gone { .. } => self.ended.push_back(Arc::new(episode)),
                 State::Ongoing | State::Unproven | State::Over { .. } => {
                     // The store may be read late, when this run has noticed the same by itself.
                     let found = self.open.extract_if(.., |own| own.is_of(&episode.condition)).next();
@@ -76,6 +78,7 @@ impl Incidents {
             }
         }
         self.ended.make_contiguous().sort_by_key(|episode| episode.end());
+        self.has_news = true;
     }
 
     /// Takes in what is wrong now. Returns the episodes that changed, each with what happened.
@@ -116,6 +119,8 @@ impl Incidents {
         let is_known = |episode: &Episode| before.iter().any(|old| old.id == episode.id);
         let merged = merged.into_iter().filter(is_known).map(|episode| (episode, Step::Merged));
         let ended = ended.into_iter().map(|episode| (episode, Step::Ended));
+        // Figures of what goes on change without being told.
+        self.has_news |= !(before.is_empty() && self.open.is_empty());
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
     }
 
@@ -130,6 +135,7 @@ impl Incidents {
         let gone: Vec<_> = self.open.extract_if(.., |episode| episode.end_if_gone(map, now)).collect();
         self.ended.extend(gone.iter().cloned().map(Arc::new));
         self.forget(now);
+        self.has_news = true;
         gone.into_iter().map(|episode| (episode, Step::Ended)).collect()
     }
 
@@ -262,10 +268,9 @@ impl Incidents {
         self.ended.iter().cloned().chain(self.open.iter().cloned().map(Arc::new)).collect()
     }
 
-    /// Whether anything goes on, or has not ended for good.
-    #[must_use]
-    pub const fn has_open(&self) -> bool {
-        !self.open.is_empty()
+    /// The same if anything may have changed since the last call.
+    pub fn take_news(&mut self) -> Option<Arc<[Arc<Episode>]>> {
+        std::mem::take(&mut self.has_news).then(|| self.shown())
     }
 
     /// Every episode, for a store that may have missed changes.

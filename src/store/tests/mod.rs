@@ -321,7 +321,7 @@ fn traces_that_ended_while_nothing_was_saved_are_no_longer_in_flight() {
 }
 
 /// An episode of a stall of a tenant at the end stage, which goes on.
-fn episode(id: u64, tenant: TenantId) -> Episode {
+pub(crate) fn episode(id: u64, tenant: TenantId) -> Episode {
     let subject = Subject { tenant: Some(tenant), place: Some(HopRange::one(TABLE)) };
     Episode {
         id: IncidentId(id),

@@ -196,6 +196,9 @@ fn dead_letters_name_the_hop_that_gave_up() {
     assert_eq!(view.what, "LOSING at transit → bigquery (in dead_letter)");
     assert_eq!(view.summary, "3 of 12 could not pass transit → bigquery; they are in dead_letter");
     assert_eq!(view.place.as_deref(), Some("dead_letter"));
+    let mixed = Condition { detail: Detail::NotArrived { dead_lettered: 2, lost: 1 }, ..losing };
+    let view = ConditionView::new(&mixed, &snapshot, &app.settings);
+    assert_eq!(view.summary, "3 of 12 did not arrive: 2 dead-lettered, 1 lost");
 }
 
 #[tokio::test]

@@ -145,10 +145,14 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
                 words::count(affected, "canary is", "canaries are")
             ),
         },
-        (ConditionName::Losing, _) => {
-            match condition.subject.place.and_then(|place| dead_lettered(map, place)) {
-                Some((hop, dead)) => format!("{numbers} could not pass {hop}; they are in {dead}"),
-                None => format!("{numbers} did not arrive"),
+        (ConditionName::Losing, detail) => {
+            let dead = condition.subject.place.and_then(|place| dead_lettered(map, place));
+            match (dead, detail) {
+                (_, Detail::NotArrived { dead_lettered: replayable @ 1.., lost: lost @ 1.. }) => {
+                    format!("{numbers} did not arrive: {replayable} dead-lettered, {lost} lost")
+                }
+                (Some((hop, dead)), _) => format!("{numbers} could not pass {hop}; they are in {dead}"),
+                (None, _) => format!("{numbers} did not arrive"),
             }
         }
         (ConditionName::Missing, Detail::Others(took)) => {

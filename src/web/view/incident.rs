@@ -19,6 +19,9 @@ use crate::web::words;
 /// With at most this many tenants, all are named in the text.
 const TENANTS_NAMED: usize = 3;
 
+/// Of what was removed from the configuration while it was a problem.
+const NOT_WATCHED: &str = "no longer watched";
+
 /// One cause: what was wrong, where, from when to when, for which tenants.
 #[derive(Clone, Debug)]
 pub(crate) struct IncidentView {
@@ -121,6 +124,7 @@ impl IncidentView {
             Some(extent) if tenants.len() > 1 || incident.end.is_some() => extent.clone(),
             Some(_) | None => view.summary.clone(),
         };
+        let summary = if incident.is_gone() { format!("{NOT_WATCHED}; {summary}") } else { summary };
         let worst_left = remaining.as_ref().and_then(|it| it.problems.first().copied());
         let open = remaining.as_ref().map(|it| it.text.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
@@ -222,7 +226,7 @@ const fn state_of(episode: &Episode) -> &'static str {
         State::Ongoing => "ongoing",
         State::Unproven => "unproven",
         State::Over { .. } => "over",
-        State::Ended { .. } => "ended",
+        State::Ended { .. } | State::Gone { .. } => "ended",
     }
 }
 
@@ -282,6 +286,7 @@ fn text(incident: &Incident, state: &str, parts: &Parts<'_>, now: Timestamp) -> 
         let lasted = words::age(end.since(begin));
         let state = match parts.open {
             Some(open) => format!("nothing new since, but still open: {open}"),
+            None if incident.is_gone() => NOT_WATCHED.to_owned(),
             None => "recovered".to_owned(),
         };
         return format!("{who}{what} from {from} to {to} ({lasted}): {state}{extent}");
@@ -308,7 +313,7 @@ fn report(
         None => format!("since {} ({})", full(begin), words::age(now.since(begin))),
     };
     let who = if parts.who.is_empty() { "all tenants" } else { parts.who };
-    let is_resolved = incident.end.is_some() && parts.open.is_none();
+    let is_resolved = incident.end.is_some() && parts.open.is_none() && !incident.is_gone();
     let mut lines = vec![
         format!("{} {who}: {}", if is_resolved { "RESOLVED" } else { "INCIDENT" }, view.what),
         format!("when:   {when}"),
@@ -316,6 +321,9 @@ fn report(
         format!("cause:  the {}", view.blame),
     ];
     lines.extend(parts.open.map(|open| format!("open:   {open}")));
+    if incident.is_gone() {
+        lines.push(format!("open:   {NOT_WATCHED}, so nothing proves that it is over"));
+    }
     if !is_resolved {
         lines.push(format!("first:  {}", view.first_step));
     }

@@ -90,6 +90,34 @@ fn a_loss_counts_when_it_is_proven_even_if_it_was_planned_before_the_window() {
 }
 
 #[test]
+fn what_was_given_up_and_came_after_all_is_not_lost() {
+    let late = (GIVE_UP + 400) * 1_000;
+    let mut world = World::new(faulty(WELL.at(TABLE, late)));
+    world.until_on(ConditionName::Losing, TABLE, BEGIN + GIVE_UP + 63);
+    // All have come.
+    world.run_to(END + GIVE_UP + 400 + 5);
+    assert_eq!(world.problem(ConditionName::Losing, TABLE), None);
+}
+
+#[test]
+fn of_what_does_not_arrive_the_lost_and_the_dead_lettered_are_told_apart() {
+    // Of every six canaries, two are dead-lettered and one is lost at the same hop.
+    let script = |planned: u64| match planned / INTERVAL % 6 {
+        0 | 1 => WELL.at(DEAD, 6_000).at(TABLE, None),
+        2 => WELL.at(TABLE, None),
+        _ => WELL,
+    };
+    let mut world = World::new(script);
+    let (_, losing) = world.until_on(ConditionName::Losing, DEAD, 2 * GIVE_UP);
+    let verdict = world.run_to(3 * GIVE_UP).verdict();
+    let now = verdict.conditions.iter().find(|it| it.name == ConditionName::Losing).unwrap();
+    assert_eq!(losing.subject, now.subject);
+    let Detail::NotArrived { dead_lettered, lost } = now.detail else { panic!("{now:?}") };
+    assert_eq!(Some(dead_lettered + lost), now.affected);
+    assert!(lost >= 4 && dead_lettered >= 8, "{now:?}");
+}
+
+#[test]
 fn losses_are_over_once_they_left_the_window() {
     let mut world = World::new(faulty(WELL.at(TABLE, None)));
     world.until_on(ConditionName::Losing, TABLE, BEGIN + GIVE_UP + 63);

@@ -1,7 +1,8 @@
 //! A hop that nothing passes.
 
 use super::world::*;
-use crate::domain::conditions::{Assessment, ConditionName};
+use crate::domain::conditions::{Assessment, ConditionName, Detail};
+use crate::domain::topology::TenantId;
 use crate::domain::topology::fixture::*;
 
 /// From second 600 on nothing arrives at transit.
@@ -131,4 +132,29 @@ fn a_pipeline_that_shows_nothing_is_stuck_after_two_overdue_canaries() {
     // The stream has the canaries, so the stuck hop is the one to transit.
     assert!(stuck_at(45, |_| Fate::stopped()).is_none());
     assert!(stuck_at(65, |_| Fate::stopped()).is_some());
+}
+
+#[test]
+fn a_stage_that_cannot_be_read_hides_no_stall_behind_it() {
+    let mut world = World::new(stalls).denied(|stage, second| stage == TRANSIT && second >= 300);
+    let (_, stuck) = world.until_on(ConditionName::Stuck, TABLE, 662);
+    assert_eq!(stuck.since, Some(t(600)));
+}
+
+#[test]
+fn a_stall_of_all_does_not_begin_with_an_earlier_one_of_a_single_tenant() {
+    // Acme has been stuck for an hour when everything stops.
+    let script = |tenant: TenantId, planned: u64| {
+        let begins = if tenant == ACME { 600 } else { 4_200 };
+        if planned < begins { WELL } else { Fate::stopped() }
+    };
+    let mut world = World::of_three(|_| WELL).by_tenant(script);
+    let snapshot = world.run_to(4_300).snapshot();
+    let all = Assessment::new(&snapshot, &criteria()).shared;
+    let stall = all.iter().find(|it| it.name == ConditionName::TotalStall).expect("all are overdue");
+    let detail = &stall.detail;
+    assert!(matches!(detail, Detail::Tenants { affected: 3, of: 3 }), "{detail:?}");
+    // The canaries of acme that were in flight when the others' last ones passed are part of it.
+    let since = stall.since.expect("it is known");
+    assert!((t(4_170)..=t(4_200)).contains(&since), "{since}");
 }

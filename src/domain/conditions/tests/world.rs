@@ -99,7 +99,7 @@ impl Fate {
 pub(in crate::domain) struct World {
     map: Arc<Topology>,
     pub(in crate::domain) tracker: Tracker,
-    script: Box<dyn Fn(u64) -> Fate>,
+    script: Box<dyn Fn(TenantId, u64) -> Fate>,
     /// Whether a stage cannot be read at a second.
     denied: Box<dyn Fn(StageId, u64) -> bool>,
     /// What is reported at a second beside polls and puts.
@@ -128,7 +128,7 @@ impl World {
         Self {
             tracker: Tracker::new(map.clone(), settings(), t(0)),
             map,
-            script: Box::new(script),
+            script: Box::new(move |_, planned| script(planned)),
             denied: Box::new(|_, _| false),
             reports: Box::new(|_| Vec::new()),
             sent: Vec::new(),
@@ -146,6 +146,11 @@ impl World {
         let seen = crate::domain::tracker::tests::seen_everywhere(&map);
         tracker.restore(Restored { seen, ..Restored::default() }, t(0));
         Self { tracker, tenants: map.tenant_ids().collect(), map, ..Self::unseen(script) }
+    }
+
+    /// What becomes of a canary depends on its tenant.
+    pub(in crate::domain) fn by_tenant(self, script: impl Fn(TenantId, u64) -> Fate + 'static) -> Self {
+        Self { script: Box::new(script), ..self }
     }
 
     /// Only the canaries of the first so many tenants are planned.
@@ -235,7 +240,7 @@ impl World {
 
     fn plan_of(&mut self, tenant: TenantId, second: u64) {
         let random = [u8::try_from(tenant.0).unwrap(); 10];
-        let (trace, fate) = (TraceId::new(t(second), random), (self.script)(second));
+        let (trace, fate) = (TraceId::new(t(second), random), (self.script)(tenant, second));
         let code = self.map.tenant(tenant).code;
         let tag = Tag::new(trace, code, InstanceCode::of("me"), 100, Purpose::Probe);
         let groups = u64::try_from(self.map.tenant(tenant).log_groups.len()).unwrap();

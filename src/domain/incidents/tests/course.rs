@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::night::*;
 use crate::domain::conditions::ConditionName;
 use crate::domain::conditions::tests::world::*;
-use crate::domain::incidents::{AffectedCanaries, Episode, Incidents, State, Step};
+use crate::domain::incidents::{AffectedCanaries, Episode, Incident, Incidents, State, Step};
 use crate::domain::topology::fixture::*;
 
 #[test]
@@ -183,4 +183,19 @@ fn what_remains_of_a_stall_does_not_hide_what_begins_later() {
         "{:?}",
         told(&all)
     );
+}
+
+#[test]
+fn what_has_ended_last_comes_first_of_what_has_ended() {
+    // Everything is cut for a while; later few are lost, which is the worse condition and the smaller ratio.
+    let mut night = Night::new(World::new(|planned| match planned {
+        1_200..2_400 => Fate { damaged: Some(STREAM), ..WELL },
+        4_800..6_000 if (planned / INTERVAL).is_multiple_of(4) => WELL.at(ARCHIVE, None),
+        _ => WELL,
+    }));
+    night.run(0, HOURS);
+    let all = Incident::group(&night.incidents.shown(), &topology());
+    assert!(all.len() >= 2 && all.iter().all(|it| it.has_ended), "{:?}", told(&all));
+    let ends: Vec<_> = all.iter().map(|it| it.end).collect();
+    assert!(ends.is_sorted_by(|a, b| a >= b), "{:?}", told(&all));
 }

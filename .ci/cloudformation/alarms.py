@@ -58,6 +58,17 @@ def events(description, pattern):
     }
 
 
+def may_publish(service, **more):
+    return {
+        "Sid": service.title() + "MayPublish",
+        "Effect": "Allow",
+        "Principal": {"Service": f"{service}.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": ref("AlarmTopic"),
+        **more,
+    }
+
+
 def alarms():
     cluster = sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:cluster/${Cluster}")
     return {
@@ -72,15 +83,12 @@ def alarms():
                 "Topics": [ref("AlarmTopic")],
                 "PolicyDocument": document(
                     [
-                        {
-                            "Sid": service.title() + "MayPublish",
-                            "Effect": "Allow",
-                            "Principal": {"Service": f"{service}.amazonaws.com"},
-                            "Action": "sns:Publish",
-                            "Resource": ref("AlarmTopic"),
-                            "Condition": {"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}},
-                        }
-                        for service in ("cloudwatch", "events")
+                        may_publish(
+                            "cloudwatch", Condition={"StringEquals": {"aws:SourceAccount": ref("AWS::AccountId")}}
+                        ),
+                        # EventBridge supports no condition in the policy of a topic: with one, it publishes nothing
+                        # (EventBridge user guide, "Amazon SNS permissions").
+                        may_publish("events"),
                     ]
                 ),
             },

@@ -54,16 +54,25 @@ WORKSPACE = "arn:aws:aps:eu-central-1:999999999999:workspace/ws-00000000-0000-00
 KEY = "arn:aws:kms:eu-central-1:999999999999:key/00000000-0000-0000-0000-000000000000"
 
 # Statements that need more than the parameters that they name.
-MORE = {"PeekAtDeadLetters": {"PeekIntoQueue"}, "SubscribeToTheTenantStreams": {"StreamConsumerArns"}}
+MORE = {
+    "PeekAtDeadLetters": {"PeekIntoQueue"},
+    "DecryptTheDeadLetterQueue": {"DeadLetterQueue", "PeekIntoQueue"},
+    "SubscribeToTheTenantStreams": {"StreamConsumerArns"},
+}
 # What must not be left of the example.
 LEFT_OVER = re.compile(r"acme|globex|sre-|eu-central-1|\d{12}|0{8}-|0123456789abcdef|dlq|aggregator")
+
+
+# The parameter with the key, by the service through which it is used.
+KEYS = [("kinesis", "StreamKeyArn"), ("s3", "ObjectKeyArn"), ("sqs", "DeadLetterQueueKeyArn")]
 
 
 class Example:
     """What the same name stands for in different statements."""
 
     def __init__(self, file, statement):
-        self.key = "StreamKeyArn" if '"kinesis.' in json.dumps(statement) else "ObjectKeyArn"
+        text = json.dumps(statement)
+        self.key = next((key for service, key in KEYS if f'"{service}.eu-central-1' in text), None)
         self.parts = [("sre-archive", "${DeadLetterBucket}")] if "dead-letter-stage" in file else []
 
 
@@ -156,6 +165,12 @@ def values(value, example):
     return [*lists, *([single if len(single) > 1 else single[0]] if single else [])]
 
 
+def common(value):
+    """The names of the parameters without which nothing of a value is left: of several single ones, any will do."""
+    each = [parameters(entry) for entry in value] if isinstance(value, list) else [parameters(value)]
+    return set.intersection(*each)
+
+
 def optional(value, needs):
     """Single values of a list are left out if what they need is not set, unless the statement needs it anyway."""
     if not isinstance(value, list):
@@ -207,9 +222,7 @@ def convert(statement, example):
         if "Principal" in made:
             made["Principal"] = {name: expression(entry, example) for name, entry in made["Principal"].items()}
         if resource is not None:
-            # Of several single resources, any one will do.
-            each = [parameters(entry) for entry in resource] if isinstance(resource, list) else [parameters(resource)]
-            needs.all |= set.intersection(*each)
+            needs.all |= common(resource)
             made["Resource"] = optional(resource, needs)
         for operator, keys in statement.get("Condition", {}).items():
             tests = made.setdefault("Condition", {}).setdefault(operator, {})
@@ -217,8 +230,7 @@ def convert(statement, example):
                 groups = [ref("ExternalId")] if name == "sts:ExternalId" else values(entry, example)
                 if len(groups) > 1:
                     sys.exit(f"{statement['Sid']}: {name} mixes {groups}")
-                if not isinstance(groups[0], list):
-                    needs.all |= parameters(groups[0])
+                needs.all |= common(groups[0])
                 tests[name] = optional(groups[0], needs)
         left = LEFT_OVER.search(repr({name: entry for name, entry in made.items() if name != "Sid"}))
         if left:

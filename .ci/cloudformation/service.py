@@ -6,7 +6,7 @@ import pathlib
 from alarms import alarms
 from parameters import GROUPS, PARAMETERS, is_set
 from policies import converted, document, whole
-from yaml_text import Note, Tag, att, either, ref
+from yaml_text import Note, Tag, att, either, ref, sub
 
 ECS = pathlib.Path(__file__).resolve().parents[2] / "config" / "ecs"
 
@@ -26,6 +26,12 @@ TASK_POLICIES = [
     "task-role-remote-write.json",
 ]
 EXECUTION_POLICIES = ["execution-role.json", "execution-role-configuration.json"]
+
+# Outlives the stack, unless the stack is rolled back while it is first created: its name would block the next attempt.
+KEPT = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+
+# What the collector reaches without a proxy: the probe, and the credentials and metadata of the task.
+ON_THE_TASK = "127.0.0.1,169.254.170.2"
 
 # The collector's configuration. Its exporter signs requests with the task role.
 COLLECTOR = """\
@@ -99,16 +105,11 @@ def task_definition():
         ("HasNoProxy", "NO_PROXY", "NoProxy"),
     ]:
         probe["Environment"].append(either(condition, {"Name": name, "Value": ref(parameter)}))
-    [secret] = probe["Secrets"]
+    key, configuration = (secret["Name"] for secret in probe["Secrets"])
     probe["Secrets"] = [
-        {"Name": secret["Name"], "ValueFrom": ref("TagKey")},
-        either(
-            "HasConfigurationSecretArn", {"Name": "TRACEPROBE_CONFIG_TEXT", "ValueFrom": ref("ConfigurationSecretArn")}
-        ),
-        either(
-            "HasConfigurationParameterArn",
-            {"Name": "TRACEPROBE_CONFIG_TEXT", "ValueFrom": ref("ConfigurationParameterArn")},
-        ),
+        {"Name": key, "ValueFrom": ref("TagKey")},
+        either("HasConfigurationSecretArn", {"Name": configuration, "ValueFrom": ref("ConfigurationSecretArn")}),
+        either("HasConfigurationParameterArn", {"Name": configuration, "ValueFrom": ref("ConfigurationParameterArn")}),
         either(
             "HasAcceptedTagKeysArn", {"Name": "TRACEPROBE_TAG_KEYS_ACCEPTED", "ValueFrom": ref("AcceptedTagKeysArn")}
         ),
@@ -122,7 +123,17 @@ def task_definition():
         "Essential": False,
         "RestartPolicy": {"Enabled": True, "RestartAttemptPeriod": 60},
         "Command": ["--config=env:AOT_CONFIG_CONTENT"],
-        "Environment": [{"Name": "AOT_CONFIG_CONTENT", "Value": Tag("Sub", COLLECTOR)}],
+        "Environment": [
+            {"Name": "AOT_CONFIG_CONTENT", "Value": Tag("Sub", COLLECTOR)},
+            either("HasHttpsProxy", {"Name": "HTTPS_PROXY", "Value": ref("HttpsProxy")}),
+            either(
+                "HasHttpsProxy",
+                {
+                    "Name": "NO_PROXY",
+                    "Value": either("HasNoProxy", sub(ON_THE_TASK + ",${NoProxy}"), ON_THE_TASK),
+                },
+            ),
+        ],
         "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
         "LogConfiguration": {
             "LogDriver": "awslogs",
@@ -208,8 +219,7 @@ def resources(conditions):
     return {
         "LogGroup": {
             "Type": "AWS::Logs::LogGroup",
-            "DeletionPolicy": "Retain",
-            "UpdateReplacePolicy": "Retain",
+            **KEPT,
             "Properties": {"LogGroupName": "/ecs/traceprobe", "RetentionInDays": ref("LogRetentionDays")},
         },
         Note(
@@ -217,8 +227,7 @@ def resources(conditions):
         ): None,
         "TagKey": {
             "Type": "AWS::SecretsManager::Secret",
-            "DeletionPolicy": "Retain",
-            "UpdateReplacePolicy": "Retain",
+            **KEPT,
             "Properties": {
                 "Name": "traceprobe/tag-key",
                 "Description": "Signs the tags of canaries",

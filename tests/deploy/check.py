@@ -2,10 +2,13 @@
 """Checks the files for a deployment with the programs and shapes of others. Prints every fault, and fails if any.
 
 * cfn-lint and hadolint are run on the templates and the Dockerfile, and the schema of Compose on the compose file.
-* Stacks are evaluated with nothing that is optional, and with everything for 50 tenants. The task definition and the
-  service must have the shapes of the ECS API, and the policies must fit into what IAM allows.
+* Stacks are evaluated with nothing that is optional, with everything for 50 tenants, and with as many tenants as the
+  parameters have room for. The task definition and the service must have the shapes of the ECS API, and the policies
+  must fit into what IAM allows.
+* What neither a schema nor an emulator refuses but AWS does, or would do wrong, is checked by rules of our own.
 """
 
+import fnmatch
 import json
 import pathlib
 import re
@@ -15,8 +18,8 @@ import sys
 import botocore.session
 import yaml
 from botocore.validate import ParamValidator
-from parameters import AWS, EVERYTHING, LEAST, OF_A_TENANT, example, statements
-from templates import Stack
+from parameters import AWS, ENTRIES, EVERYTHING, LEAST, LONGEST, MOST, OF_A_TENANT, capacity, example, statements
+from templates import Stack, load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ECS, COMPOSE = ROOT / "config" / "ecs", ROOT / "config" / "compose"
@@ -27,8 +30,6 @@ BIN = pathlib.Path(sys.executable).parent
 MANAGED_POLICY, INLINE_POLICIES, MANAGED_POLICIES = 6144, 10240, 10
 # Bytes of a template in a request (CloudFormation quotas); a larger one has to be in a bucket.
 TEMPLATE = 51_200
-# Bytes of the value of a parameter (CloudFormation quotas).
-PARAMETER = 4096
 
 
 def run(*command):
@@ -108,7 +109,7 @@ def policy_faults(what, resources):
 
 
 def stack_faults(shapes):
-    for what, parameters in [("least", LEAST), ("everything", EVERYTHING)]:
+    for what, parameters in [("least", LEAST), ("everything", EVERYTHING), ("most", MOST)]:
         stack = Stack(PROBE, **parameters)
         yield from (f"{what}: {broken}" for broken in stack.broken_rules())
         resources = stack.resources()
@@ -116,8 +117,8 @@ def stack_faults(shapes):
         yield from shapes.check(what, "RegisterTaskDefinition", as_the_api_spells(resources["TaskDefinition"][1]))
         yield from shapes.check(what, "CreateService", as_the_api_spells(resources["Service"][1]))
         for name, value in parameters.items():
-            if len(value) > PARAMETER:
-                yield f"{what}: the value of {name} has {len(value)} bytes, more than {PARAMETER}"
+            if len(value) > LONGEST:
+                yield f"{what}: the value of {name} has {len(value)} bytes, more than {LONGEST}"
     both = {"ConfigurationParameterArn": f"arn:aws:ssm:{AWS}:parameter/traceprobe/configuration"}
     if not list(Stack(PROBE, **EVERYTHING, **both).broken_rules()):
         yield "no rule forbids two configurations"
@@ -178,6 +179,54 @@ def example_faults():
             yield f"{sid}: the stack grants\n  {stack.get(sid)}\nand config/iam\n  {wanted.get(sid)}"
 
 
+def topic_faults():
+    """EventBridge supports no condition in the policy of a topic, and would publish nothing (its user guide)."""
+    for statement in Stack(PROBE, **EVERYTHING).resources()["AlarmTopicPolicy"][1]["PolicyDocument"]["Statement"]:
+        if statement["Principal"]["Service"] == "events.amazonaws.com" and "Condition" in statement:
+            yield f"{statement['Sid']} has a condition, with which EventBridge cannot publish"
+
+
+def proxy_faults():
+    """The collector needs the proxy as the probe does, and must reach probe, credentials and metadata without it."""
+    for parameters in (EVERYTHING, {**EVERYTHING, "NoProxy": ""}):
+        _, collector = Stack(PROBE, **parameters).resources()["TaskDefinition"][1]["ContainerDefinitions"]
+        variables = {variable["Name"]: variable["Value"] for variable in collector["Environment"]}
+        direct = {"127.0.0.1", "169.254.170.2", *filter(None, parameters["NoProxy"].split(","))}
+        if variables.get("HTTPS_PROXY") != parameters["HttpsProxy"]:
+            yield "the collector does not have the proxy"
+        elif set(variables["NO_PROXY"].split(",")) != direct:
+            yield f"the collector has NO_PROXY={variables['NO_PROXY']}, which is not {direct}"
+
+
+def name_faults():
+    """What outlives the stack under a fixed name must not outlive its failed creation, which could not be repeated."""
+    for name, resource in load(PROBE)["Resources"].items():
+        if resource.get("DeletionPolicy", "Delete") not in ("Delete", "RetainExceptOnCreate"):
+            yield f"{name} has DeletionPolicy: {resource['DeletionPolicy']}, so it blocks a second attempt"
+
+
+def secret_faults():
+    """Each secret of the task definition must be one that the execution role may read, and one the configuration."""
+    files = ("execution-role.json", "execution-role-configuration.json")
+    readable = [statement["Resource"] for file in files for statement in statements(file)]
+    [probe] = json.loads((ECS / "task-definition.json").read_text())["containerDefinitions"]
+    secrets = {secret["name"]: secret["valueFrom"] for secret in probe["secrets"]}
+    if "TRACEPROBE_CONFIG_TEXT" not in secrets:
+        yield "task-definition.json gives the probe no configuration"
+    for name, arn in secrets.items():
+        if not any(fnmatch.fnmatchcase(arn, resource) for resource in readable if resource != "*"):
+            yield f"task-definition.json: the execution role may not read {name}, {arn}"
+
+
+def capacity_faults():
+    """The guide has to say for how many tenants each list has room."""
+    guide = (ROOT / "docs" / "deploy.md").read_text()
+    said = {name: int(tenants) for name, tenants in re.findall(r"^\| `(\w+)` \| (\d+) \|", guide, re.MULTILINE)}
+    real = {name: capacity(name) for name in ENTRIES}
+    if said != real:
+        yield f"docs/deploy.md says that the lists have room for {said}, and they have for {real}"
+
+
 def mount_faults():
     """Files that the compose file mounts and that are not there: Docker would make folders of these names."""
     for name, service in yaml.safe_load((COMPOSE / "compose.yml").read_text())["services"].items():
@@ -196,6 +245,11 @@ def faults():
         yield from shapes.check(file, operation, json.loads((ECS / file).read_text()))
     yield from stack_faults(shapes)
     yield from example_faults()
+    yield from topic_faults()
+    yield from proxy_faults()
+    yield from name_faults()
+    yield from secret_faults()
+    yield from capacity_faults()
     for name in re.findall(r'^  "(\w+)=', (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE):
         if name not in EVERYTHING and name not in Stack(PROBE, **LEAST).parameters:
             yield f"docs/deploy.md sets {name}, which is no parameter of {PROBE.name}"

@@ -1,10 +1,10 @@
-"""Parameters with which stacks are evaluated and created: the least, everything for 50 tenants, and the example."""
+"""Parameters with which stacks are evaluated and created: the least, everything for 50 tenants, as many tenants as fit,
+and the example."""
 
 import json
 import pathlib
 
 IAM = pathlib.Path(__file__).resolve().parents[2] / "config" / "iam"
-TENANTS = [f"tenant-{number:02}" for number in range(50)]
 
 LEAST = {
     "Image": "999999999999.dkr.ecr.eu-central-1.amazonaws.com/traceprobe:0.1.0",
@@ -12,25 +12,42 @@ LEAST = {
     "SubnetIds": "subnet-0123456789abcdef0",
 }
 AWS = "eu-central-1:999999999999"
+# Bytes of the value of a parameter (CloudFormation quotas).
+LONGEST = 4096
+# What the lists hold for one tenant. The names of tenants have ten characters.
+ENTRIES = {
+    "TenantRoleArns": "arn:aws:iam::111111111{number:03}:role/traceprobe-inject",
+    "StreamArns": f"arn:aws:kinesis:{AWS}:stream/logs-tenant-{{number:03}}",
+    "StreamConsumerArns": f"arn:aws:kinesis:{AWS}:stream/logs-tenant-{{number:03}}/consumer/traceprobe:*",
+    "ArchivePrefixes": "archive/tenant=tenant-{number:03}/*",
+    "ArchiveObjectArns": "arn:aws:s3:::sre-archive/archive/tenant=tenant-{number:03}/*",
+}
+
+
+def entries(name, tenants):
+    """The value of a list for so many tenants."""
+    return ",".join(ENTRIES[name].format(number=number) for number in range(tenants))
+
+
+def capacity(name):
+    """For how many tenants a list has room."""
+    return max(tenants for tenants in range(1000) if len(entries(name, tenants)) <= LONGEST)
+
+
 EVERYTHING = {
     **LEAST,
     "ConfigurationSecretArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/configuration-AbCdEf",
     "AcceptedTagKeysArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-keys-accepted-AbCdEf",
-    "TenantRoleArns": ",".join(f"arn:aws:iam::1111111111{number:02}:role/traceprobe-inject" for number in range(50)),
+    **{name: entries(name, min(50, capacity(name))) for name in ENTRIES},
     "ObserverRoleArns": "arn:aws:iam::111111111111:role/traceprobe-observe",
-    "StreamArns": ",".join(f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}" for tenant in TENANTS),
-    "StreamConsumerArns": ",".join(
-        f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}/consumer/traceprobe:*" for tenant in TENANTS[:20]
-    ),
     "StreamKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
     "ArchiveBucket": "sre-archive",
-    "ArchivePrefixes": ",".join(f"archive/tenant={tenant}/*" for tenant in TENANTS),
-    "ArchiveObjectArns": ",".join(f"arn:aws:s3:::sre-archive/archive/tenant={tenant}/*" for tenant in TENANTS),
     "TransitBucket": "sre-transit",
     "ObjectKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
     "StageLogGroup": "/aws/lambda/export",
     "DeadLetterQueue": "aggregator-dead-letters",
     "PeekIntoQueue": "true",
+    "DeadLetterQueueKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
     "DeadLetterBucket": "sre-archive",
     "StoreFileSystemId": "fs-0123456789abcdef0",
     "StoreSecurityGroupId": "sg-0123456789abcdef0",
@@ -45,6 +62,7 @@ EVERYTHING = {
     "AlarmEmail": "on-call@example.org",
     "IncidentAlarm": "true",
 }
+MOST = {**EVERYTHING, **{name: entries(name, capacity(name)) for name in ENTRIES}}
 OF_A_TENANT = {
     "ProbeRoleArn": "arn:aws:iam::999999999999:role/traceprobe-task",
     "ExternalId": "acme-7f3a9c",

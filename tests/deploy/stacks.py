@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Creates the stacks of config/ecs/cloudformation/ on MiniStack, with everything optional, and checks what came of it.
+The first attempt fails, and must not block the second one.
 
 MiniStack differs from AWS in two things, for which the template is changed: it has no AWS::EC2::SecurityGroupIngress,
 and takes the parameter of a number for a text.
@@ -44,8 +45,8 @@ class Cloud:
             return False
         return True
 
-    def create(self, account, name, text, parameters):
-        """Creates a stack and returns its outputs."""
+    def attempt(self, account, name, text, parameters):
+        """Begins to create a stack, and returns it once that has ended in some way."""
         client = self.client("cloudformation", account)
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
         client.create_stack(StackName=name, TemplateBody=text, Capabilities=["CAPABILITY_NAMED_IAM"], Parameters=given)
@@ -53,10 +54,15 @@ class Cloud:
         while True:
             [stack] = client.describe_stacks(StackName=name)["Stacks"]
             if not stack["StackStatus"].endswith("IN_PROGRESS"):
-                break
+                return stack
             if time.monotonic() > deadline:
                 sys.exit(f"{name}: still {stack['StackStatus']} after {SECONDS} s")
             time.sleep(0.1)
+
+    def create(self, account, name, text, parameters):
+        """Creates a stack and returns its outputs."""
+        client = self.client("cloudformation", account)
+        stack = self.attempt(account, name, text, parameters)
         if stack["StackStatus"] != "CREATE_COMPLETE":
             events = client.describe_stack_events(StackName=name)["StackEvents"]
             failed = [event for event in events if "FAILED" in event["ResourceStatus"]]
@@ -87,11 +93,24 @@ class Cloud:
         }
 
 
+def fail_once(cloud, probe, parameters):
+    """A creation that ends halfway leaves nothing behind that would block the next one."""
+    mistaken = {**parameters, "StoreFileSystemId": "fs-none"}
+    status = cloud.attempt(SRE, "traceprobe", probe, mistaken)["StackStatus"]
+    assert status == "ROLLBACK_COMPLETE", status
+    cloud.client("cloudformation", SRE).delete_stack(StackName="traceprobe")
+    groups = cloud.client("logs", SRE).describe_log_groups()["logGroups"]
+    secrets = cloud.client("secretsmanager", SRE).list_secrets()["SecretList"]
+    assert not groups and not secrets, (groups, secrets)
+
+
 def check(cloud):
     probe = (TEMPLATES / "probe.yaml").read_text()
     probe = re.sub(r"\n  StoreIngress:.*?(?=\n\n)", "", probe, flags=re.DOTALL)
     probe = probe.replace("DesiredCount: !Ref DesiredCount", "DesiredCount: 0")
-    outputs = cloud.create(SRE, "traceprobe", probe, {**example(), **cloud.surroundings()})
+    parameters = {**example(), **cloud.surroundings()}
+    fail_once(cloud, probe, parameters)
+    outputs = cloud.create(SRE, "traceprobe", probe, parameters)
     of_a_tenant = {**OF_A_TENANT, "ProbeRoleArn": outputs["TaskRoleArn"]}
     cloud.create(ACME, "traceprobe-acme", (TEMPLATES / "tenant.yaml").read_text(), of_a_tenant)
 

@@ -20,9 +20,19 @@ use crate::variables;
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What no emulator here can refuse: a whole file, or one statement of it.
-const NOT_TRIED: [(&str, Option<&str>, &str); 10] = [
+const NOT_TRIED: [(&str, Option<&str>, &str); 12] = [
     ("task-role", Some("DecryptTheStreams"), "MiniStack encrypts no stream"),
     ("task-role", Some("DecryptTheObjects"), "MiniStack asks KMS for no reader of an object"),
+    (
+        "task-role-dead-letter-stage",
+        Some("DecryptTheDeadLetters"),
+        "MiniStack asks KMS for no reader of an object",
+    ),
+    (
+        "task-role-dead-letter-queue",
+        Some("DecryptTheDeadLetterQueue"),
+        "MiniStack asks KMS for no reader of a queue",
+    ),
     (
         "task-role-trust",
         None,

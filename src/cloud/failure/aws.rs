@@ -214,6 +214,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
         "ProvisionedThroughputExceededException"
         | "LimitExceededException"
         | "KMSThrottlingException"
+        | "KmsThrottled"
         | "Throttling"
         | "ThrottlingException"
         | "ThrottledException"
@@ -238,6 +239,8 @@ fn by_code(code: &str) -> Option<FailureKind> {
         | "InvalidToken"
         | "KMSAccessDeniedException"
         | "KMSOptInRequired"
+        | "KmsAccessDenied"
+        | "KmsOptInRequired"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
         | "NotAuthorized"
@@ -250,9 +253,12 @@ fn by_code(code: &str) -> Option<FailureKind> {
         | "TokenRefreshRequired"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => FailureKind::Denied,
-        "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {
-            FailureKind::NotFound
-        }
+        "ResourceNotFoundException"
+        | "NoSuchBucket"
+        | "NoSuchKey"
+        | "NotFound"
+        | "KMSNotFoundException"
+        | "KmsNotFound" => FailureKind::NotFound,
         "RequestTimeout" | "RequestTimeoutException" => FailureKind::Timeout,
         _ => return None,
     })

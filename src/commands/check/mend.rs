@@ -86,7 +86,7 @@ const TABLE_READER: &str = "config/iam/bigquery-table-reader.json";
 const OBJECT_READER: &str = "config/iam/gcs-object-reader.json";
 
 /// Which statement allows what.
-const TABLE: [Row; 24] = [
+const TABLE: [Row; 26] = [
     aws("logs", "logs:CreateLogStream", None, "CreateTheProbesLogStream", INJECT),
     aws("logs", "logs:PutLogEvents", None, "WriteCanariesToTheProbesLogStreamsOnly", INJECT),
     aws("logs", "logs:DescribeSubscriptionFilters", None, "SeeTheSubscriptionFilters", INJECT_CHECK),
@@ -104,9 +104,11 @@ const TABLE: [Row; 24] = [
     aws("s3", "s3:ListBucket", Some(Place::DeadLetters), "ListTheDeadLetters", LETTERS),
     aws("s3", "s3:GetObject", Some(Place::DeadLetters), "ReadTheDeadLetters", LETTERS),
     aws("s3", "s3:GetObject", None, "ReadTheObjects", TASK),
+    aws("s3", "kms:Decrypt", Some(Place::DeadLetters), "DecryptTheDeadLetters", LETTERS),
     aws("s3", "kms:Decrypt", None, "DecryptTheObjects", TASK),
     aws("sqs", "sqs:GetQueueAttributes", None, "MeasureTheDeadLetterQueue", QUEUE),
     aws("sqs", "sqs:ReceiveMessage", None, "PeekAtDeadLetters", QUEUE),
+    aws("sqs", "kms:Decrypt", None, "DecryptTheDeadLetterQueue", QUEUE),
     google("bigquery", "bigquery.tables.get", TABLE_READER),
     google("bigquery", "bigquery.tables.getData", TABLE_READER),
     google("gcs", "storage.objects.list", OBJECT_READER),
@@ -197,7 +199,9 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
     }
     // The service may name another permission than that of the call: the key that encrypts an object.
     let permission = denial.action.filter(|_| is_denied).or(symptom.permission);
-    let encryption = symptom.text.contains("KMS") || permission == Some("kms:Decrypt");
+    // SQS spells its codes `KmsAccessDenied` (Amazon SQS API reference, ReceiveMessage).
+    let names_key = ["KMS", "Kms"].iter().any(|name| symptom.text.contains(name));
+    let encryption = names_key || permission == Some("kms:Decrypt");
     let permission = if encryption { Some("kms:Decrypt") } else { permission };
     let statement = permission.filter(|_| is_denied).and_then(|permission| statement(subject, permission));
     let command = match (statement, symptom.kind) {
@@ -578,14 +582,18 @@ mod tests {
     #[test]
     fn a_key_that_may_not_be_used_names_its_own_statement() {
         let account = Account::in_region("eu-central-1");
-        let text = "GetObject on s3://b/k: AccessDenied: User: arn:aws:iam::9:user/u is not authorized to perform: \
-                    kms:Decrypt on resource: arn:aws:kms:r:9:key/1 because no identity-based policy allows it";
-        let mend = mend(
-            &subject("s3", Place::Shared, &account),
-            symptom(FailureKind::Denied, "s3:GetObject", text),
-            &Identity::default(),
-        );
-        assert_eq!(mend.statement.unwrap().sid, Some("DecryptTheObjects"));
+        let named = |service, place, permission, text| {
+            let subject = subject(service, place, &account);
+            let mend = mend(&subject, symptom(FailureKind::Denied, permission, text), &Identity::default());
+            mend.statement.unwrap().sid.unwrap()
+        };
+        let object = "GetObject on s3://b/k: AccessDenied: User: arn:aws:iam::9:user/u is not authorized to perform: \
+                      kms:Decrypt on resource: arn:aws:kms:r:9:key/1 because no identity-based policy allows it";
+        assert_eq!(named("s3", Place::Shared, "s3:GetObject", object), "DecryptTheObjects");
+        assert_eq!(named("s3", Place::DeadLetters, "s3:GetObject", object), "DecryptTheDeadLetters");
+        let message = "ReceiveMessage on q: KmsAccessDenied: the message";
+        let queue = named("sqs", Place::DeadLetters, "sqs:ReceiveMessage", message);
+        assert_eq!(queue, "DecryptTheDeadLetterQueue");
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(super) fn refusal(spec: &Spec, resource: &str, error: &ObserveError) -> Refu
 fn called(text: &str) -> Option<&str> {
     let (call, _) = text.split_once(": ")?;
     let (_, resource) = call.split_once(" on ").or_else(|| call.split_once(" of "))?;
-    Some(resource.trim_matches('`'))
+    let resource = resource.trim_start_matches('`');
+    resource.split('`').next()
 }
 
 /// The permission of the call that the text of a failure begins with.

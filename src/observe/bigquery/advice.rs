@@ -102,9 +102,11 @@ impl BigQuery {
             parameter_value: Some(value(Some(text), None)),
         };
         let tag_text = self.recognizer.keys.sign(tag).to_string();
+        // It reads whole columns, clustered or not.
+        let most = self.settings.bill_limit(1);
         QueryRequest {
             query_parameters: Some(vec![text("tag", tag_text), text("trace", tag.trace.to_string())]),
-            ..self.bounded(known, format!("SELECT {named} FROM `{name}`{bound}"))
+            ..self.bounded(known, format!("SELECT {named} FROM `{name}`{bound}"), most)
         }
     }
 

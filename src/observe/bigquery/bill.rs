@@ -23,7 +23,7 @@ pub(super) struct Bill {
 impl Bill {
     /// A query is sent that may be billed for so much at most.
     pub(super) fn open(&mut self, at_most: u64) {
-        self.charge_abandoned();
+        self.charge_most();
         self.pending = Some(at_most);
     }
 
@@ -39,17 +39,17 @@ impl Bill {
         self.pending = None;
     }
 
-    /// Charges a query that was given up, or whose connection was cut, with the most that it may be billed
-    /// for.
-    pub(super) fn charge_abandoned(&mut self) {
-        if let Some(most) = self.pending {
-            self.charge(most);
-        }
+    /// Charges a query that was given up, whose connection was cut, or whose answer does not say what it was
+    /// billed, with the most that it may be billed for. Returns how much that is.
+    pub(super) fn charge_most(&mut self) -> u64 {
+        let most = self.pending.unwrap_or_default();
+        self.charge(most);
+        most
     }
 
     /// What was billed since this was last called.
     pub(super) fn take_unreported(&mut self) -> u64 {
-        self.charge_abandoned();
+        self.charge_most();
         std::mem::take(&mut self.unreported)
     }
 

@@ -117,6 +117,13 @@ impl Columns {
     }
 }
 
+/// Whether the result of a query shows tenants as numbers, which have no leading zeros.
+pub(super) fn has_tenants_as_numbers(result: &SchemaJson) -> bool {
+    let result = result.columns();
+    let tenant = result.column(Use::Tenant.alias());
+    tenant.is_some_and(|column| matches!(column.kind.as_str(), "INTEGER" | "INT64"))
+}
+
 fn reject(faults: Vec<String>) -> Result<(), ObserveError> {
     if faults.is_empty() { Ok(()) } else { Err(ObserveError::new(FailureKind::NotFound, faults.join("; "))) }
 }

@@ -54,9 +54,11 @@ pub fn read(
         recognizer,
         wanted: &wanted,
         owners: (names == Names::Owned).then_some(&owners),
+        padded_labels: None,
         halt: &Halt::default(),
     };
-    let mut stats = ReadStats { billed_bytes: answer.bytes_billed(), ..ReadStats::default() };
+    let billed_bytes = answer.bytes_billed().unwrap_or_default();
+    let mut stats = ReadStats { billed_bytes, ..ReadStats::default() };
     let rows: Vec<_> = answer.take_rows().collect();
     let sightings = reader.read(&rows, Timestamp::from_secs(1_795_321_790), &mut stats);
     Some((sightings, stats))

@@ -16,11 +16,13 @@ mod advice;
 mod batch;
 mod bill;
 mod columns;
+mod days;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
 mod id_range;
+mod overruns;
 mod prepare;
 mod proof;
 mod query;
@@ -31,7 +33,7 @@ mod table;
 mod table_name;
 mod visibility;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +57,8 @@ pub use settings::{Id, IdIs, IdMatch, Predicate, Settings, TableName, TimeIs};
 
 use batch::Batch;
 use bill::Bill;
-use columns::Columns;
+use columns::{Columns, has_tenants_as_numbers};
+use overruns::Overruns;
 use prepare::Known;
 use query::{JobMode, PAGE_ROWS};
 use rows::{Reader, Row};
@@ -75,6 +78,7 @@ pub struct BigQuery {
     /// The table's columns when it was last described, whatever became of the poll.
     schema: Option<Arc<TableSchema>>,
     bill: Bill,
+    overruns: Overruns,
     visibility: Visibility,
     /// What a poll found that failed afterwards.
     unreported: Findings,
@@ -105,6 +109,7 @@ impl BigQuery {
             known: None,
             schema: None,
             bill: Bill::default(),
+            overruns: Overruns::default(),
             visibility: Visibility::default(),
             unreported: Findings::default(),
         }
@@ -134,17 +139,19 @@ impl BigQuery {
     fn request(&self, known: &Known, batch: &Batch) -> QueryRequest {
         let search = self.search(known, batch);
         let text = search.query(known.tables.iter().map(|(name, table)| (name.as_str(), table)));
-        QueryRequest { query_parameters: Some(self.parameters(&search, batch)), ..self.bounded(known, text) }
+        let most = known.bill_limit(&self.settings);
+        let parameters = self.parameters(&search, batch);
+        QueryRequest { query_parameters: Some(parameters), ..self.bounded(known, text, most) }
     }
 
-    /// A query that costs no more than a poll may, without its parameters.
-    fn bounded(&self, known: &Known, text: String) -> QueryRequest {
+    /// A query that may be billed for so many bytes at most, without its parameters.
+    fn bounded(&self, known: &Known, text: String, most: u64) -> QueryRequest {
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
             parameter_mode: Some("NAMED".to_owned()),
             location: self.settings.location.clone().or_else(|| known.location()),
             max_results: Some(PAGE_ROWS),
-            maximum_bytes_billed: Some(self.settings.bill_limit(known.tables.len()).to_string()),
+            maximum_bytes_billed: Some(most.to_string()),
             timeout_ms: Some(timeout),
             // A cached answer would say that nothing has arrived since.
             use_query_cache: Some(false),
@@ -195,10 +202,6 @@ impl BigQuery {
             if self.visibility.needs_job(self.clock.now()) { JobMode::Required } else { JobMode::Optional };
         for batch in batches {
             let Some(known) = &self.known else { break };
-            // Days without a table hold nothing.
-            if known.tables.is_empty() {
-                continue;
-            }
             let request = self.request(known, batch);
             let result = self.run(request, mode).await;
             let Some(known) = &self.known else { break };
@@ -222,8 +225,12 @@ impl BigQuery {
                 mode = JobMode::Optional;
             }
             found.is_truncated |= !result.is_complete;
+            let limit = self.settings.bill_limit(known.tables.len());
+            self.overruns.take(result.billed, limit, self.clock.now());
             let columns = known.columns.clone();
-            let (sightings, all) = self.read_rows(batch, columns, result.rows, &mut found.stats).await;
+            let labels = has_tenants_as_numbers(&result.schema).then(|| self.settings.padded_labels.clone());
+            let (sightings, all) =
+                self.read_rows(batch, columns, labels, result.rows, &mut found.stats).await;
             found.is_truncated |= !all;
             self.visibility.take_sightings(batch, &sightings);
             found.sightings.extend(sightings);
@@ -236,6 +243,7 @@ impl BigQuery {
         &self,
         batch: &Batch,
         columns: Columns,
+        padded_labels: Option<Arc<BTreeMap<String, Arc<str>>>>,
         rows: Vec<Row>,
         stats: &mut ReadStats,
     ) -> (Vec<Sighting>, bool) {
@@ -256,6 +264,7 @@ impl BigQuery {
                 recognizer: &recognizer,
                 wanted: &wanted,
                 owners: owners.as_deref(),
+                padded_labels: padded_labels.as_deref(),
                 halt: &inner,
             };
             let sightings = reader.read(&rows, seen_by, &mut read_stats);
@@ -322,6 +331,7 @@ impl Observe for BigQuery {
         let batches = Batch::all(wanted, now);
         self.bill.check_budget(&self.settings, &self.name, now)?;
         self.prepare(&batches).await?;
+        self.check_overruns(now)?;
         // The table of a day that does not exist while it is looked for holds nothing that arrived before.
         let started = if self.settings.table.is_sharded() { now } else { self.clock.now() };
         let mut found = Found::default();
@@ -341,7 +351,9 @@ impl Observe for BigQuery {
                 return Err(error);
             }
         };
-        let is_complete = !found.is_truncated && self.known.as_ref().is_some_and(|known| !known.is_truncated);
+        let is_complete = !found.is_truncated
+            && !self.visibility.is_in_doubt()
+            && self.known.as_ref().is_some_and(|known| !known.is_truncated);
         found.stats.billed_bytes = self.bill.take_unreported();
         let findings = Findings { sightings: found.sightings, stats: found.stats, unreadable };
         Ok(findings.into_poll(wanted, started, self.clock.now(), is_complete.then_some(started)))

@@ -6,23 +6,29 @@ use std::sync::Arc;
 use super::BigQuery;
 use super::batch::Batch;
 use super::columns::Columns;
-use super::settings::{Id, IdMatch, Predicate, TableName, TimeIs};
+use super::days::Days;
+use super::settings::{Id, IdMatch, Predicate, Settings, TableName, TimeIs};
 use super::sql::MARGIN;
 use super::table::Table;
-use super::table_name::TablesInRange;
 use crate::cloud::google::{BIGQUERY, Request};
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 
+/// A clustered table is queried while a dry run says at most so many times what a poll may be billed: should clustering not
+/// help, a poll costs as much as two thousand others at most, and the second one is the last.
+const OF_CLUSTERED: u64 = 1_000;
+
 /// What is known of a table, or of the tables of the days that matter.
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Those that exist, by name, oldest first.
+    /// Those that exist, by name, oldest first; at least one.
     pub(super) tables: Vec<(String, Table)>,
     pub(super) columns: Columns,
     /// Whether tables of older days are left out.
     pub(super) is_truncated: bool,
+    /// Bytes that a query would read, by a dry run. Of clustered tables, it reads fewer.
+    pub(super) estimate: u64,
     checked_at: Timestamp,
 }
 
@@ -30,6 +36,23 @@ impl Known {
     /// Where the tables lie.
     pub(super) fn location(&self) -> Option<String> {
         self.tables.last().and_then(|(_, table)| table.location.clone())
+    }
+
+    /// Whether the tables are clustered by the id and queries compare it as it is. What a dry run says is
+    /// then an upper bound, because which blocks a query reads is known only after it ran (BigQuery
+    /// documentation, "Estimate and control costs").
+    pub(super) fn is_clustered(&self) -> bool {
+        let Id::Column(column) = &self.columns.id else { return false };
+        self.columns.id_match == IdMatch::Exact
+            && self.tables.iter().all(|(_, table)| table.is_clustered_by(column))
+    }
+
+    /// Most bytes that BigQuery is told to bill a poll's query for. It refuses a query whose estimate is
+    /// above that, whatever the query would read, so the limit of clustered tables is twice the estimate:
+    /// they grow until they are described again.
+    pub(super) fn bill_limit(&self, settings: &Settings) -> u64 {
+        let limit = settings.bill_limit(self.tables.len());
+        if self.is_clustered() { limit.max(self.estimate.saturating_mul(2)) } else { limit }
     }
 }
 
@@ -40,11 +63,11 @@ impl BigQuery {
         let Some(first) = batches.first() else { return Ok(()) };
         let now = self.clock.now();
         let oldest = batches.iter().map(|batch| batch.since).min().unwrap_or(now);
-        let range = self.settings.table.tables_between(oldest - MARGIN, now);
-        if self.is_known(&range, now).await? {
+        let days = Days::new(&self.settings.table, oldest - MARGIN, now);
+        if self.is_known(&days, now).await? {
             return Ok(());
         }
-        match self.describe(&range, oldest, first).await {
+        match self.describe(&days, first).await {
             Ok(known) => {
                 self.known = Some(known);
                 Ok(())
@@ -78,15 +101,19 @@ impl BigQuery {
     }
 
     /// Whether all that is needed of these tables is known.
-    async fn is_known(&mut self, range: &TablesInRange, now: Timestamp) -> Result<bool, ObserveError> {
+    async fn is_known(&mut self, days: &Days, now: Timestamp) -> Result<bool, ObserveError> {
         let Some(known) = &mut self.known else { return Ok(false) };
         if now.since(known.checked_at) >= self.settings.refresh {
             return Ok(false);
         }
-        known.tables.retain(|(name, _)| range.tables.iter().any(|table| table.to_string() == *name));
-        known.is_truncated = range.is_truncated;
+        let all = days.all(&known.tables);
+        known.tables.retain(|(name, _)| all.iter().any(|table| table.to_string() == *name));
+        known.is_truncated = days.range.is_truncated;
+        if known.tables.is_empty() {
+            return Ok(false);
+        }
         let names: Vec<String> = known.tables.iter().map(|(name, _)| name.clone()).collect();
-        for table in range.tables.iter().filter(|table| !names.contains(&table.to_string())) {
+        for table in all.iter().filter(|table| !names.contains(&table.to_string())) {
             if self.get(table).await?.is_some() {
                 return Ok(false);
             }
@@ -94,30 +121,22 @@ impl BigQuery {
         Ok(true)
     }
 
-    async fn describe(
-        &mut self,
-        range: &TablesInRange,
-        oldest: Timestamp,
-        batch: &Batch,
-    ) -> Result<Known, ObserveError> {
+    async fn describe(&mut self, days: &Days, batch: &Batch) -> Result<Known, ObserveError> {
         let checked_at = self.clock.now();
         let mut tables = Vec::new();
-        for name in &range.tables {
-            if let Some(table) = self.get(name).await? {
-                tables.push((name.to_string(), table));
-            }
+        for name in &days.range.tables {
+            tables.extend(self.find(name).await?);
         }
-        let witness;
-        let (name, newest) = match tables.last() {
-            Some((name, table)) => (name, table),
-            None => {
-                // The day before shows that the name is right, and the days since have no rows.
-                let day_before = self.settings.table.table_on_day_before(oldest - MARGIN);
-                let table = self.get(&day_before).await?;
-                witness = (day_before.to_string(), table.ok_or_else(|| none_exists(&range.tables))?);
-                (&witness.0, &witness.1)
-            }
-        };
+        let (before, after) = (days.before(&tables), days.after(&tables));
+        if let Some(before) = before
+            && let Some(found) = self.find(&before).await?
+        {
+            tables.insert(0, found);
+        }
+        if let Some(after) = after {
+            tables.extend(self.find(&after).await?);
+        }
+        let Some((name, newest)) = tables.last() else { return Err(none_exists(&days.range.tables)) };
         // Before anything that may fail because of a change.
         self.schema = (!newest.schema.columns.is_empty()).then(|| Arc::new(newest.schema.clone()));
         let mut columns = Columns::check(&self.settings, name, newest)?;
@@ -130,11 +149,15 @@ impl BigQuery {
                 time.is = TimeIs::Written;
             }
         }
-        let known = Known { tables, columns, is_truncated: range.is_truncated, checked_at };
-        if !known.tables.is_empty() {
-            self.check_query(&known, batch).await?;
-        }
+        let is_truncated = days.range.is_truncated;
+        let mut known = Known { tables, columns, is_truncated, estimate: 0, checked_at };
+        known.estimate = self.check_query(&known, batch).await?;
         Ok(known)
+    }
+
+    /// A table with its name, if it exists.
+    async fn find(&self, name: &TableName) -> Result<Option<(String, Table)>, ObserveError> {
+        Ok(self.get(name).await?.map(|table| (name.to_string(), table)))
     }
 
     /// Describes a table. `None` where the table of a day does not exist.
@@ -152,8 +175,10 @@ impl BigQuery {
         }
     }
 
-    /// Asks what a query would select and read, which costs nothing.
-    async fn check_query(&self, known: &Known, batch: &Batch) -> Result<(), ObserveError> {
+    /// Asks what a query would select and read, which costs nothing. Returns the bytes, and fails if they are
+    /// too many. If they are only an upper bound, what polls are billed decides ([`super::overruns`]), unless
+    /// one poll could cost more than any may.
+    async fn check_query(&self, known: &Known, batch: &Batch) -> Result<u64, ObserveError> {
         let search = self.search(known, batch);
         let is_sharded = self.settings.table.is_sharded();
         if self.settings.id_match == IdMatch::Contains
@@ -170,15 +195,20 @@ impl BigQuery {
             self.dry_run(self.request(known, batch)).await.map_err(|error| self.with_own_sql(error))?;
         known.columns.check_result(&self.name, &answer.schema)?;
         let (bytes, limit) = (answer.bytes_processed(), self.settings.max_bytes_billed);
-        if bytes <= limit {
-            return Ok(());
+        let is_bound = known.is_clustered();
+        let most = if is_bound { limit.saturating_mul(OF_CLUSTERED) } else { limit };
+        if bytes <= most {
+            return Ok(bytes);
         }
+        let reads = if is_bound { "may read up to" } else { "would read" };
+        let more =
+            if is_bound { format!("more than {OF_CLUSTERED} times what") } else { "more than".to_owned() };
         let cluster = match &self.settings.id {
-            Id::Column(column) => format!("cluster it by `{column}`, "),
-            Id::Expression(_) => String::new(),
+            Id::Column(column) if !is_bound => format!("cluster it by `{column}`, "),
+            Id::Column(_) | Id::Expression(_) => String::new(),
         };
         let text = format!(
-            "one poll of `{}` would read {} MB, more than max_bytes_billed allows ({} MB): partition the table by time, \
+            "one poll of `{}` {reads} {} MB, {more} max_bytes_billed allows ({} MB): partition the table by time, \
              {cluster}or bound the query with a predicate",
             self.name,
             bytes >> 20,

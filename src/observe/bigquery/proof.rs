@@ -1,11 +1,15 @@
 //! Proves that a table can be queried: its columns and their types, the price of a poll, the rows, and who
-//! BigQuery takes us for.
+//! BigQuery takes us for. The price is that of a dry run; of clustered tables, for which a dry run says only
+//! the most, it is what the poll was billed.
+
+use std::time::Duration;
 
 use gcp_bigquery_client::model::query_request::QueryRequest;
 
 use super::BigQuery;
 use super::batch::Batch;
 use super::columns::Use;
+use super::overruns::too_much;
 use super::query::JobMode;
 use super::settings::{MIN_BYTES_BILLED, SPEC, Settings};
 use crate::cloud::NoClient;
@@ -21,6 +25,15 @@ const PRICE: &str = "price of a poll";
 const POLL: &str = "poll";
 const MB: u64 = 1 << 20;
 const DAY: f64 = 86_400.0;
+
+/// What a dry run says of a poll's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Estimate {
+    /// These are billed.
+    Exact(u64),
+    /// Only the poll itself shows them: at least so many.
+    AtLeast(u64),
+}
 
 /// Describes the table and checks its columns, asks for the price, then polls as the daemon does.
 pub(super) async fn prove(
@@ -41,10 +54,16 @@ pub(super) async fn prove(
         ]);
     }
     let columns = Proof::ok(COLUMNS, observer.describe_columns());
-    let price = match in_time(site.rhythm.timeout, observer.bytes_of_a_poll(&batches)).await {
+    let interval = site.rhythm.interval;
+    let price = match in_time(site.rhythm.timeout, observer.estimate(&batches)).await {
         Err(error) => Proof::failed(PRICE, refusal(&SPEC, &name, &error)),
-        Ok(None) => Proof::not_tried(PRICE, "there is no table of today yet"),
-        Ok(Some(bytes)) => price(settings, site, bytes),
+        Ok(None) => Proof::not_tried(PRICE, "nothing is queried"),
+        Ok(Some(Estimate::Exact(bytes))) => price(settings, interval, bytes),
+        Ok(Some(Estimate::AtLeast(least))) => {
+            let (poll, answer) = polled(&mut observer, site, &SPEC, &name, wanted).await;
+            let billed = answer.map(|answer| answer.stats.billed_bytes);
+            return Ok(vec![columns, price_of_poll(settings, interval, least, billed), poll]);
+        }
     };
     if price.is_silence() {
         return Ok(vec![columns, price, Proof::not_tried(POLL, "no answer before")]);
@@ -53,10 +72,27 @@ pub(super) async fn prove(
     Ok(vec![columns, price, poll])
 }
 
+/// Compares what a poll was billed with what one may be, and the price of a day with its budget. At least
+/// `least` is billed once there are rows to read. `billed` is `None` if the poll failed.
+fn price_of_poll(settings: &Settings, interval: Duration, least: u64, billed: Option<u64>) -> Proof {
+    let Some(billed) = billed else { return Proof::not_tried(PRICE, "see poll") };
+    if billed <= settings.max_bytes_billed.max(least) {
+        return price(settings, interval, billed.max(least));
+    }
+    let refusal = Refusal {
+        kind: FailureKind::OverBudget,
+        permission: None,
+        resource: settings.table.to_string(),
+        text: too_much(settings, billed).into(),
+        key: Some("max_bytes_billed"),
+    };
+    Proof::failed(PRICE, refusal)
+}
+
 /// Compares the price of a day of polls with its budget. Polls are made only while canaries wait, so it is the most
 /// that they cost.
-fn price(settings: &Settings, site: &Site<'_>, bytes: u64) -> Proof {
-    let interval = site.rhythm.interval.as_secs_f64();
+fn price(settings: &Settings, interval: Duration, bytes: u64) -> Proof {
+    let interval = interval.as_secs_f64();
     let polls = DAY / interval;
     let day = bytes as f64 * polls;
     let dollars: f64 = SPEC.costs.bytes.iter().map(|price| price.dollars * day).sum();
@@ -105,16 +141,18 @@ impl BigQuery {
         )
     }
 
-    /// What a poll is billed for, by a dry run; `None` if there is no table to query yet.
-    async fn bytes_of_a_poll(&self, batches: &[Batch]) -> Result<Option<u64>, ObserveError> {
+    /// What a poll is billed for, by a dry run; `None` if nothing is looked for.
+    async fn estimate(&self, batches: &[Batch]) -> Result<Option<Estimate>, ObserveError> {
         let (Some(known), Some(batch)) = (&self.known, batches.first()) else { return Ok(None) };
-        if known.tables.is_empty() {
-            return Ok(None);
-        }
         let answer = self.dry_run(self.request(known, batch)).await?;
         // For each table, at least this is billed (BigQuery pricing).
         let least = MIN_BYTES_BILLED * known.tables.len() as u64;
-        Ok(Some(answer.bytes_processed().max(least)))
+        let bytes = answer.bytes_processed();
+        Ok(Some(if known.is_clustered() && bytes > least {
+            Estimate::AtLeast(least)
+        } else {
+            Estimate::Exact(bytes.max(least))
+        }))
     }
 
     /// Asks BigQuery who we are. The query reads no table, so it is free.
@@ -131,5 +169,39 @@ impl BigQuery {
         name.ok_or_else(|| {
             ObserveError::new(FailureKind::Garbled, format!("{call}: the answer names nobody"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::proof::Verdict;
+    use crate::observe::bigquery::TableName;
+
+    fn of_poll(billed: Option<u64>) -> Verdict {
+        let settings = Settings {
+            daily_bytes_billed: Some(1 << 40),
+            ..Settings::new(TableName::parse("p.d.t").unwrap(), "trace_id")
+        };
+        price_of_poll(&settings, Duration::from_secs(10), MIN_BYTES_BILLED, billed).verdict
+    }
+
+    #[test]
+    fn the_price_of_a_clustered_table_is_what_its_poll_was_billed() {
+        let Verdict::Ok(text) = of_poll(Some(20 << 20)) else { panic!("20 MB may be billed") };
+        assert!(text.starts_with("20 MB are billed; at one poll in 10 s"), "{text}");
+    }
+
+    #[test]
+    fn a_poll_of_a_clustered_table_that_was_billed_too_much_fails() {
+        let Verdict::Failed(refusal) = of_poll(Some(3 << 30)) else { panic!("3 GB may not be billed") };
+        assert_eq!((refusal.kind, refusal.key), (FailureKind::OverBudget, Some("max_bytes_billed")));
+        let text = "one poll of `p.d.t` was billed 3072 MB, more than max_bytes_billed allows (100 MB)";
+        assert!(refusal.text.starts_with(text), "{}", refusal.text);
+    }
+
+    #[test]
+    fn the_price_of_a_clustered_table_is_unknown_without_a_poll() {
+        assert!(matches!(of_poll(None), Verdict::NotTried { .. }));
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::BigQuery;
 use super::prepare::Known;
 use super::rows::Row;
-use super::settings::{MAX_WAITS, MIN_BYTES_BILLED};
+use super::settings::MIN_BYTES_BILLED;
 use super::table::SchemaJson;
 use super::visibility::Applied;
 use crate::cloud::failure::{Effect, Failure};
@@ -105,6 +105,8 @@ pub(super) struct ResultSet {
     pub(super) is_complete: bool,
     /// Where BigQuery made a job of it.
     pub(super) job: Option<JobReference>,
+    /// Bytes that it was billed, or the most that it may have been.
+    pub(super) billed: u64,
 }
 
 impl QueryAnswer {
@@ -137,12 +139,14 @@ impl QueryAnswer {
     }
 
     /// What it was billed. Where the answer does not say, what the price list says: nothing for nothing, else
-    /// 10 MB at least. Of a table with a row access policy neither number is shown.
-    pub(super) fn bytes_billed(&self) -> u64 {
+    /// 10 MB at least. `None` if it shows neither number, as of a table with a row access policy (BigQuery
+    /// documentation, "Best practices for row-level security").
+    pub(super) fn bytes_billed(&self) -> Option<u64> {
         match (self.total_bytes_billed.as_deref(), self.total_bytes_processed.as_deref()) {
-            (Some(billed), _) => number(Some(billed)),
-            (None, Some("0")) => 0,
-            (None, processed) => number(processed).max(MIN_BYTES_BILLED),
+            (Some(billed), _) => Some(number(Some(billed))),
+            (None, Some("0")) => Some(0),
+            (None, Some(processed)) => Some(number(Some(processed)).max(MIN_BYTES_BILLED)),
+            (None, None) => None,
         }
     }
 
@@ -164,8 +168,14 @@ impl BigQuery {
         let location = request.location.clone();
         let first = self.start(request, mode).await?;
         let done = self.wait_until_done(first, location.as_deref()).await?;
-        self.bill.charge(done.bytes_billed());
-        self.read_pages(done, location.as_deref()).await
+        let billed = match done.bytes_billed() {
+            Some(bytes) => {
+                self.bill.charge(bytes);
+                bytes
+            }
+            None => self.bill.charge_most(),
+        };
+        self.read_pages(done, billed, location.as_deref()).await
     }
 
     /// Asks what a query would read, which costs nothing.
@@ -180,8 +190,7 @@ impl BigQuery {
     async fn start(&mut self, request: QueryRequest, mode: JobMode) -> Result<QueryAnswer, ObserveError> {
         // With the same id, BigQuery would give the answer of an earlier query.
         let request_id = Some(format!("traceprobe-{:016x}", fastrand::u64(..)));
-        let tables = self.known.as_ref().map_or(1, |known| known.tables.len());
-        self.bill.open(self.settings.bill_limit(tables));
+        self.bill.open(number(request.maximum_bytes_billed.as_deref()));
         let answer = self.send(&QueryRequest { request_id, ..request }, mode).await;
         answer.map_err(|failure| self.failed(failure))
     }
@@ -202,7 +211,7 @@ impl BigQuery {
         mut answer: QueryAnswer,
         location: Option<&str>,
     ) -> Result<QueryAnswer, ObserveError> {
-        for _ in 0..MAX_WAITS {
+        for _ in 0..self.settings.max_waits() {
             if answer.is_done() {
                 return Ok(answer);
             }
@@ -211,7 +220,7 @@ impl BigQuery {
         if answer.is_done() {
             return Ok(answer);
         }
-        let text = format!("{}: not done within {:?}", self.call_name(), self.settings.job_timeout());
+        let text = format!("{}: not done within {:?}", self.call_name(), self.settings.job_timeout);
         Err(ObserveError::new(FailureKind::Timeout, text))
     }
 
@@ -220,6 +229,7 @@ impl BigQuery {
     async fn read_pages(
         &mut self,
         mut answer: QueryAnswer,
+        billed: u64,
         location: Option<&str>,
     ) -> Result<ResultSet, ObserveError> {
         let mut rows: Vec<Row> = answer.take_rows().collect();
@@ -233,7 +243,7 @@ impl BigQuery {
         let mut pages = 1;
         while answer.page_token.is_some() {
             if pages >= self.settings.max_pages {
-                return Ok(ResultSet { rows, schema, is_complete: false, job });
+                return Ok(ResultSet { rows, schema, is_complete: false, job, billed });
             }
             answer.job_reference = answer.job_reference.or_else(|| job.clone());
             answer = self.next(&answer, location).await?;
@@ -246,7 +256,7 @@ impl BigQuery {
         if (rows.len() as u64) < total {
             return Err(self.garbled(&format!("the answer has {} of {total} rows", rows.len())));
         }
-        Ok(ResultSet { rows, schema, is_complete: true, job })
+        Ok(ResultSet { rows, schema, is_complete: true, job, billed })
     }
 
     /// The next answer for the same query: its end, or its next page.
@@ -290,7 +300,7 @@ impl BigQuery {
     pub(super) async fn send(&self, query: &QueryRequest, mode: JobMode) -> Result<QueryAnswer, Failure> {
         let body = JobsQuery {
             query: query.clone(),
-            job_timeout_ms: self.settings.job_timeout().as_millis().to_string(),
+            job_timeout_ms: self.settings.job_timeout.as_millis().to_string(),
             job_creation_mode: match mode {
                 JobMode::Optional => "JOB_CREATION_OPTIONAL",
                 JobMode::Required => "JOB_CREATION_REQUIRED",

@@ -1,6 +1,7 @@
 //! From rows to sightings.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -34,6 +35,8 @@ pub(super) struct Reader<'a> {
     pub(super) wanted: &'a HashMap<TraceId, Tag>,
     /// Whose canaries may be in the table, where the query looked for others', too.
     pub(super) owners: Option<&'a [TenantCode]>,
+    /// Labels by what the table shows of them, where its column of tenants is of type INTEGER.
+    pub(super) padded_labels: Option<&'a BTreeMap<String, Arc<str>>>,
     /// Ends the reading.
     pub(super) halt: &'a Halt,
 }
@@ -98,10 +101,15 @@ impl Reader<'_> {
             stamp,
             seen_by,
             locator: Locator::new(""),
-            label: cell(positions.tenant).map(|cell| ForeignText::label(&text(cell))),
+            label: cell(positions.tenant).map(|cell| self.label(&text(cell))),
             integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
             found_in: FoundIn::default(),
         }
+    }
+
+    fn label(&self, shown: &str) -> ForeignText {
+        let padded = self.padded_labels.and_then(|labels| labels.get(shown));
+        ForeignText::label(padded.map_or(shown, |label| &**label))
     }
 
     /// The tags of a row. Counts what is none.

@@ -1,5 +1,6 @@
 //! Which table a stage reads, and within which bounds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::domain::shell::quoted;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::{Tag, TenantCode};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::Capabilities;
+use crate::domain::topology::{Capabilities, Topology};
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
@@ -82,8 +83,13 @@ const fn operation(name: &'static str, permission: &'static str) -> Operation {
     Operation { service: "bigquery", name, permission, dollars: 0.0 }
 }
 
-/// Most calls for the result of an unfinished query, after which the poll ends as timed out.
-pub(super) const MAX_WAITS: u32 = 3;
+/// Longest time that one call waits for its query to end. The HTTP client gives a call up after 20 s
+/// ([`crate::cloud::google::GoogleTimeouts`]), and an answer takes a while to be read.
+const MAX_QUERY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A query may take all of these parts of a poll's time but one, which is left for what comes before the
+/// query, and for the way.
+const PARTS: u32 = 5;
 
 /// Which table, and how to read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,8 +122,12 @@ pub struct Settings {
     pub max_bytes_billed: u64,
     /// Most bytes that all queries of a day (UTC) may be billed for.
     pub daily_bytes_billed: Option<u64>,
+    /// Labels of tenants, by what a column of type INTEGER shows of them: numbers with leading zeros.
+    pub padded_labels: Arc<BTreeMap<String, Arc<str>>>,
     /// How long one call waits for its query to end.
     pub query_timeout: Duration,
+    /// When BigQuery stops a query. Calls wait for it until then.
+    pub job_timeout: Duration,
     /// Most pages of one query's result.
     pub max_pages: usize,
     /// What the table's columns are held against.
@@ -146,25 +156,27 @@ impl Settings {
             predicate: Predicate::Auto,
             max_bytes_billed: 100 << 20,
             daily_bytes_billed: None,
+            padded_labels: Arc::default(),
             query_timeout: Duration::from_secs(10),
+            job_timeout: Duration::from_secs(40),
             max_pages: 10,
             expected_schema: ExpectedSchema::default(),
             refresh: Duration::from_mins(5),
         }
     }
 
-    /// With a query timeout that fits into polls of at most so long. BigQuery then stops a query before the
-    /// poll is given up; stopped later, it would be billed and its answer read by no one. A part is left for
-    /// what comes before the query, and for the way.
+    /// With timeouts that fit into polls of at most so long. BigQuery then stops a query before the poll is
+    /// given up; stopped later, it would be billed and its answer read by no one.
     #[must_use]
     pub fn within(self, poll: Duration) -> Self {
-        Self { query_timeout: poll / (MAX_WAITS + 2), ..self }
+        let part = poll / PARTS;
+        Self { query_timeout: part.min(MAX_QUERY_TIMEOUT), job_timeout: part * (PARTS - 1), ..self }
     }
 
-    /// When BigQuery stops a query.
-    #[must_use]
-    pub fn job_timeout(&self) -> Duration {
-        self.query_timeout * (MAX_WAITS + 1)
+    /// Most calls for the result of an unfinished query, after which the poll ends as timed out.
+    pub(super) fn max_waits(&self) -> u32 {
+        let calls = self.job_timeout.as_nanos().div_ceil(self.query_timeout.as_nanos().max(1));
+        u32::try_from(calls).unwrap_or(u32::MAX).saturating_sub(1)
     }
 
     /// The columns that the settings name, and what for.
@@ -182,11 +194,36 @@ impl Settings {
         all.into_iter().filter_map(|(use_, column)| Some((use_, column?.as_str())))
     }
 
+    /// See [`Settings::padded_labels`]. Labels that differ in leading zeros alone cannot be told apart, so
+    /// none of them is among these.
+    fn padded_labels_of(&self, topology: &Topology) -> BTreeMap<String, Arc<str>> {
+        if self.tenant_column.is_none() {
+            return BTreeMap::new();
+        }
+        padded(topology.tenants().iter().map(|tenant| &tenant.label))
+    }
+
     /// Most bytes that BigQuery is told to bill one query of so many tables for: at least what it bills
     /// anyway, or the second table at midnight would make the stage blind.
     pub(super) fn bill_limit(&self, tables: usize) -> u64 {
         self.max_bytes_billed.max(MIN_BYTES_BILLED * tables.max(1) as u64)
     }
+}
+
+/// The labels that are numbers with leading zeros, by the same number without them.
+fn padded<'a>(labels: impl Iterator<Item = &'a Arc<str>>) -> BTreeMap<String, Arc<str>> {
+    let mut of_numbers: BTreeMap<String, BTreeSet<&Arc<str>>> = BTreeMap::new();
+    for label in labels.filter(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit())) {
+        let digits = label.trim_start_matches('0');
+        let number = if digits.is_empty() { "0" } else { digits };
+        of_numbers.entry(number.to_owned()).or_default().insert(label);
+    }
+    let only = |(number, labels): (String, BTreeSet<&Arc<str>>)| {
+        let mut labels = labels.into_iter();
+        let (Some(label), None) = (labels.next(), labels.next()) else { return None };
+        (**label != *number).then(|| (number, label.clone()))
+    };
+    of_numbers.into_iter().filter_map(only).collect()
 }
 
 /// What the time of a row is.
@@ -336,11 +373,15 @@ impl KindSettings for Settings {
     }
 
     fn context(&self, site: &Site<'_>) -> String {
-        format!("{:?}", site.owners())
+        format!("{:?} {:?}", site.owners(), self.padded_labels_of(site.topology))
     }
 
     fn observer(&self, site: &Site<'_>, (): &()) -> Result<BigQuery, NoClient> {
-        let settings = Self { owners: site.owners(), ..self.clone().within(site.rhythm.timeout) };
+        let settings = Self {
+            owners: site.owners(),
+            padded_labels: Arc::new(self.padded_labels_of(site.topology)),
+            ..self.clone().within(site.rhythm.timeout)
+        };
         let google = site.clients.google()?.clone();
         Ok(BigQuery::new(settings, google, site.recognizer.clone(), site.clock.clone()))
     }
@@ -549,6 +590,28 @@ mod tests {
         for text in ["a b", "a`", "1a", "a;", "a.", "x = 1 OR 1"] {
             assert!(column(&Value::from(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_call_waits_for_less_than_the_client_does_and_all_calls_for_most_of_the_poll() {
+        let client = crate::cloud::google::GoogleTimeouts::default().request;
+        for secs in [1, 30, 95, 120, 600, 86_400] {
+            let poll = Duration::from_secs(secs);
+            let settings = Settings::new(TableName::parse("p.d.t").unwrap(), "trace_id").within(poll);
+            let waited = settings.query_timeout * (settings.max_waits() + 1);
+            assert!(settings.query_timeout < client, "{secs} s");
+            assert!(settings.job_timeout <= waited && settings.job_timeout < poll, "{secs} s");
+        }
+    }
+
+    #[test]
+    fn labels_with_leading_zeros_are_known_by_their_number() {
+        let labels = ["012345678901", "987654321098", "acme", "", "007", "07", "000", "0x1"];
+        let labels: Vec<Arc<str>> = labels.into_iter().map(Arc::from).collect();
+        let twice = labels.iter().chain(&labels);
+        let found = padded(twice).into_iter().map(|(number, label)| format!("{number} {label}"));
+        // 7 may be either of two.
+        assert_eq!(found.collect::<Vec<_>>(), ["0 000", "12345678901 012345678901"]);
     }
 
     #[test]

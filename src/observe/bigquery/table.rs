@@ -4,8 +4,10 @@
 //! of a type which is newer than the crate.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::domain::schema::{Column, TableSchema};
+use crate::domain::time::Timestamp;
 
 /// How a table is cut into partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub(super) struct Table {
     pub(super) schema: TableSchema,
     pub(super) partitioning: Partitioning,
     pub(super) location: Option<String>,
+    /// When it was created, where the service says so.
+    pub(super) created: Option<Timestamp>,
+    /// The columns by which it is clustered, the first one first.
+    clustering: Vec<String>,
     /// Lower-case names of the columns that BigQuery fills with the time of the insertion.
     insertion_times: Vec<String>,
 }
@@ -43,7 +49,15 @@ pub(super) struct Table {
 struct TableJson {
     schema: Option<SchemaJson>,
     time_partitioning: Option<PartitioningJson>,
+    clustering: Option<ClusteringJson>,
     location: Option<String>,
+    /// Milliseconds since 1970, as a text (BigQuery REST reference, Table).
+    creation_time: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ClusteringJson {
+    fields: Option<Vec<String>>,
 }
 
 /// The schema of a table or of a query's result.
@@ -119,13 +133,25 @@ impl Table {
         // Only top-level columns can have a default (BigQuery, default values).
         let filled = described.fields.iter().filter(|field| field.is_insertion_time());
         let insertion_times = filled.map(|field| field.name.to_ascii_lowercase()).collect();
-        Ok(Self { schema, partitioning, location: table.location, insertion_times })
+        let created = table.creation_time.as_ref().and_then(whole_number).map(Timestamp::from_millis);
+        let clustering = table.clustering.and_then(|by| by.fields).unwrap_or_default();
+        Ok(Self { schema, partitioning, location: table.location, created, clustering, insertion_times })
+    }
+
+    /// Whether it is clustered by this column before any other, so that a query for values of it reads few
+    /// blocks.
+    pub(super) fn is_clustered_by(&self, column: &str) -> bool {
+        self.clustering.first().is_some_and(|first| first.eq_ignore_ascii_case(column))
     }
 
     /// Whether BigQuery fills this column with the time of the insertion, unless the writer sets it.
     pub(super) fn stamps_insertion(&self, column: &str) -> bool {
         self.insertion_times.contains(&column.to_ascii_lowercase())
     }
+}
+
+fn whole_number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
 fn add(columns: &mut Vec<Column>, within: &str, field: &FieldJson) {
@@ -175,6 +201,23 @@ mod tests {
             by(json!({"type": "DAY", "field": "at"})),
             Partitioning::Column { name: "at".into(), kind: "TIMESTAMP".into(), unit: Unit::Day }
         );
+    }
+
+    #[test]
+    fn only_the_first_column_of_a_clustering_counts() {
+        let by = |fields| table(&json!({"clustering": {"fields": fields}}));
+        assert!(by(json!(["trace_id", "tenant"])).is_clustered_by("TRACE_ID"));
+        assert!(!by(json!(["tenant", "trace_id"])).is_clustered_by("trace_id"));
+        assert!(!table(&json!({})).is_clustered_by("trace_id"));
+    }
+
+    #[test]
+    fn the_time_of_creation_is_read_as_text_and_as_number() {
+        let created = |value| table(&json!({"creationTime": value})).created;
+        let expected = Some(Timestamp::from_secs(1_795_321_800));
+        assert_eq!(created(json!("1795321800000")), expected);
+        assert_eq!(created(json!(1_795_321_800_000_i64)), expected);
+        assert_eq!(created(json!("soon")), None);
     }
 
     #[test]

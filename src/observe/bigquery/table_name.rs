@@ -12,6 +12,9 @@ const DAY_FIELDS: [&str; 3] = ["%Y", "%m", "%d"];
 /// row goes.
 const MAX_WRITER_CLOCK_LEAD: Duration = Duration::from_mins(5);
 
+/// How far the local time of a writer may be ahead of UTC, which is UTC+14:00.
+const AHEAD_OF_UTC: Duration = Duration::from_hours(14);
+
 /// The largest number of daily tables that one query reads. BigQuery bills at least 10 MB for each (BigQuery
 /// pricing).
 const MAX_DAYS_PER_QUERY: usize = 8;
@@ -102,6 +105,23 @@ impl TableName {
     pub(super) fn table_on_day_before(&self, at: Timestamp) -> Self {
         self.table_on(at - DAY)
     }
+
+    /// Returns the table for the newest day that has begun anywhere at `at`.
+    pub(super) fn table_on_newest_day(&self, at: Timestamp) -> Self {
+        self.table_on(at + AHEAD_OF_UTC)
+    }
+}
+
+/// Whether the table for the day of `at` was created at a time at which that day had begun in a time zone
+/// ahead of UTC, and not yet in UTC.
+pub(super) fn is_created_ahead(at: Timestamp, created: Timestamp) -> bool {
+    let start = start_of_day(at);
+    (start - AHEAD_OF_UTC..start - MAX_WRITER_CLOCK_LEAD).contains(&created)
+}
+
+fn start_of_day(at: Timestamp) -> Timestamp {
+    let day = i64::try_from(DAY.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(at.micros().div_euclid(day).saturating_mul(day))
 }
 
 impl fmt::Display for TableName {
@@ -167,6 +187,16 @@ mod tests {
         let range = name.tables_between(at("2026-01-01T00:00:00Z"), at("2026-11-22T00:00:00Z"));
         assert_eq!((range.tables.len(), range.is_truncated), (MAX_DAYS_PER_QUERY, true));
         assert_eq!(range.tables.last().unwrap().table, "events_20261122");
+    }
+
+    #[test]
+    fn a_table_is_ahead_if_it_was_created_when_its_day_had_begun_in_the_east_only() {
+        let is_ahead = |created| is_created_ahead(at("2026-11-22T16:00:00Z"), at(created));
+        assert!(is_ahead("2026-11-21T15:00:02Z"), "midnight at UTC+9");
+        assert!(!is_ahead("2026-11-22T00:00:02Z"), "midnight in UTC");
+        assert!(!is_ahead("2026-11-21T23:57:00Z"), "a clock that is ahead");
+        assert!(!is_ahead("2026-11-22T08:00:02Z"), "midnight at UTC-8");
+        assert!(!is_ahead("2026-11-01T00:00:00Z"), "created with all tables of the month");
     }
 
     #[test]

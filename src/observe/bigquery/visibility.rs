@@ -6,6 +6,10 @@
 //! there is a policy on the table, the rows of a waiting tenant count as not read as long as none of its
 //! canaries is found; if that is so for every waiting tenant, the stage is blind. Masking is said only where
 //! it changed a value that the query read.
+//!
+//! A poll without statistics may be the first one under a new policy. What was seen before and is still
+//! queried then vanishes, so a poll that does not find it proves no absence, and the next one reads the
+//! statistics.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -45,14 +49,19 @@ pub(super) struct Visibility {
     visible: HashMap<String, TraceId>,
     /// Tenants whose rows were said to be hidden.
     hidden: HashSet<String>,
+    /// What was seen before is not found any more, and no statistics were read since.
+    has_vanished: bool,
     /// Statistics may not be read; that was said.
     is_denied: bool,
 }
 
 impl Visibility {
-    /// Whether the next query must be a job, so that its statistics can be read: at first, and where the last
-    /// poll found nothing of what a tenant waits for.
+    /// Whether the next query must be a job, so that its statistics can be read: at first, where the last
+    /// poll found nothing of what a tenant waits for, and at once where rows vanished.
     pub(super) fn needs_job(&self, now: Timestamp) -> bool {
+        if self.has_vanished {
+            return true;
+        }
         let is_suspicious = self.is_doubtful || self.applied != Applied::default();
         let every = if is_suspicious { CHECK_EVERY } else { CHECK_ANYWAY };
         self.checked_at.is_none_or(|checked| now.since(checked) >= every)
@@ -69,6 +78,7 @@ impl Visibility {
             let tenant = trace.tag.tenant_digits();
             if self.visible.get(&tenant) == Some(&trace.tag.trace) && !found.contains(&trace.tag.trace) {
                 self.visible.remove(&tenant);
+                self.has_vanished = true;
             }
         }
         // The newest one stays in queries longest.
@@ -88,14 +98,25 @@ impl Visibility {
         }
         self.applied = applied;
         self.checked_at = Some(now);
+        // Without a policy they were deleted; with one, `judge` says what is hidden.
+        self.has_vanished = false;
     }
 
     /// Takes that the statistics could not be read. Returns whether that must be said: once, where it will
     /// not change by itself.
     pub(super) fn take_failure(&mut self, now: Timestamp, failure: &Failure) -> bool {
         self.checked_at = Some(now);
+        // Where statistics can never be read, rows that are deleted must not keep polls from proving absence.
+        self.has_vanished &=
+            matches!(failure.kind, FailureKind::Throttled | FailureKind::Unreachable | FailureKind::Timeout);
         let is_denied = failure.kind == FailureKind::Denied;
         is_denied && !std::mem::replace(&mut self.is_denied, is_denied)
+    }
+
+    /// Whether rows may be hidden by a policy that is not known yet. What a poll did not find is then not
+    /// absent.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.has_vanished
     }
 
     /// Whether what the probe reads is masked.

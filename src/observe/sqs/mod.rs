@@ -168,6 +168,7 @@ impl Sqs {
             .visibility_timeout(hidden_for)
             .wait_time_seconds(0)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_system_attribute_names(MessageSystemAttributeName::DeadLetterQueueSourceArn)
             .send()
             .await;
         let answer = answer.map_err(|error| explain(&format!("ReceiveMessage from `{url}`"), &error))?;
@@ -193,7 +194,7 @@ impl Sqs {
 
     fn take(&mut self, message: &Message, scan: Scan, seen_by: Timestamp) {
         let (id, body) = (message.message_id().unwrap_or_default(), message.body().unwrap_or_default());
-        let stamp = sent_at(message).map_or(Stamp::None, Stamp::Millis);
+        let stamp = stamp(message);
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         stats.bytes += body.len() as u64;
@@ -264,10 +265,17 @@ impl Observe for Sqs {
     }
 }
 
-/// When a message was sent to the queue, in milliseconds since 1970.
-fn sent_at(message: &Message) -> Option<Timestamp> {
-    let millis = message.attributes()?.get(&MessageSystemAttributeName::SentTimestamp)?;
-    Some(Timestamp::from_millis(millis.parse().ok()?))
+/// When a message arrived in the queue, as far as SQS says so. If SQS moved it here from another queue, it
+/// keeps the time at which it was sent to that one (Amazon SQS developer guide, "Using dead-letter queues in
+/// Amazon SQS"), and arrived some time after that.
+fn stamp(message: &Message) -> Stamp {
+    let Some(attributes) = message.attributes() else { return Stamp::None };
+    let millis = attributes.get(&MessageSystemAttributeName::SentTimestamp);
+    let Some(sent) = millis.and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis) else {
+        return Stamp::None;
+    };
+    let is_moved = attributes.contains_key(&MessageSystemAttributeName::DeadLetterQueueSourceArn);
+    if is_moved { Stamp::NotBefore(sent) } else { Stamp::Millis(sent) }
 }
 
 #[cfg(test)]

@@ -143,6 +143,24 @@ async fn a_canary_is_found_in_every_form_of_dead_letter_that_has_content() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_moved_from_another_queue_arrived_some_time_after_it_was_sent() {
+    let batch = include_str!("fixtures/kinesis-on-failure.json").to_owned();
+    let mut answer = messages(&[line(), batch]);
+    let from = "arn:aws:sqs:eu-central-1:999999999999:work";
+    for message in answer["Messages"].as_array_mut().unwrap() {
+        message["Attributes"]["DeadLetterQueueSourceArn"] = json!(from);
+    }
+    let (mut queue, sent) = observer(peeking(), vec![depth(2, 0), answer, json!({})]);
+    let poll = queue.poll(&wanted()).await.unwrap();
+    let not_before = Stamp::NotBefore(Timestamp::from_secs(NOW - 5));
+    let ([seen], [failed]) = (&poll.sightings[..], &poll.failed_batches[..]) else { panic!("{poll:?}") };
+    assert_eq!((seen.stamp, failed.stamp), (not_before, not_before));
+    let sent = sent.lock().unwrap();
+    let requested = json!(["SentTimestamp", "DeadLetterQueueSourceArn"]);
+    assert_eq!(sent[1].1["MessageSystemAttributeNames"], requested);
+}
+
+#[tokio::test]
 async fn a_peek_hides_few_messages_shortly_and_deletes_none() {
     let many: Vec<String> = (0..10).map(|n| format!("message {n}")).collect();
     let settings = Settings { max_messages: 15, ..peeking() };

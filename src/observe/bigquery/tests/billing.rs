@@ -20,6 +20,18 @@ async fn a_query_that_is_given_up_is_charged_with_the_most_that_it_may_be_billed
 }
 
 #[tokio::test]
+async fn a_slow_query_is_waited_for_until_the_end_of_a_long_poll() {
+    let mut replies = vec![table(), dry_run(0)];
+    replies.extend(std::iter::repeat_with(unfinished).take(6));
+    replies.push(rows(&[row(NOW * 1_000_000)]));
+    let (mut observer, server) = observer(replies, settings().within(Duration::from_mins(2))).await;
+    assert_eq!(observer.poll(&wanted()).await.unwrap().sightings.len(), 1);
+    let (_, query) = server.request(2);
+    assert_eq!((&query["timeoutMs"], &query["jobTimeoutMs"]), (&json!(15_000), &json!("96000")));
+    assert!(server.paths()[3].contains("timeoutMs=15000"), "{:?}", server.paths());
+}
+
+#[tokio::test]
 async fn a_poll_that_is_dropped_leaves_its_query_behind_and_the_bill() {
     let replies = vec![table(), dry_run(0), (200, json!("never")), rows(&[])];
     let (mut observer, server) = observer(replies, settings()).await;
@@ -57,6 +69,78 @@ async fn a_table_that_is_too_expensive_is_never_queried() {
     let error = observer.poll(&wanted()).await.unwrap_err();
     assert_eq!(error.kind, FailureKind::OverBudget);
     assert!(error.detail.contains("150528 MB") && error.detail.contains("100 MB"), "{error}");
+    assert!(error.detail.contains("cluster it by `trace_id`"), "{error}");
+    assert_eq!(server.paths().len(), 2);
+}
+
+/// A table that is clustered by these columns.
+fn clustered(by: &[&str]) -> Reply {
+    let (status, mut body) = table();
+    body["clustering"] = json!({"fields": by});
+    (status, body)
+}
+
+/// An answer without rows that was billed so much.
+fn billed(bytes: u64) -> Reply {
+    let (status, mut body) = rows(&[]);
+    body["totalBytesBilled"] = json!(bytes.to_string());
+    (status, body)
+}
+
+#[tokio::test]
+async fn a_clustered_table_is_queried_although_a_dry_run_says_that_it_may_be_expensive() {
+    let replies = vec![clustered(&["trace_id"]), dry_run(3 << 30), billed(20 << 20), billed(20 << 20)];
+    let (mut observer, server) = observer(replies, settings()).await;
+    for _ in 0..2 {
+        let poll = observer.poll(&wanted()).await.unwrap();
+        assert!(poll.watermark.is_some());
+        assert_eq!(poll.stats.billed_bytes, 20 << 20);
+    }
+    assert_eq!(server.request(2).1["maximumBytesBilled"], (6_u64 << 30).to_string());
+}
+
+#[tokio::test]
+async fn a_clustered_table_is_refused_after_two_polls_that_were_billed_too_much() {
+    let describe = || [clustered(&["trace_id"]), dry_run(3 << 30)];
+    let replies = describe().into_iter().chain([billed(1 << 30), billed(1 << 30)]);
+    let replies = replies.chain(describe()).chain([billed(10 << 20), billed(10 << 20)]);
+    let (mut observer, server) = observer(replies.collect(), settings()).await;
+    for _ in 0..2 {
+        observer.poll(&wanted()).await.unwrap();
+    }
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!(
+        (error.kind, &*error.detail),
+        (
+            FailureKind::OverBudget,
+            "one poll of `p.d.t` was billed 1024 MB, more than max_bytes_billed allows (100 MB): partition the table \
+             by time, or bound the query with a predicate; the next poll is made at 10:30 UTC"
+        )
+    );
+    assert_eq!(server.paths().len(), 4, "no query");
+    observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 6 * 3_600));
+    for _ in 0..2 {
+        observer.poll(&wanted()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_clustered_by_another_column_first_is_refused_by_its_dry_run() {
+    let replies = vec![clustered(&["tenant", "trace_id"]), dry_run(3 << 30)];
+    let (mut observer, _) = observer(replies, settings()).await;
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert!(error.detail.contains("cluster it by `trace_id`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_clustered_table_of_which_a_poll_could_cost_more_than_any_may_is_not_queried() {
+    let (mut observer, server) = observer(vec![clustered(&["trace_id"]), dry_run(2 << 40)], settings()).await;
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!(
+        &*error.detail,
+        "one poll of `p.d.t` may read up to 2097152 MB, more than 1000 times what max_bytes_billed allows (100 MB): \
+         partition the table by time, or bound the query with a predicate"
+    );
     assert_eq!(server.paths().len(), 2);
 }
 
@@ -102,9 +186,9 @@ async fn a_query_whose_connection_is_cut_is_charged_with_the_most_that_it_may_be
 }
 
 #[tokio::test]
-async fn a_table_whose_bytes_are_not_shown_is_charged_with_the_least() {
+async fn a_table_whose_bytes_are_not_shown_is_charged_with_the_most_that_it_may_be_billed_for() {
     let schema = json!({"fields": [{"name": "probe_id", "type": "STRING"}]});
     let reply = (200, json!({"jobComplete": true, "schema": schema, "totalRows": "0"}));
     let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
-    assert_eq!(observer.poll(&wanted()).await.unwrap().stats.billed_bytes, 10 << 20);
+    assert_eq!(observer.poll(&wanted()).await.unwrap().stats.billed_bytes, 100 << 20);
 }

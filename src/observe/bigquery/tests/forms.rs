@@ -100,12 +100,37 @@ fn no_table() -> Reply {
 
 /// A time at which yesterday's table may still matter.
 fn after_midnight(observer: &mut BigQuery) -> Wanted {
-    let midnight = Timestamp::parse_rfc3339("2026-11-22T00:10:00Z").unwrap();
-    observer.clock = WallClock::new(move || midnight);
+    at(observer, "2026-11-22T00:10:00Z")
+}
+
+/// Sets the clock. What waits was planned a quarter of an hour before.
+fn at(observer: &mut BigQuery, time: &str) -> Wanted {
+    let now = Timestamp::parse_rfc3339(time).unwrap();
+    observer.clock = WallClock::new(move || now);
     let mut tag = tag();
-    tag.trace = TraceId::new(midnight - Duration::from_mins(15), [3; 10]);
+    tag.trace = TraceId::new(now - Duration::from_mins(15), [3; 10]);
     let waiting = WantedTrace { tag, planned_at: tag.trace.planned_at() };
     Wanted { waiting: [waiting].into(), ..Wanted::default() }
+}
+
+#[tokio::test]
+async fn a_label_with_leading_zeros_is_recognised_in_a_column_of_numbers_only() {
+    let label: Arc<str> = "012345678901".into();
+    let of_type = async |kind: &str| {
+        let mut found = row(NOW * 1_000_000);
+        found[2] = json!("12345678901");
+        let mut answer = rows(&[found]);
+        let fields =
+            [json!({"name": "probe_id", "type": "STRING"}), json!({"name": "probe_tenant", "type": kind})];
+        answer.1["schema"] = json!({"fields": fields});
+        let padded_labels = Arc::new([("12345678901".to_owned(), label.clone())].into());
+        let settings = Settings { padded_labels, ..settings() };
+        let (mut observer, _) = observer(vec![table(), dry_run(0), answer], settings).await;
+        let poll = observer.poll(&wanted()).await.unwrap();
+        poll.sightings[0].label.clone().unwrap().to_string()
+    };
+    assert_eq!(of_type("INTEGER").await, "012345678901");
+    assert_eq!(of_type("STRING").await, "12345678901");
 }
 
 #[tokio::test]
@@ -161,12 +186,83 @@ async fn a_missing_daily_table_is_queried_again_at_every_poll() {
     assert_eq!([3, 5, 10].map(reads), [false, false, true]);
 }
 
+/// A table that was created then.
+fn created(time: &str) -> Reply {
+    let (status, mut body) = table();
+    let created = Timestamp::parse_rfc3339(time).unwrap();
+    body["creationTime"] = json!(created.millis().to_string());
+    (status, body)
+}
+
+/// The days of the tables that a request queries.
+fn days(server: &Server, request: usize) -> Vec<String> {
+    let sql = server.request(request).1["query"].to_string();
+    sql.split("`p.d.t_").skip(1).map(|rest| rest[..8].to_owned()).collect()
+}
+
 #[tokio::test]
-async fn days_without_a_table_hold_nothing_where_the_day_before_has_one() {
-    let (mut observer, server) = observer(vec![no_table(), table()], sharded()).await;
+async fn until_todays_table_exists_yesterdays_is_read_and_proves_what_is_absent() {
+    // At UTC-8 it is the evening of the 21st.
+    let yesterday = || created("2026-11-21T08:00:03Z");
+    let replies =
+        vec![no_table(), yesterday(), dry_run(0), rows(&[]), no_table(), rows(&[row(NOW * 1_000_000)])];
+    let (mut observer, server) = observer(replies, sharded()).await;
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(Timestamp::from_secs(NOW))));
-    assert_eq!(server.paths().len(), 2, "no query");
+    assert_eq!(observer.poll(&wanted()).await.unwrap().sightings.len(), 1);
+    assert_eq!([3, 5].map(|n| days(&server, n)), [["20261121"], ["20261121"]]);
+}
+
+#[tokio::test]
+async fn yesterdays_table_is_read_as_long_as_canaries_wait_from_before_todays_was_created() {
+    let (today, yesterday) = (|| created("2026-11-22T08:00:03Z"), || created("2026-11-21T08:00:03Z"));
+    let replies = vec![
+        no_table(),
+        yesterday(),
+        dry_run(0),
+        rows(&[]),
+        // It is midnight at UTC-8.
+        today(),
+        today(),
+        yesterday(),
+        dry_run(0),
+        rows(&[]),
+        rows(&[]),
+    ];
+    let (mut observer, server) = observer(replies, sharded()).await;
+    for time in ["2026-11-22T07:58:00Z", "2026-11-22T08:02:00Z", "2026-11-22T09:20:00Z"] {
+        let wanted = at(&mut observer, time);
+        // Each poll finds what is known.
+        observer.settings.refresh = Duration::from_hours(24);
+        assert!(observer.poll(&wanted).await.unwrap().watermark.is_some());
+    }
+    assert_eq!(days(&server, 3), ["20261121"]);
+    assert_eq!(days(&server, 8), ["20261121", "20261122"]);
+    assert_eq!(days(&server, 9), ["20261122"]);
+}
+
+#[tokio::test]
+async fn tomorrows_table_is_read_where_todays_was_created_before_its_day_began_in_utc() {
+    let replies = vec![
+        // At UTC+9 it is the 23rd.
+        created("2026-11-21T15:00:03Z"),
+        created("2026-11-22T15:00:03Z"),
+        dry_run(0),
+        rows(&[]),
+    ];
+    let (mut observer, server) = observer(replies, sharded()).await;
+    let wanted = at(&mut observer, "2026-11-22T16:00:00Z");
+    observer.poll(&wanted).await.unwrap();
+    assert_eq!(days(&server, 3), ["20261122", "20261123"]);
+}
+
+#[tokio::test]
+async fn tomorrows_table_is_not_requested_where_days_begin_in_utc() {
+    let replies = vec![created("2026-11-22T00:00:03Z"), dry_run(0), rows(&[])];
+    let (mut observer, server) = observer(replies, sharded()).await;
+    let wanted = at(&mut observer, "2026-11-22T16:00:00Z");
+    observer.poll(&wanted).await.unwrap();
+    assert_eq!((days(&server, 2), server.paths().len()), (vec!["20261122".to_owned()], 3));
 }
 
 #[tokio::test]

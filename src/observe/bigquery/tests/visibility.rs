@@ -99,6 +99,50 @@ async fn a_tenant_whose_canary_is_found_is_not_hidden_by_a_policy() {
     assert_eq!(outcomes, [Ok(1), Ok(1)], "all rows were granted, and the second canary is late");
 }
 
+/// Polls five seconds after each other, first for one canary, which is there, then for another one. Returns
+/// what each poll proves absent up to: `None` for nothing.
+async fn watermarks(replies: Vec<Reply>) -> (Vec<Result<Option<Timestamp>, String>>, Server) {
+    let mut all = vec![table(), dry_run(0), with_job(&[found()]), statistics(false, false)];
+    all.extend(replies);
+    let (mut observer, server) = observer(all, settings()).await;
+    let (clock, now) = stepping();
+    observer.clock = clock;
+    let mut outcomes = Vec::new();
+    for wanted in [wanted(), wanted_another(), wanted_another(), wanted_another()] {
+        let polled = observer.poll(&wanted).await;
+        outcomes.push(polled.map(|poll| poll.watermark).map_err(|error| error.detail.to_string()));
+        *now.lock().unwrap() += 5;
+    }
+    (outcomes, server)
+}
+
+#[tokio::test]
+async fn no_poll_under_a_new_policy_proves_that_something_is_absent() {
+    let replies = vec![rows(&[]), with_job(&[]), statistics(true, false), rows(&[])];
+    let (outcomes, server) = watermarks(replies).await;
+    assert_eq!(outcomes[..2], [Ok(Some(Timestamp::from_secs(NOW))), Ok(None)]);
+    for blind in &outcomes[2..] {
+        assert!(blind.as_ref().unwrap_err().starts_with(POLICY), "{blind:?}");
+    }
+    assert_eq!(server.request(5).1["jobCreationMode"], "JOB_CREATION_REQUIRED");
+}
+
+#[tokio::test]
+async fn rows_that_were_deleted_cost_the_proof_of_one_poll() {
+    let replies = vec![rows(&[]), with_job(&[]), statistics(false, false), rows(&[])];
+    let (outcomes, _) = watermarks(replies).await;
+    let at = |secs: i64| Ok(Some(Timestamp::from_secs(NOW + secs)));
+    assert_eq!(outcomes, [at(0), Ok(None), at(10), at(15)]);
+}
+
+#[tokio::test]
+async fn rows_that_were_deleted_cost_no_more_where_statistics_may_not_be_read() {
+    let denied = (403, refused("accessDenied", "no"));
+    let replies = vec![rows(&[]), with_job(&[]), denied, rows(&[])];
+    let (outcomes, _) = watermarks(replies).await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(None)).count(), 1, "{outcomes:?}");
+}
+
 #[tokio::test]
 async fn a_grant_that_is_withdrawn_is_noticed_by_a_row_that_vanishes() {
     let replies = vec![with_job(&[found()]), statistics(true, false), with_job(&[]), statistics(true, false)];

@@ -16,7 +16,7 @@ fn at(secs: i64) -> Timestamp {
 }
 
 /// A trace that CloudWatch Logs took after a second, and that ended after a minute.
-fn trace(map: &Topology, random: u8, outcome: Outcome) -> Trace {
+pub(super) fn trace(map: &Topology, random: u8, outcome: Outcome) -> Trace {
     let id = TraceId::new(at(0), [random; 10]);
     let tag = Tag::new(id, map.tenant(TenantId(0)).code, InstanceCode::of("test"), 100, Purpose::Probe);
     let mut trace = Trace::new(tag, TenantId(0), map.stage_ids().count(), Origin::Planned);

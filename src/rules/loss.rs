@@ -4,6 +4,7 @@ use super::Settings;
 use super::cohort::Cohort;
 use super::promql::{self, Lookup, Probe};
 use super::rule::{About, Alert, Cause, Group, Record, Severity};
+use super::window;
 use crate::domain::drill::DRILL_TENANT;
 use crate::domain::topology::{Role, Stage};
 
@@ -11,6 +12,9 @@ use crate::domain::topology::{Role, Stage};
 const LONG: u32 = 30;
 /// For how many canaries the alert goes on.
 const KEEP: u32 = 10;
+/// Within this time after its deadline, polls, scrapes and an evaluation have shown that a canary was lost;
+/// in parts of the usual window.
+const SHOWN_WITHIN: u32 = 4;
 
 pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     let probe = &cohort.probe;
@@ -25,10 +29,11 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
         expr: traces("delivered|late|lost|dead_lettered"),
     };
     let lost = traces("lost|dead_lettered");
+    let of_a_stall = window::text(cohort.window(LONG) + settings.give_up + cohort.scale().time(SHOWN_WITHIN));
     let losing = format!(
         "{lost} > 3.5\nand on (job, instance, tenant)\n{lost}\n/ ({ended}{} > 0)\n> 0.05\n{}",
         probe.series("", &[]),
-        probe.unless_it_was("stuck", &[], &long)
+        probe.unless_it_was("stuck", &[], &of_a_stall)
     );
     let judged = Lookup { before: "", name: &ended, matchers: &[], after: "", of: &["instance", "tenant"] };
     let by_hop = Lookup {
@@ -39,13 +44,16 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
         of: &["instance", "tenant"],
     };
     let losing = Alert {
-        comment: "Four, and more than 5 % of those that ended. The condition losing begins with three, but with 0.1 % of \
-                  independent losses and 50 tenants chance alone meets those about twice a month, and four once in \
-                  five years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven \
-                  lost. What is lost in a stall was told by TraceprobeStuck, and would be told again after its end. \
-                  keep_firing_for lasts until the last few have left the window, which single losses and dead letters \
-                  are told of otherwise. What a window of 15 minutes cannot resolve is in the group of objectives below."
-            .to_owned(),
+        comment: format!(
+            "Four, and more than 5 % of those that ended. The condition losing begins with three, but with 0.1 % of \
+             independent losses and 50 tenants chance alone meets those about twice a month, and four once in five \
+             years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven lost. \
+             TraceprobeStuck has told of a stall. What it lost is proven up to probe.give_up after its end, and counted \
+             for {long} from then on: nobody is woken again for it, and TraceprobeTraceLost shows it. Losses that go on \
+             after a stall are told {of_a_stall} after its end. keep_firing_for lasts until the last few have left the \
+             window, which single losses and dead letters are told of otherwise. What a window of {long} cannot resolve \
+             is in the group of objectives below."
+        ),
         keep: Some(cohort.window(KEEP)),
         summary: format!(
             "{{{{ $labels.tenant }}}}: {{{{ printf \"%.0f\" $value }}}} of {} canaries were lost or dead-lettered; most \
@@ -63,7 +71,9 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     };
     let one = Alert {
         severity: Severity::Note,
-        comment: "Each loss is proven. A healthy pipeline loses one now and then, so it is only shown.".to_owned(),
+        comment: "Each loss is proven. A healthy pipeline loses one now and then, so it is only shown; also what a stall \
+                  lost, of which TraceprobeStuck has told."
+            .to_owned(),
         summary: "{{ $labels.tenant }}: {{ printf \"%.0f\" $value }} canaries were lost at {{ $labels.stage }}".to_owned(),
         description: "Open the red trace on the page; it shows the last stage that had it, with the shard and sequence \
                       number, or the object key."
@@ -88,17 +98,19 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
         )
     };
     let hours = cohort.over(4 * LONG);
+    let of_a_stall = cohort.over(5 * LONG);
     let late = Alert {
-        comment: "Not each one: a canary that was called lost may be replayed. After a stall all of them come late, of \
-                  which nobody has to be told."
-            .to_owned(),
+        comment: format!(
+            "Not each one: a canary that was called lost may be replayed. After a stall all of them come late, of which \
+             nobody has to be told: within {long} of its end, and they are counted for {hours} from then on."
+        ),
         summary: "{{ $labels.tenant }}: {{ printf \"%.0f\" $value }} canaries arrived at {{ $labels.stage }} after they had \
                   been given up"
             .to_owned(),
         description: format!(
             "They came more than {} after their planned injection. Either something is replayed, or a queue drains, or \
              probe.give_up is shorter than the pipeline's longest retry.",
-            super::window::text(settings.give_up)
+            window::text(settings.give_up)
         ),
         ..Alert::warning(
             "TraceprobeLateArrivals",
@@ -107,7 +119,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             format!(
                 "{} > 2.5\n{}",
                 probe.increase("tenant, stage", "traceprobe_late_arrivals_total", &[], &hours),
-                probe.unless_it_was("stuck", &[], &hours)
+                probe.unless_it_was("stuck", &[], &of_a_stall)
             ),
         )
     };

@@ -3,6 +3,7 @@
 use super::Settings;
 use super::promql::Probe;
 use super::rule::{About, Alert, Cause, Group, Rule, Severity};
+use super::visibility;
 use super::window::{self, Scale};
 
 pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Group {
@@ -33,7 +34,7 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
                   discovery with their task, `up` disappears as well, and TraceprobeTenantMissing names its tenants."
             .to_owned(),
         hold: Some(scale.time(4)),
-        about: About::Instance,
+        about: About::Job,
         summary: "the probe {{ $labels.instance }} is down or not scraped".to_owned(),
         description: "Other instances run. What only this one measures is not watched: TraceprobeTenantMissing names those \
                       tenants."
@@ -73,9 +74,10 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
         )
     };
     let hour = window::text(scale.time(120));
+    let addresses = |series: &str| format!("count by (job) (count by (job, instance) ({series}))");
     let restarting = Alert {
-        comment: "Starts of a process at the same address, and addresses that came and went. Four in an hour are neither a \
-                  deployment nor a step of the clock (exit code 75)."
+        comment: "Starts of a process at the same address, and addresses that came and went, whatever version they had: \
+                  an upgrade is one start. Four in an hour are neither a deployment nor a step of the clock (exit code 75)."
             .to_owned(),
         about: About::Job,
         summary: "the probe was started {{ printf \"%.0f\" $value }} times within an hour".to_owned(),
@@ -87,9 +89,10 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             "restarting",
             Cause::Probe,
             format!(
-                "(\n  sum by (job) (changes({}[{hour}]))\n  + count by (job) (count_over_time({alive}[{hour}]))\n  - count \
-                 by (job) ({alive})\n)\n> 3.5",
-                probe.series("process_start_time_seconds", &[])
+                "(\n  sum by (job) (changes({}[{hour}]))\n  + {}\n  - {}\n)\n> 3.5",
+                probe.series("process_start_time_seconds", &[]),
+                addresses(&format!("count_over_time({alive}[{hour}])")),
+                addresses(&alive)
             ),
         )
     };
@@ -118,6 +121,10 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
         ..of_probe("TraceprobeReloadFailed", "reload-failed", "reload_failed")
     };
     let over_budget = Alert {
+        comment: "keep_firing_for lasts until TraceprobeBudgetExceeded has forgotten the polls, so that it stays \
+                  inhibited."
+            .to_owned(),
+        keep: Some(scale.time(visibility::COUNTED)),
         summary: "a budget of the probe {{ $labels.instance }} leaves out polls".to_owned(),
         description: "Arrivals are less certain, and stages turn blind if they are not read for probe.blind_after. The page \
                       says which budget, what was taken and what is allowed. Raise it under [budgets] and reload, or find \

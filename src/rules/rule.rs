@@ -90,9 +90,9 @@ pub enum Cause {
 pub enum About {
     /// A tenant of an instance.
     Tenant,
-    /// An instance of the probe.
+    /// An instance of the probe that answers.
     Instance,
-    /// All instances, so that no label tells an address.
+    /// All instances, or one that is down: no label tells the address of one that answers.
     Job,
 }
 

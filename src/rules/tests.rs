@@ -177,6 +177,19 @@ fn links_begin_with_the_external_address() {
 }
 
 #[test]
+fn an_alert_on_what_is_down_does_not_link_to_it() {
+    let chapters = ["probe-down", "tenant-missing", "restarting"];
+    let all = alerts(&example());
+    let down: Vec<_> = all.iter().filter(|alert| chapters.contains(&alert.chapter)).collect();
+    assert_eq!(down.len(), 4, "{down:?}");
+    for alert in down {
+        let links = Links::default().annotations(alert);
+        let is_to_it = links.iter().any(|(_, link)| link.contains("$labels.instance"));
+        assert!(!is_to_it, "{}: {links:?}", alert.name);
+    }
+}
+
+#[test]
 fn links_to_the_dashboard_select_the_tenant() {
     let links =
         Links { dashboard: Some("https://grafana.example.org/d/tp?orgId=1".to_owned()), ..Links::default() };

@@ -10,6 +10,8 @@ use crate::domain::topology::Role;
 /// Seconds behind the tip of a stream beyond which a poll has not reached the present. Reading with every poll
 /// brings it to 0.
 const BEHIND: u32 = 10;
+/// The window in which failed polls, and what they could not read, are counted; in parts of the usual one.
+pub(super) const COUNTED: u32 = 30;
 
 pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Group {
     let mut rules: Vec<Rule> = Vec::new();
@@ -18,7 +20,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
         rules.push(blind(probe, scale, severity, &at).into());
         rules.push(never_seen(probe, severity, &at).into());
     }
-    let window = window::text(scale.time(30));
+    let window = window::text(scale.time(COUNTED));
     let unreadable = Alert {
         comment: "Three, because a single damaged object is gone with the next ones.".to_owned(),
         about: About::Instance,
@@ -46,11 +48,14 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
         &window,
     );
     let budget = Alert {
-        about: About::Instance,
-        summary: "{{ $labels.owner }}: polls of {{ $labels.stage }} are not made, because they would exceed their budget"
+        comment: "`for` is as long as that of TraceprobeOverBudget, which explains it if the limit is one of [budgets]."
             .to_owned(),
-        description: "max_bytes_billed or daily_bytes_billed is reached, so the stage turns blind. Either the table lost \
-                      its partitioning, or the budget is too small for the interval (docs/cost.md)."
+        hold: Some(scale.time(4)),
+        about: About::Instance,
+        summary: "{{ $labels.owner }}: a limit of {{ $labels.stage }} keeps polls from being made or finished".to_owned(),
+        description: "The page says which limit of the stage it is: bytes of a table, keys or pages of a listing, shards \
+                      of a stream, or a budget of [budgets]. While it is reached, the stage can turn blind. Either the \
+                      source has grown, or the limit is too small (docs/cost.md)."
             .to_owned(),
         ..Alert::warning(
             "TraceprobeBudgetExceeded",

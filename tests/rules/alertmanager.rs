@@ -97,7 +97,7 @@ impl Drop for Alertmanager {
 }
 
 /// What fires for one cause, and what somebody is told of it.
-const CAUSES: [(&str, &[&str], &[&str]); 16] = [
+const CAUSES: [(&str, &[&str], &[&str]); 18] = [
     (
         "one tenant is stalled",
         &[
@@ -153,6 +153,20 @@ const CAUSES: [(&str, &[&str], &[&str]); 16] = [
             "TraceprobeBudgetExceeded severity=warning cause=visibility stage=bigquery owner=shared",
         ],
         &["TraceprobeStageBlind"],
+    ),
+    (
+        "a budget that leaves out polls of two stages",
+        &[
+            "TraceprobeOverBudget severity=warning cause=probe",
+            "TraceprobeBudgetExceeded severity=warning cause=visibility stage=transit owner=shared",
+            "TraceprobeBudgetExceeded severity=warning cause=visibility stage=archive owner=t1",
+        ],
+        &["TraceprobeOverBudget"],
+    ),
+    (
+        "a table whose polls would read too much",
+        &["TraceprobeBudgetExceeded severity=warning cause=visibility stage=bigquery owner=shared"],
+        &["TraceprobeBudgetExceeded"],
     ),
     (
         "a stage that was never seen",

@@ -125,9 +125,9 @@ impl Counters {
         lost > guard && lost / (lost + delivered) > 0.05
     }
 
-    /// As the alert has it: not what was lost while the tenant was stuck.
+    /// As the alert has it: not what was lost while the tenant was stuck, as long as that is counted.
     fn losing_alone(&self, scrapes: Scrapes, at: usize) -> bool {
-        let was_stuck = (at.saturating_sub(15 * MINUTE)..=at).any(|at| self.stuck[at]);
+        let was_stuck = (at.saturating_sub(32 * MINUTE)..=at).any(|at| self.stuck[at]);
         !was_stuck && self.losing(scrapes, at, 15, 3.5)
     }
 

@@ -3,7 +3,7 @@
 use super::promtool;
 use super::scenario::{Bounds, INSTANCE, Scenario};
 use super::test;
-use super::world::{Canary, Fate, Tenant};
+use super::world::{Canary, Fate, GIVE_UP, Tenant};
 
 const INTERVALS: [f64; 3] = [5.0, 30.0, 300.0];
 
@@ -143,6 +143,66 @@ fn twenty_percent_lost_is_critical_although_the_others_are_fast() {
                 ],
             );
         }
+        it
+    });
+}
+
+#[test]
+fn what_a_stall_loses_is_not_told_again_and_losses_that_go_on_are() {
+    at_every_interval(4, |interval| {
+        let unit = unit(interval);
+        let (begin, end) = (20.0 * unit, 40.0 * unit);
+        // The last is proven lost at its deadline, and counted for 30 units from then on.
+        let forgotten = end + GIVE_UP + 30.0 * unit;
+        let mut it = Scenario::new("a stall that loses", unit / 2.0, forgotten + 40.0 * unit);
+        let in_stall = |planned: f64| (begin..end).contains(&planned);
+        let lost = |k: usize, planned| if in_stall(planned) { Fate::Lost } else { well(k, planned) };
+        let goes_on =
+            |k: usize, planned: f64| if planned >= end && k % 5 == 4 { Fate::Lost } else { lost(k, planned) };
+        let tenants = [
+            tenant(0, interval, it.until, lost),
+            tenant(1, interval, it.until, goes_on),
+            tenant(2, interval, it.until, well),
+            tenant(3, interval, it.until, well),
+        ];
+        it.tenants(&tenants);
+        let losing = "alertname=\"TraceprobeLosing\"";
+        for at in (0..).map(|number| begin + f64::from(number) * unit).take_while(|at| *at <= forgotten) {
+            it.firing(at, losing, &[]);
+        }
+        // It is told all the same.
+        it.firing(
+            end + GIVE_UP,
+            "alertname=\"TraceprobeTraceLost\"",
+            &["TraceprobeTraceLost t0 stage=transit", "TraceprobeTraceLost t1 stage=transit"],
+        );
+        it.firing(it.until, losing, &["TraceprobeLosing t1"]);
+        it
+    });
+}
+
+#[test]
+fn the_backlog_of_a_stall_is_not_told_as_late_arrivals_and_what_goes_on_coming_late_is() {
+    at_every_interval(4, |interval| {
+        let unit = unit(interval);
+        let mut it = scenario("a backlog", interval, 220.0);
+        let (begin, end) = (20.0 * unit, 60.0 * unit);
+        let stalls = |number| match number {
+            0 | 1 => tenant(number, interval, it.until, stalled(begin, end)),
+            _ => tenant(number, interval, it.until, well),
+        };
+        let tenants: Vec<_> = (0..4).map(stalls).collect();
+        it.tenants(&tenants);
+        // Two in a unit: those of one tenant for 10 units, those of the other for good.
+        let late = |at: f64| ((at - end) * 2.0 / unit).floor().max(0.0);
+        let name = "traceprobe_late_arrivals_total";
+        it.set(name, "tenant=\"t0\",stage=\"bigquery\"", |at| late(at).min(20.0));
+        it.set(name, "tenant=\"t1\",stage=\"bigquery\"", late);
+        let alert = "alertname=\"TraceprobeLateArrivals\"";
+        for units in (0..=150).step_by(5) {
+            it.firing(end + f64::from(units) * unit, alert, &[]);
+        }
+        it.firing(end + 155.0 * unit, alert, &["TraceprobeLateArrivals t1 stage=bigquery"]);
         it
     });
 }
@@ -298,6 +358,53 @@ fn one_of_two_dead_instances_is_named_with_its_tenants_for_as_long_as_it_is_dead
     let all = ["TraceprobeInstanceDown", "TraceprobeTenantMissing t2", "TraceprobeTenantMissing t3"];
     it.firing(DIES + 400.0 + 5.0, "", &all);
     it.firing(HOURS, "", &all);
+    test(interval, 4, &it);
+}
+
+#[test]
+fn an_upgrade_is_one_start_of_the_probe() {
+    let interval = 30.0;
+    let mut it = Scenario::new("upgrades", 15.0, HOURS);
+    let tenants: Vec<_> = (0..4).map(|number| tenant(number, interval, HOURS, well)).collect();
+    it.tenants(&tenants);
+    // Its only series have the label of a version.
+    it.instance(INSTANCE, |_| false);
+    it.set("up", "", |_| 1.0);
+    let upgrades = |at: f64| ((at - 3600.0) / 600.0).floor().clamp(-1.0, 3.0) + 1.0;
+    it.set("process_start_time_seconds", "", upgrades);
+    for version in 0..=4 {
+        let labels = format!("version=\"0.{version}\",revision=\"{version}\"");
+        it.set("traceprobe_build_info", &labels, |at| {
+            if upgrades(at) == f64::from(version) { 1.0 } else { f64::NAN }
+        });
+    }
+    // Three, and four within an hour.
+    it.firing(5300.0, "", &[]);
+    it.firing(5500.0, "", &["TraceprobeRestarting"]);
+    test(interval, 4, &it);
+}
+
+#[test]
+fn a_budget_outlasts_the_polls_that_it_left_out() {
+    let interval = 30.0;
+    let mut it = Scenario::new("a budget", 15.0, HOURS);
+    let tenants: Vec<_> = (0..4).map(|number| tenant(number, interval, HOURS, well)).collect();
+    it.tenants(&tenants);
+    let (begin, end) = (1200.0, 1800.0);
+    let polls = "stage=\"bigquery\",owner=\"shared\",result=\"over_budget\"";
+    it.set("traceprobe_observer_polls_total", polls, |at| ((at.min(end) - begin) / 30.0).floor().max(0.0));
+    it.set("traceprobe_condition", "condition=\"over_budget\"", |at| {
+        f64::from(u8::from((begin..end + 60.0).contains(&at)))
+    });
+    it.firing(begin + 300.0, "", &["TraceprobeOverBudget", "TraceprobeBudgetExceeded stage=bigquery"]);
+    for at in (0..).map(|number| begin + 15.0 * f64::from(number)).take_while(|at| *at < HOURS) {
+        it.none(
+            at,
+            "ALERTS{alertname=\"TraceprobeBudgetExceeded\",alertstate=\"firing\"} unless on (job, instance) \
+             ALERTS{alertname=\"TraceprobeOverBudget\",alertstate=\"firing\"}",
+        );
+    }
+    it.firing(HOURS, "", &[]);
     test(interval, 4, &it);
 }
 

@@ -60,7 +60,9 @@ fn lines_of(lines: &Lines) -> (String, String) {
         let minutes = f64::from(meter.period / super::PERIOD);
         let whole = match (meter.stat, meter.period > super::PERIOD) {
             (super::Stat::Sum, true) => {
-                format!("{minutes} * {function}{by}(avg_over_time({series}[{}s]))", meter.period)
+                let sum = format!("{minutes} * {function}{by}(avg_over_time({series}[{}s]))", meter.period);
+                // Behind a `/`, only the number would be divided by.
+                if lines.is_plain() { sum } else { format!("({sum})") }
             }
             _ => format!("{function}{by}({series})"),
         };
@@ -126,6 +128,24 @@ fn prometheus(name: &str) -> String {
 mod tests {
     use super::super::Stat;
     use super::*;
+
+    fn place(name: &str) -> Place {
+        let dimensions = vec![("StreamName", name.to_owned())];
+        Place { label: name.to_owned(), dimensions, region: "eu-central-1".to_owned(), account: None }
+    }
+
+    #[test]
+    fn a_formula_divides_by_all_of_the_sum_of_a_day() {
+        let charges = Meter::new("AWS/Billing", "EstimatedCharges", Stat::Maximum).every(86_400);
+        let records = Meter::new("AWS/Kinesis", "IncomingRecords", Stat::Sum).every(86_400);
+        let of = |formula, meters| lines_of(&Lines::new(formula, meters, &[place("s")])).0;
+        let records_of_a_day = "1440 * sum by (dimension_StreamName) \
+                                (avg_over_time(aws_kinesis_incoming_records_sum{dimension_StreamName=\"s\"}[86400s]))";
+        assert_eq!(of("a", vec![records.clone()]), records_of_a_day);
+        let ratio = of("1000000 * DIFF(a) / b", vec![charges, records]);
+        assert!(ratio.ends_with(&format!(" / ({records_of_a_day})")), "{ratio}");
+        assert!(ratio.starts_with("1000000 * (max by (dimension_StreamName) ("), "{ratio}");
+    }
 
     #[test]
     fn metrics_are_named_as_the_exporter_names_them() {

@@ -67,6 +67,8 @@ fn inserts(metric: &'static str, take: Take) -> Series {
 
 fn bigquery(settings: &Settings) -> Section {
     let project = |metric, take| series(metric, "bigquery_project", take);
+    // These are of a project as well, but Google measures them of this resource.
+    let global = |metric, take| series(metric, "global", take);
     let datasets: Vec<String> = settings.datasets.iter().map(|dataset| dataset.name.clone()).collect();
     let one = |series| Content::Google(vec![Query::Series(series)]);
     let dataset = |metric, take| {
@@ -81,7 +83,7 @@ fn bigquery(settings: &Settings) -> Section {
     };
     let slots = match settings.pipeline.slots {
         None => Content::Missing("slots"),
-        Some(_) => one(project("bigquery.googleapis.com/slots/allocated_for_project", Take::Sum)),
+        Some(_) => one(global("bigquery.googleapis.com/slots/allocated_for_project", Take::Sum)),
     };
     let slot_limits = settings
         .pipeline
@@ -94,7 +96,7 @@ fn bigquery(settings: &Settings) -> Section {
         formula: "(0.05 * {A} / 1073741824\n+ 6.25 * {B} / 1099511627776)\n/ ({C} / 1073741824)",
         series: vec![
             streamed(),
-            project("bigquery.googleapis.com/query/scanned_bytes_billed", Take::Rate),
+            global("bigquery.googleapis.com/query/scanned_bytes_billed", Take::Rate),
             streamed(),
         ],
         legend: "dollars per GiB",
@@ -159,8 +161,8 @@ fn bigquery(settings: &Settings) -> Section {
             Unit::Dollars,
             Limits::NONE,
             "Streaming and queries at list prices (0.05 dollars a GiB, 6.25 dollars a TiB scanned), for \
-                each GiB that was streamed. Cloud Monitoring has no metric of money; the exact sum is in \
-                the billing export.",
+                each GiB that was streamed. Google shows the bytes of queries up to six hours late. Cloud \
+                Monitoring has no metric of money; the exact sum is in the billing export.",
             Content::Google(vec![cost]),
         ),
     ];

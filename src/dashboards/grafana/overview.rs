@@ -30,7 +30,7 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
         tenants: Tenants::All,
         rows: vec![
             Row::open("Now", now(settings, &windows)),
-            Row::open("Since when", vec![strips()]),
+            Row::open("Since when", vec![strips(settings)]),
             Row::open("What is wrong", wrong(settings, &windows)),
             Row::open("How long it takes", durations(settings, &windows)),
             Row::open("What is lost", lost(settings, &windows)),
@@ -146,7 +146,7 @@ fn delivered() -> String {
     format!("{}\n/ {}", traces("delivered|late"), traces("delivered|late|lost|dead_lettered"))
 }
 
-fn strips() -> Chart {
+fn strips(settings: &Settings) -> Chart {
     let help = format!(
         "The worst condition of each tenant over time; the {} worst tenants. Red pages somebody, orange does not. What \
          concerns a stage of all tenants, or the probe, is in the strip \"all tenants\".",
@@ -155,7 +155,7 @@ fn strips() -> Chart {
     let named =
         |expr: String| format!("label_replace({expr}, \"tenant\", \"all tenants\", \"tenant\", \"\")");
     Chart::new(Kind::States, "Tenants, worst first", help, 24)
-        .query(named(verdict::strips("tenant", all)), "{{tenant}}")
+        .query(named(verdict::strips(&settings.topology, "tenant", all)), "{{tenant}}")
         .states(verdict::states())
         .link("This tenant", TENANT_DASHBOARD)
         .link("Its page", TENANT_PAGE)

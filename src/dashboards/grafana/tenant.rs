@@ -53,7 +53,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let oldest = format!("max({})", chosen("traceprobe_oldest_in_flight_seconds", ""));
     vec![
         Chart::new(Kind::Stat, "State", "The worst condition now.", 4)
-            .query(format!("max({})", verdict::worst("tenant", chosen)), "")
+            .query(format!("max({})", verdict::worst(&settings.topology, "tenant", chosen)), "")
             .states(verdict::states())
             .limits(Limits::above(1.0).critical(100.0))
             .link("Page of this tenant", PAGE),

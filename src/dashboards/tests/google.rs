@@ -135,6 +135,24 @@ fn queries_of_grafana_on_cloud_monitoring_name_metrics_that_exist() {
 }
 
 #[test]
+fn alerting_policies_and_dashboards_query_a_metric_of_the_same_resource() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/google/alerting");
+    let mut seen = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let policy = serde_json::from_str(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap();
+        let mut texts = Vec::new();
+        strings(&policy, &mut texts);
+        for filter in texts.iter().filter(|text| text.contains("metric.type = ")) {
+            let value = |name: &str| filter.split(&format!("{name} = \"")).nth(1)?.split('"').next();
+            let (metric, resource) = (value("metric.type").unwrap(), value("resource.type").unwrap());
+            assert_eq!(LIST[metric]["resource"], resource, "{metric}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 2, "only {seen} filters");
+}
+
+#[test]
 fn growth_is_taken_of_counts_and_percentiles_of_distributions() {
     for Case { settings, .. } in &*ALL {
         for section in crate::dashboards::google::sections(settings) {

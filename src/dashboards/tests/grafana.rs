@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::schema::Schema;
 use super::*;
+use crate::domain::conditions::{ConditionName, Severity};
+use crate::domain::topology::HopRange;
 
 /// Fields that Grafana 9.4 and later write and read although the schema of 10.1 does not have them.
 fn more() -> BTreeMap<&'static str, Vec<&'static str>> {
@@ -164,6 +166,40 @@ fn no_panel_draws_more_lines_than_can_be_told_apart() {
 fn lines(target: &Value) -> usize {
     let sorted = target["expression"].as_str().is_some_and(|it| it.starts_with("SORT("));
     if sorted { 10 } else { 1 }
+}
+
+/// Whether a selector's matchers select a stage, with `=~` and `!~`.
+fn selects(matchers: &str, stage: &str) -> bool {
+    let lists = |operator: &str| {
+        let names = matchers.split(&format!("stage{operator}\"")).nth(1)?.split('"').next()?;
+        Some(names.split('|').any(|name| name == stage))
+    };
+    lists("=~") != Some(false) && lists("!~") != Some(true)
+}
+
+#[test]
+fn a_strip_is_red_where_its_condition_is_critical_and_orange_where_it_is_a_warning() {
+    for Case { name, settings, grafana, .. } in &*ALL {
+        let map = &settings.topology;
+        let strips = panels(&grafana[0].1).into_iter().find(|panel| panel["title"] == "Tenants, worst first");
+        let strips = strips.unwrap();
+        let states = &strips["fieldConfig"]["defaults"]["mappings"][0]["options"];
+        let terms = text(&strips["targets"][0], "expr").split("traceprobe_condition{").skip(1);
+        let terms: Vec<_> = terms.filter_map(|term| term.split_once("} * ")).collect();
+        for condition in ConditionName::ALL {
+            let matcher = format!("condition=\"{}\"", condition.as_str());
+            for stage in map.stage_ids() {
+                let at = &*map.stage(stage).name;
+                let is_meant = |matchers: &str| matchers.contains(&matcher) && selects(matchers, at);
+                let mut numbers = terms.iter().filter(|(it, _)| is_meant(it)).map(|(_, rest)| rest);
+                let number = numbers.next().and_then(|rest| rest.split('\n').next()).unwrap();
+                let is_critical = condition.severity(map, Some(HopRange::one(stage))) == Severity::Critical;
+                let colour = if is_critical { "red" } else { "orange" };
+                assert_eq!(states[number]["color"], colour, "{name}: {matcher} at {at}");
+                assert!(numbers.next().is_none(), "{name}: {matcher} counts twice");
+            }
+        }
+    }
 }
 
 #[test]

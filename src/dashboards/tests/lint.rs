@@ -89,6 +89,9 @@ fn expression(expr: &str, title: &str, fault: &mut impl FnMut(&str, String)) {
             fault("target-rate-interval-rule", format!("{title}: {window}"));
         }
     }
+    if multiplies_a_quotient(expr) {
+        fault("precedence", format!("{title}: {expr}"));
+    }
     let (mut depth, mut least) = (0_i32, 0);
     for c in expr.chars() {
         depth += i32::from(c == '(') - i32::from(c == ')');
@@ -97,6 +100,31 @@ fn expression(expr: &str, title: &str, fault: &mut impl FnMut(&str, String)) {
     if depth != 0 || least < 0 {
         fault("target-promql-rule", format!("{title}: {expr}"));
     }
+}
+
+/// Whether a `*` follows a `/` within one term: `a / 2 * b` is `(a / 2) * b`. Brackets say what is meant.
+fn multiplies_a_quotient(expr: &str) -> bool {
+    let mut is_quoted = false;
+    // For each open bracket, whether the present term has a `/`.
+    let mut divides = vec![false];
+    for word in expr.split_whitespace() {
+        let ends_the_term = ["and", "or", "unless"].contains(&word);
+        for c in word.chars() {
+            let Some(term) = divides.last_mut() else { return false };
+            match c {
+                '"' => is_quoted = !is_quoted,
+                _ if is_quoted => {}
+                _ if ends_the_term => *term = false,
+                '(' => divides.push(false),
+                ')' => drop(divides.pop()),
+                '/' => *term = true,
+                '*' if *term => return true,
+                '+' | '-' | ',' | '<' | '>' | '=' => *term = false,
+                _ => {}
+            }
+        }
+    }
+    false
 }
 
 #[test]
@@ -116,7 +144,7 @@ fn each_rule_finds_what_it_is_for() {
     dashboard["templating"]["list"][1]["multi"] = false.into();
     let panel = &mut dashboard["panels"][1];
     panel["description"] = "".into();
-    panel["targets"][0]["expr"] = "sum(traceprobe_lost_total{job=~\"$job\"}) or vector(0)".into();
+    panel["targets"][0]["expr"] = "1 / 2 * sum(traceprobe_lost_total{job=~\"$job\"}) or vector(0)".into();
     let found = faults(&dashboard).join("\n");
     for rule in [
         "uneditable",
@@ -125,6 +153,7 @@ fn each_rule_finds_what_it_is_for() {
         "target-instance",
         "target-counter-agg",
         "constant",
+        "precedence",
     ] {
         assert!(found.contains(rule), "{rule}: {found}");
     }

@@ -120,6 +120,12 @@ pub(crate) fn region_of_arn(resource: &str) -> Option<&str> {
     is_region(region).then_some(region)
 }
 
+/// Returns the account of an ARN; `None` for a name, and for an ARN without one.
+pub(crate) fn account_of_arn(resource: &str) -> Option<&str> {
+    let account = resource.strip_prefix("arn:")?.split(':').nth(3)?;
+    (!account.is_empty()).then_some(account)
+}
+
 /// Whether a text has the form of a region.
 pub(crate) fn is_region(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
@@ -199,11 +205,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arn_names_its_region_and_a_name_does_not() {
+    fn an_arn_names_its_region_and_account_and_a_name_does_not() {
+        let of = |resource| (region_of_arn(resource), account_of_arn(resource));
         let stream = "arn:aws:kinesis:us-west-2:111111111111:stream/logs";
-        assert_eq!(region_of_arn(stream), Some("us-west-2"));
-        assert_eq!(region_of_arn("arn:aws:s3:::archive"), None);
-        assert_eq!(region_of_arn("logs"), None);
+        assert_eq!(of(stream), (Some("us-west-2"), Some("111111111111")));
+        assert_eq!(of("arn:aws:s3:::archive"), (None, None));
+        assert_eq!(of("logs"), (None, None));
     }
 
     #[test]

@@ -20,7 +20,6 @@ use super::configuration::EX_CONFIG;
 use super::output::{complain, say};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
-use crate::daemon::reload::Again;
 
 /// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
@@ -85,8 +84,7 @@ impl Demo {
         if self.listen.port() != 0 {
             say!("open http://{}/traces/recent", self.listen);
         }
-        let end =
-            run::daemon(config, Again::Cannot("this is a demo"), runtimes, self.scenario.play(&sandbox));
+        let end = run::daemon(config, None, runtimes, self.scenario.play(&sandbox));
         match end {
             End::InOrder(_) => runtimes.among_tasks(sandbox.stop()),
             End::AtOnce(_) => {}

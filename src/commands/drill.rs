@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -49,12 +50,7 @@ impl Drill {
         let url = format!("{daemon}/-/drill");
         let failed = |error| unreachable(&daemon, error);
         let before = state(&client, &daemon).await?;
-        let answer = client.post(&url).send().await.map_err(failed)?;
-        if !answer.status().is_success() {
-            let status = answer.status();
-            let text = answer.text().await.unwrap_or_default();
-            return Err(format!("{}: {status}: {}", masked_urls(&url), text.trim()));
-        }
+        accepted(&daemon, &url, client.post(&url).send().await.map_err(failed)?).await?;
         let begun = Instant::now();
         say!("the drill begins: canaries of the tenant \"drill\" are withheld; waiting for the notification");
         let mut told = begun;
@@ -87,12 +83,61 @@ fn unreachable(daemon: &str, error: reqwest::Error) -> String {
     format!("cannot reach the daemon at {}: {reason}; see --config and --address", masked_urls(daemon))
 }
 
+/// An answer if it is a success; otherwise what it says.
+async fn accepted(daemon: &str, url: &str, answer: reqwest::Response) -> Result<reqwest::Response, String> {
+    let (status, url) = (answer.status(), masked_urls(url));
+    if status.is_success() {
+        return Ok(answer);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let (scheme, rest) = daemon.split_once("://").unwrap_or(("http", daemon));
+        let host = rest.rsplit('@').next().unwrap_or(rest);
+        return Err(format!(
+            "{url}: {status}: the port has a login (web.config_file); give a user of it, as in --address \
+             {scheme}://USER:PASSWORD@{host}"
+        ));
+    }
+    let text = answer.text().await.unwrap_or_default();
+    Err(format!("{url}: {status}: {}", text.trim()))
+}
+
 /// What the daemon knows of drills.
 async fn state(client: &reqwest::Client, daemon: &str) -> Result<Value, String> {
     let url = format!("{daemon}/traces/recent?format=json&limit=1");
     let failed = |error| unreachable(daemon, error);
-    let text = client.get(&url).send().await.map_err(failed)?.text().await.map_err(failed)?;
+    let answer = accepted(daemon, &url, client.get(&url).send().await.map_err(failed)?).await?;
+    let text = answer.text().await.map_err(failed)?;
     let mut state: Value =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", masked_urls(&url)))?;
     Ok(state["drill"].take())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_with_a_login_is_told_with_the_address_to_give() {
+        crate::cloud::install_tls();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for user in ["", "probe:hush@"] {
+            let daemon = format!("http://{user}{address}");
+            let answering = async {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 4_096]).await;
+                let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 6\r\n\r\nlogin?";
+                let _ = connection.write_all(answer.as_bytes()).await;
+            };
+            let client = LocalDaemon::client().unwrap();
+            let (told, ()) = tokio::join!(state(&client, &daemon), answering);
+            let told = told.unwrap_err();
+            assert!(told.contains("401 Unauthorized"), "{told}");
+            assert!(told.ends_with(&format!("--address http://USER:PASSWORD@{address}")), "{told}");
+            assert!(!told.contains("hush"), "{told}");
+        }
+    }
 }

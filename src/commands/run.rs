@@ -50,7 +50,8 @@ const LOG_LINES: usize = 4_096;
 /// canaries in flight can still arrive, and exits. A second signal ends it at once.
 ///
 /// On SIGHUP it reads the configuration again and puts tenants and stages in force that were added, removed or
-/// changed. A faulty one is refused, and so is one that needs a restart; the log names every reason.
+/// changed. A faulty one is refused, and so is one that needs a restart, such as a text in TRACEPROBE_CONFIG_TEXT; the
+/// log names every reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
@@ -62,7 +63,7 @@ impl Run {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(&self, runtimes: &Runtimes) -> End {
         match self.configuration.load() {
-            Ok(config) => daemon(config, self.again(), runtimes, std::future::pending()),
+            Ok(config) => daemon(config, Some(self.again()), runtimes, std::future::pending()),
             Err(code) => End::InOrder(code),
         }
     }
@@ -90,10 +91,11 @@ pub enum End {
     AtOnce(ExitCode),
 }
 
-/// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread.
+/// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread. On SIGHUP, the
+/// configuration is read `again`; with `None`, that ends the daemon, too.
 pub fn daemon(
     config: Config,
-    again: Again,
+    again: Option<Again>,
     runtimes: &Runtimes,
     beside: impl Future<Output = Infallible>,
 ) -> End {
@@ -102,7 +104,8 @@ pub fn daemon(
         info!("{note}");
     }
     let total_stall = config.total_stall();
-    let reloads = matches!(again, Again::With(_));
+    let hang_up = if again.is_some() { HangUp::Reloads } else { HangUp::Ends };
+    let again = again.unwrap_or(Again::Cannot("this daemon has no configuration file"));
     descriptors::raise();
     // Before anything that can take long, such as opening a store on a slow disk, and before the line that
     // says that the daemon listens: a reader of that line may send a signal at once.
@@ -125,7 +128,7 @@ pub fn daemon(
         };
         info!("{total_stall}");
         tokio::select! {
-            end = until_stopped(daemon, signals, reloads) => end,
+            end = until_stopped(daemon, signals, hang_up) => end,
             never = beside => match never {},
         }
     })
@@ -144,8 +147,16 @@ fn not_started(error: &anyhow::Error) -> End {
     })
 }
 
-/// Runs until a signal ends it. What cannot reload ends on SIGHUP, too.
-async fn until_stopped(daemon: Daemon, mut signals: Signals, reloads: bool) -> End {
+/// What SIGHUP does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HangUp {
+    /// The configuration is read again, or the log says why it cannot be.
+    Reloads,
+    Ends,
+}
+
+/// Runs until a signal ends it.
+async fn until_stopped(daemon: Daemon, mut signals: Signals, hang_up: HangUp) -> End {
     say!("listening on {}://{}", daemon.scheme(), daemon.address());
     let (stop_grace, reloader) = (daemon.stop_grace(), daemon.reloader());
     let stop = CancellationToken::new();
@@ -153,7 +164,7 @@ async fn until_stopped(daemon: Daemon, mut signals: Signals, reloads: bool) -> E
     loop {
         tokio::select! {
             result = &mut running => return End::InOrder(exit_code(result)),
-            signal = next(&mut signals, reloads) => {
+            signal = next(&mut signals, hang_up) => {
                 let signal = match signal {
                     Received::Stop(signal) => signal,
                     Received::HangUp => {
@@ -175,8 +186,11 @@ async fn until_stopped(daemon: Daemon, mut signals: Signals, reloads: bool) -> E
 }
 
 /// The next signal that says something to the daemon.
-async fn next(signals: &mut Signals, reloads: bool) -> Received {
-    if reloads { signals.next().await } else { Received::Stop(signals.stop_or_hang_up().await) }
+async fn next(signals: &mut Signals, hang_up: HangUp) -> Received {
+    match hang_up {
+        HangUp::Reloads => signals.next().await,
+        HangUp::Ends => Received::Stop(signals.stop_or_hang_up().await),
+    }
 }
 
 fn exit_code(result: anyhow::Result<()>) -> ExitCode {

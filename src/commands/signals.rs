@@ -82,7 +82,7 @@ impl Signals {
     }
 
     /// Waits for the next signal that ends a command, which has nothing to reload: also SIGHUP, unless the command was
-    /// started by nohup.
+    /// started by nohup. The demo is one.
     pub async fn stop_or_hang_up(&mut self) -> Stop {
         loop {
             match self.next().await {

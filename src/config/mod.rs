@@ -15,6 +15,7 @@ mod drill;
 mod endpoints;
 mod in_flight;
 mod keys;
+mod kubernetes;
 mod load;
 mod otlp;
 mod pipeline;
@@ -57,7 +58,7 @@ use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::tool_endpoints::{AwsEndpoint, ToolEndpoints};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
-use crate::keys::fault::{Checked, Reported, suggestion};
+use crate::keys::fault::{Checked, Reported, not_toml, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
 use crate::keys::secret::masked_urls;
@@ -69,12 +70,8 @@ pub const DAEMON_ADDRESS: &str = "TRACEPROBE_HEALTHCHECK_ADDRESS";
 pub const OTHER_VARIABLES: [&str; 6] =
     [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, CONFIG_FILE, CONFIG_TEXT, DAEMON_ADDRESS];
 
-const VARIABLES: Variables = Variables {
-    prefix: "TRACEPROBE",
-    others: &OTHER_VARIABLES,
-    // Kubernetes sets these in every container of a namespace that has a service named `traceprobe`.
-    foreign: &["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"],
-};
+const VARIABLES: Variables =
+    Variables { prefix: "TRACEPROBE", others: &OTHER_VARIABLES, is_foreign: kubernetes::is_of_a_service };
 
 /// How long polls by id still include a canary that was seen, to catch a second copy: twice the time within
 /// which BigQuery itself drops copies with the same insert id (about a minute, best effort; BigQuery docs,
@@ -160,12 +157,7 @@ impl Config {
         let mut context = Context::new(env, VARIABLES);
         let read = match text.parse::<Table>() {
             Ok(root) => read(&mut context, &root),
-            Err(error) => {
-                let message = format!("is not valid TOML: {}", error.to_string().trim_end());
-                // The parser's excerpt has a line with a caret, which must stay aligned.
-                let message = message.replace('\n', "\n    ");
-                Err(context.faults.report(file, message))
-            }
+            Err(error) => Err(context.faults.report(file, not_toml(text, &error))),
         };
         match read {
             Ok(config) if context.faults.is_empty() => Ok(Self { shown: context.shown, ..config }),
@@ -319,6 +311,9 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         Err(Reported) => (0..stages.len()).collect(),
     };
     let sources = source::read(context, &stages, &order, &tenants, &region, &project);
+    if let (Ok(sources), Ok(probe)) = (&sources, &probe.probe) {
+        source::check_prefixes(&mut context.faults, &stages, &order, sources, probe);
+    }
     context.check_variables();
     let keyring = tag_key::keyring(&context.env, &mut context.faults);
 

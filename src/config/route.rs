@@ -59,6 +59,7 @@ pub(super) fn order(
             }
         }
     }
+    good &= check_main_path(faults, stages, &parents);
     if good { Ok(order) } else { Err(Reported) }
 }
 
@@ -96,6 +97,28 @@ fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) -> bool {
         }
     }
     false
+}
+
+/// Returns whether no stage on the way to the end holds dead letters. Nothing that arrives there goes on, so nothing
+/// would be delivered, and all would be called lost.
+fn check_main_path(faults: &mut Collector, stages: &[StageRead<'_>], parents: &[Option<usize>]) -> bool {
+    let Some(end) = stages.iter().position(|stage| stage.role == Ok(Role::End)) else { return true };
+    let mut at = end;
+    // There is no cycle.
+    while let Some(before) = parents[at] {
+        if stages[before].role == Ok(Role::DeadLetter) {
+            let letters = &stages[before].name;
+            let message = format!(
+                "{letters} holds dead letters, so the end cannot follow it; set `after` to the stage that canaries \
+                 pass on the way to {}, or remove it if they come from the log group",
+                stages[end].name
+            );
+            faults.report(stages[at].key("after"), message);
+            return false;
+        }
+        at = before;
+    }
+    true
 }
 
 /// Reports the cycle found by following parents from a stage that could not be placed.

@@ -66,7 +66,11 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let listen = read.get("listen", value::socket);
     let instance = read.get_or("instance", Some(host), instance_name);
     let interval = read.get("interval", positive);
-    let slo = read.get("slo", positive);
+    let why = format!(
+        ", because the bounds of probe.buckets must reach {BUCKETS_BEYOND_SLO} times as far, and reach no further than {}",
+        show_duration(DAY)
+    );
+    let slo = read.get("slo", value::duration_within(TICK, DAY / BUCKETS_BEYOND_SLO, &why));
     let critical = read.get("critical", positive);
     let give_up = read.get("give_up", positive);
     let grace = read.get("grace", value::duration_within(Duration::ZERO, DAY, ""));
@@ -538,16 +542,22 @@ pub(super) fn check_window(
     let Some(slowest) = tenants.min_by_key(|tenant| Reverse(tenant.interval)) else { return };
     let least = slowest.interval * WINDOW_INTERVALS;
     if *window < least {
-        faults.report(
-            "conditions.window",
+        let holds = format!("{} holds too few canaries of tenant {}", show_duration(*window), slowest.name);
+        let message = if least > DAY {
             format!(
-                "{} holds too few canaries of tenant {}; it must be at least {WINDOW_INTERVALS} times its \
-                 interval, {}",
-                show_duration(*window),
-                slowest.name,
+                "{holds}, whose interval is {}: it must be at least {WINDOW_INTERVALS} times that, and may be at most {}; \
+                 remove the key, or shorten the interval to {}",
+                show_duration(slowest.interval),
+                show_duration(DAY),
+                show_duration(DAY / WINDOW_INTERVALS)
+            )
+        } else {
+            format!(
+                "{holds}; it must be at least {WINDOW_INTERVALS} times its interval, {}",
                 show_duration(least)
-            ),
-        );
+            )
+        };
+        faults.report("conditions.window", message);
     }
 }
 

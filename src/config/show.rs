@@ -1,10 +1,12 @@
 //! Shows the effective configuration: with defaults and overrides, without secrets.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json};
 use toml::Value;
 
 use super::settings::{Source, Tenant};
-use crate::keys::reader::{Origin, ShownTables};
+use crate::keys::reader::{Origin, Shown, ShownTables};
 
 /// Writes TOML, with a comment behind each value that does not come from the file.
 pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Source]) -> String {
@@ -66,6 +68,25 @@ pub(super) fn to_json(tables: &ShownTables) -> Json {
     Json::Object(root)
 }
 
+/// Returns every key by its full name, as in faults: `tenant.acme.stage.archive.key`.
+pub(super) fn by_name(tables: &ShownTables) -> BTreeMap<String, &Shown> {
+    let mut all = BTreeMap::new();
+    for ((order, index, _), (header, values)) in tables {
+        let path = header.trim_matches(['[', ']']);
+        // The name of the item of a list to which the table belongs.
+        let item = tables.get(&(*order, *index, 0)).filter(|(header, _)| header.starts_with("[["));
+        let name = item.and_then(|(_, values)| values.iter().find(|shown| shown.name == "name"));
+        let name = name.and_then(|shown| shown.value.as_ref()).and_then(Value::as_str);
+        let path = match (name, path.split_once('.')) {
+            (None, _) => path.to_owned(),
+            (Some(name), None) => format!("{path}.{name}"),
+            (Some(name), Some((list, rest))) => format!("{list}.{name}.{rest}"),
+        };
+        all.extend(values.iter().map(|shown| (format!("{path}.{}", shown.name), shown)));
+    }
+    all
+}
+
 /// Returns the table under a header and creates it if it is new. As in TOML, `[[tenant]]` appends an element
 /// to a list, and `[tenant.stage.archive]` belongs to the last element.
 fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<String, Json> {
@@ -87,7 +108,8 @@ fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<St
     table
 }
 
-fn json_value(value: &Value) -> Json {
+/// Returns a value as JSON.
+pub(super) fn json_value(value: &Value) -> Json {
     match value {
         Value::String(text) => text.as_str().into(),
         Value::Integer(number) => (*number).into(),

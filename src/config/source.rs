@@ -1,12 +1,13 @@
 //! Expands stages and tenants to sources: reads the keys of a kind, replaces `{tenant}`, merges equal ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::keys;
 use super::route::suggestion_or_all;
-use super::settings::Source;
+use super::settings::{Probe, Source};
 use super::stage::{StageRead, belongs_elsewhere};
 use super::tenant::{self, TenantRead};
 use crate::domain::kind::Kind;
@@ -14,8 +15,8 @@ use crate::domain::topology::{StageId, TenantId};
 use crate::keys::fault::{Checked, Collector, Reported};
 use crate::keys::key::Fallback;
 use crate::keys::reader::{Context, Layer, Reader};
-use crate::keys::value::quoted;
-use crate::observe::{Attribution, Scope, SourceSettings, spec};
+use crate::keys::value::show_duration;
+use crate::observe::{Attribution, Scope, SourceSettings, object_store, spec};
 
 /// Reads every stage for every tenant. `order` holds indices into `stages`, if possible parents first.
 pub(super) fn read(
@@ -141,9 +142,9 @@ fn override_layer<'a>(
     let path = format!("{path}.{}", stage.name);
     let table = match table.and_then(|table| table.get(&stage.name)) {
         Some(Value::Table(table)) => Some(table),
-        Some(other) => {
-            let message = format!("{} is not a table; write [tenant.stage.{}]", quoted(other), stage.name);
-            context.faults.report(path, message);
+        // Not quoted: it may be the external id that belongs into the table.
+        Some(_) => {
+            context.faults.report(path, format!("is not a table; write [tenant.stage.{}]", stage.name));
             return None;
         }
         None => None,
@@ -201,6 +202,56 @@ fn check_overrides(context: &mut Context, stages: &[StageRead<'_>], tenants: &[T
                     .report(format!("{path}.{name}"), format!("there is no stage \"{name}\"{near}"));
             }
         }
+    }
+}
+
+/// Reports a key of objects whose prefixes are so short that a poll cannot list all in which a canary may be that is
+/// still looked for: after a stall, no poll would find anything any more.
+pub(super) fn check_prefixes(
+    faults: &mut Collector,
+    stages: &[StageRead<'_>],
+    order: &[usize],
+    sources: &[Source],
+    probe: &Probe,
+) {
+    // As long as a canary may be looked for, which is followed for `grace` once more after a restart.
+    let followed = probe.give_up + 2 * probe.grace;
+    for source in sources {
+        let Some(objects) = objects(&source.settings) else { continue };
+        let key = objects.key.to_string();
+        let fields = [("%M", "minute", 60), ("%H", "hour", 3_600)];
+        let Some((field, unit, seconds)) = fields.into_iter().find(|(field, ..)| key.contains(*field)) else {
+            continue;
+        };
+        // The first and the last of them are listed in part.
+        let listed = u32::try_from(objects.max_prefixes).unwrap_or(u32::MAX).saturating_sub(1);
+        let most = Duration::from_secs(seconds).saturating_mul(listed).saturating_sub(objects.slack);
+        let together = followed + objects.key_slack.max(objects.slack);
+        let stage = order.get(usize::from(source.stage.0)).and_then(|index| stages.get(*index));
+        if let Some(stage) = stage.filter(|_| together > most) {
+            let message = format!(
+                "\"{}\" has a prefix for each {unit}, of which a poll lists at most {}, too few for a canary that is \
+                 still looked for: probe.give_up, twice probe.grace and key_slack are {} together, and may be at most \
+                 {}; shorten one of them, or leave {field} out of the key",
+                objects.written_key,
+                objects.max_prefixes,
+                show_duration(together),
+                show_duration(most)
+            );
+            faults.report(stage.key("key"), message);
+        }
+    }
+}
+
+/// How a source reads objects; `None` if its records are none.
+fn objects(settings: &SourceSettings) -> Option<&object_store::Settings> {
+    match settings {
+        SourceSettings::S3(s3) => Some(&s3.objects),
+        SourceSettings::Gcs(gcs) => Some(&gcs.objects),
+        SourceSettings::Kinesis(_)
+        | SourceSettings::CloudWatchLogs(_)
+        | SourceSettings::BigQuery(_)
+        | SourceSettings::Sqs(_) => None,
     }
 }
 

@@ -75,7 +75,19 @@ pub(super) fn read<'a>(
                 context.faults.report(key, message);
             }
         }
-        if let (Ok(blind), Ok(Rhythm { interval, settle, .. })) = (blind_after, stage.rhythm)
+        let Ok(Rhythm { interval, settle, .. }) = stage.rhythm else { continue };
+        if interval * 2 + settle > DAY {
+            context.faults.report(
+                stage.key("interval"),
+                format!(
+                    "{} is too long with a settling time of {}: probe.blind_after must be at least {}, and may be at most {}; twice the interval and the settling time may be that long together",
+                    show_duration(interval),
+                    show_duration(settle),
+                    show_duration(interval * 2 + settle),
+                    show_duration(DAY)
+                ),
+            );
+        } else if let Ok(blind) = blind_after
             && blind < interval * 2 + settle
         {
             context.faults.report(

@@ -96,10 +96,16 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let log_stream = log_stream.and_then(|text| {
         expand(&text).and_then(check_log_stream).map_err(|message| read.report("log_stream", message))
     });
+    let log_group_key = if matches!(log_groups, Ok(Some(_))) { "log_groups" } else { "log_group" };
     let log_groups =
         log_groups_of(&mut read, log_group, log_groups, |text| expand(text).and_then(account::log_group));
     let first = log_groups.as_ref().ok().and_then(|groups| groups.first());
     let account = Account::read(&mut read, defaults.region, first.map(String::as_str));
+    if let (Ok(groups), Ok(account)) = (&log_groups, &account)
+        && let Some(message) = in_another_account(groups, account)
+    {
+        read.report(log_group_key, message);
+    }
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
         Ok(None) => defaults.canary.template.clone(),
@@ -168,20 +174,22 @@ fn log_groups_of(
             return Err(read.report("log_groups", message));
         }
     };
-    let mut groups: Vec<String> = Vec::new();
-    for name in names {
-        let group = parse(&name).map_err(|message| read.report(key, message))?;
-        if groups.contains(&group) {
-            return Err(read.report(key, format!("\"{group}\" is there twice; name each log group once")));
+    let groups: Checked<Vec<String>> =
+        names.iter().map(|name| parse(name).map_err(|message| read.report(key, message))).collect();
+    let groups = groups?;
+    let places: [(&str, fn(&str) -> Option<&str>); 2] =
+        [("region", account::region_of_arn), ("account", account::account_of_arn)];
+    for (what, place) in places {
+        let mut of_arns = groups.iter().filter_map(|group| place(group));
+        let first = of_arns.next();
+        if let Some((one, other)) = first.and_then(|one| Some((one, of_arns.find(|other| *other != one)?))) {
+            let message = format!(
+                "these log groups are in {one} and in {other}; make a tenant of each {what}, with the same label if they are one client"
+            );
+            return Err(read.report(key, message));
         }
-        groups.push(group);
     }
-    let mut regions = groups.iter().filter_map(|group| account::region_of_arn(group));
-    let first = regions.next();
-    if let Some((one, other)) = first.and_then(|one| Some((one, regions.find(|other| *other != one)?))) {
-        let message = format!(
-            "these log groups are in {one} and in {other}; make a tenant of each region, with the same label if they are one client"
-        );
+    if let Some(message) = named_twice(&groups) {
         return Err(read.report(key, message));
     }
     if groups.len() > MAX_LOG_GROUPS {
@@ -189,6 +197,30 @@ fn log_groups_of(
         return Err(read.report(key, message));
     }
     Ok(groups)
+}
+
+/// What is wrong if a log group is there twice, whether by its name or by its ARN: all are in one account and region.
+fn named_twice(groups: &[String]) -> Option<String> {
+    let mut seen: BTreeMap<&str, &String> = BTreeMap::new();
+    groups.iter().find_map(|group| {
+        let other = seen.insert(account::log_group_name(group), group)?;
+        Some(if other == group {
+            format!("\"{group}\" is there twice; name each log group once")
+        } else {
+            format!("\"{group}\" is the same log group as \"{other}\"; name each log group once")
+        })
+    })
+}
+
+/// What is wrong if an ARN names another account than that of the role: PutLogEvents takes the name alone, so canaries
+/// would go to a log group of that name in the account of the role.
+fn in_another_account(groups: &[String], account: &Account) -> Option<String> {
+    let of_role = account.number()?;
+    let named = groups.iter().find_map(|group| Some((group, account::account_of_arn(group)?)));
+    let (group, named) = named.filter(|(_, named)| *named != of_role)?;
+    Some(format!(
+        "\"{group}\" is in account {named}, but role_arn is a role of account {of_role}, and canaries go to the account of the role; correct one of them"
+    ))
 }
 
 /// Reads the name of the table at `index` of a list. Without a name there is no path by which to refer to the

@@ -178,8 +178,24 @@ fn each_fault_is_printed_on_a_line_of_its_own() {
 #[test]
 fn a_syntax_error_shows_its_place() {
     let printed = Config::parse("[probe]\nslo = \n", env(&[])).unwrap_err().to_string();
-    assert!(printed.contains("is not valid TOML") && printed.contains("line 2, column 7"), "{printed}");
-    assert!(printed.contains('^'), "{printed}");
+    assert!(printed.contains("is not valid TOML at line 2, column 7: "), "{printed}");
+}
+
+#[test]
+fn a_secret_in_the_wrong_place_is_not_printed() {
+    for text in [
+        with("[log]", "[otlp]\nheaders = \"api-key=hush\n[log]"),
+        with("[log]", "[otlp]\nheaders = api-key=hush\n[log]"),
+        with("[log]", "[otlp]\nheaders = \"api-key=hush\"\nheaders = \"api-key=hush\"\n[log]"),
+        format!("otlp = \"api-key=hush\"\n{GOOD}"),
+        with("[gcp]", "[gcp]\nendpoint = \"http://me:hush@host\n"),
+        with("[aws]", "[aws]\nendpoints = \"https://me:hush@host\""),
+        with("log_group = \"/globex\"", "log_group = \"/g\"\nstage = \"hush\""),
+        with("log_group = \"/globex\"", "log_group = \"/g\"\n[tenant.stage]\nstream = \"hush\""),
+    ] {
+        let printed = Config::parse(&text, env(&[])).unwrap_err().to_string();
+        assert!(!printed.contains("hush"), "{printed}");
+    }
 }
 
 #[test]
@@ -335,6 +351,21 @@ fn a_variable_that_overrides_nothing_or_two_keys_is_a_fault() {
         found,
         ["probe.slo: \"30\" has no unit; write \"30s\" if you mean seconds (from TRACEPROBE_PROBE_SLO)"]
     );
+}
+
+#[test]
+fn the_variables_of_services_of_kubernetes_are_ignored_unless_they_set_a_key() {
+    let of_services = [
+        ("TRACEPROBE_METRICS_SERVICE_HOST", "10.0.0.2"),
+        ("TRACEPROBE_METRICS_SERVICE_PORT", "9464"),
+        ("TRACEPROBE_METRICS_SERVICE_PORT_HTTP", "9464"),
+        ("TRACEPROBE_METRICS_PORT", "tcp://10.0.0.2:9464"),
+        ("TRACEPROBE_METRICS_PORT_9464_TCP_ADDR", "10.0.0.2"),
+        ("TRACEPROBE_SERVICE_PORT", "9464"),
+    ];
+    assert_eq!(faults(GOOD, &of_services), Vec::<String>::new());
+    let found = faults(GOOD, &[("TRACEPROBE_PROBE_PORT", "9464")]);
+    assert!(found.len() == 1 && found[0].starts_with("TRACEPROBE_PROBE_PORT: matches no key"), "{found:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::engine::{Change, LaneChange};
 use super::roster::{Next, Roster};
@@ -133,17 +134,17 @@ pub(super) struct Reloading {
 
 /// When a reload has credentials read again. New ones cost calls of the token services, which throttle: an `AssumeRole`
 /// for each role. So a client that asks in a loop gets new ones once a minute. A signal always does, and so does a
-/// configuration that needs a Google service for which the present token is not valid.
+/// configuration that has other credentials, or needs a Google service for which the present token is not valid.
 #[derive(Debug, Default)]
 pub(super) struct Renewals {
     last: Option<Instant>,
 }
 
 impl Renewals {
-    /// Whether credentials are to be read again now, for somebody who asks, or because services were added.
-    fn is_due(&self, requester: Requester, services: Services) -> bool {
+    /// Whether credentials are to be read again now, for somebody who asks, or because access to Google changes.
+    fn is_due(&self, requester: Requester, access: GoogleAccess) -> bool {
         let had_time = self.last.is_none_or(|last| last.elapsed() >= RENEW_EVERY);
-        requester == Requester::Signal || services == Services::Changed || had_time
+        requester == Requester::Signal || access == GoogleAccess::Changed || had_time
     }
 
     fn done(&mut self) {
@@ -151,16 +152,18 @@ impl Renewals {
     }
 }
 
-/// The Google services that a new configuration uses.
+/// The Google services that a new configuration uses, and its credentials for them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Services {
+enum GoogleAccess {
     Same,
     Changed,
 }
 
-impl Services {
+impl GoogleAccess {
     fn of(before: &Config, next: &Config) -> Self {
-        if before.google.services == next.google.services { Self::Same } else { Self::Changed }
+        let (before, next) = (&before.google, &next.google);
+        let is_same = before.services == next.services && before.auth == next.auth;
+        if is_same { Self::Same } else { Self::Changed }
     }
 }
 
@@ -231,19 +234,24 @@ impl Reloading {
         };
         let read = spawn_blocking(move || load()).await.map_err(|panic| Refusal::Failed(panic.into()))?;
         let config = read.map_err(Refusal::Faults)?;
-        let needs = self.config.needs_restart(&config);
+        let in_force = self.snapshots.borrow().topology.clone();
+        let needs = self.config.needs_restart(&config, &in_force);
         if !needs.is_empty() {
             return Err(Refusal::NeedsRestart(needs));
         }
         let what = difference(&self.config, &config);
         let mut common = self.common.clone();
-        if self.renewals.is_due(requester, Services::of(&self.config, &config)) {
+        if self.renewals.is_due(requester, GoogleAccess::of(&self.config, &config)) {
             build::renew(&mut common.clients, &config.google).await.map_err(Refusal::Failed)?;
             self.renewals.done();
         }
         for _ in 0..ATTEMPTS {
             if self.put_in_force(&config, &mut common).await.map_err(Refusal::Failed)? {
                 common.clients.budgets.change(&config.budgets);
+                let total_stall = config.total_stall();
+                if total_stall != self.config.total_stall() {
+                    info!("{total_stall}");
+                }
                 self.config = config;
                 self.common = common;
                 return Ok(what);
@@ -269,6 +277,7 @@ impl Reloading {
         let (done, is_done) = oneshot::channel();
         let change = Change {
             topology: common.topology.clone(),
+            max_in_flight: config.max_in_flight(),
             stage_costs: build::costs(common.topology.stages(), config).stages,
             lanes,
             polled,
@@ -304,10 +313,11 @@ fn difference(before: &Config, next: &Config) -> String {
         [line("added", added), line("removed", removed)]
     };
     let all = [of("tenants", tenants(before), tenants(next)), of("stages", stages(before), stages(next))];
-    let budgets = (before.budgets != next.budgets).then(|| "budgets changed".to_owned());
-    let all: Vec<_> = all.into_iter().flatten().flatten().chain(budgets).collect();
+    let keys = before.changed_keys(next).join(", ");
+    let keys = (!keys.is_empty()).then(|| format!("changed: {keys}"));
+    let all: Vec<_> = all.into_iter().flatten().flatten().chain(keys).collect();
     if all.is_empty() {
-        return "in force, with the same tenants and stages".to_owned();
+        return "in force; nothing changed".to_owned();
     }
     format!("in force; {}", all.join("; "))
 }
@@ -321,7 +331,7 @@ mod tests {
         let mut renewals = Renewals::default();
         let mut renewed = 0;
         for _ in 0..180 {
-            if renewals.is_due(Requester::Http, Services::Same) {
+            if renewals.is_due(Requester::Http, GoogleAccess::Same) {
                 renewals.done();
                 renewed += 1;
             }
@@ -329,8 +339,8 @@ mod tests {
         }
         assert_eq!(renewed, 3);
         renewals.done();
-        assert!(!renewals.is_due(Requester::Http, Services::Same));
-        assert!(renewals.is_due(Requester::Signal, Services::Same));
-        assert!(renewals.is_due(Requester::Http, Services::Changed));
+        assert!(!renewals.is_due(Requester::Http, GoogleAccess::Same));
+        assert!(renewals.is_due(Requester::Signal, GoogleAccess::Same));
+        assert!(renewals.is_due(Requester::Http, GoogleAccess::Changed));
     }
 }

@@ -1,7 +1,8 @@
 //! The observers and injectors that run for a configuration, and which of them go on when it changes.
 //!
 //! An observer goes on if it reads the same place for the same tenants in the same way, an injector if somebody
-//! still puts into its log group. What goes on is not touched: neither its cursor nor its rhythm.
+//! still puts into its log group. What goes on is not touched: neither its cursor nor its rhythm. An observer that
+//! does not is replaced. What it was reading is read again, from the oldest canary that is awaited.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use super::wire::{Common, OUTBOUND};
 use super::{build, injecting};
 use crate::cloud::account::Account;
 use crate::config::{Config, Source, Tenant};
+use crate::domain::canary::Template;
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
+use crate::domain::tag::TenantCode;
 use crate::domain::topology::{SourceId, TenantId, Topology};
 use crate::domain::tracker::Input;
 use crate::inject::Report;
@@ -30,12 +33,35 @@ type Destination = (Account, String, String);
 type Place = (Arc<str>, Kind, String);
 
 /// What an observer depends on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Observer {
     settings: SourceSettings,
     rhythm: Rhythm,
     tenants: Vec<TenantId>,
     context: String,
+    /// Whose canaries it can tell, and how they are written, in the order of the topology, which only grows.
+    templates: Arc<[(TenantCode, Template)]>,
+}
+
+impl Observer {
+    /// Whether it does what `next` would do.
+    ///
+    /// It does not know tenants that were added since. It finds their canaries if they leak to its source, but cannot
+    /// compare them with what was sent. Only at a table it leaves out the tags of unknown tenants: a query asks for all
+    /// tags that do not belong there. A table is queried without a cursor, so nothing is lost if its observer is
+    /// replaced.
+    fn goes_on_as(&self, next: &Self) -> bool {
+        let Self { settings, rhythm, tenants, context, templates } = next;
+        let is_table = observe::spec(settings.kind()).capabilities.schema;
+        let are_known = self.templates.len() >= templates.len() || !is_table;
+        let are_alike = self.templates.iter().zip(templates.iter()).all(|(mine, theirs)| mine == theirs);
+        self.settings == *settings
+            && self.rhythm == *rhythm
+            && self.tenants == *tenants
+            && self.context == *context
+            && are_known
+            && are_alike
+    }
 }
 
 /// What runs.
@@ -151,8 +177,9 @@ impl Roster {
             rhythm: source.rhythm,
             tenants: topology.source(id).tenants.clone(),
             context: source.settings.context(&site),
+            templates: recognizer.templates.clone(),
         };
-        if next.current.observers.get(&id) == Some(&observer) {
+        if next.current.observers.get(&id).is_some_and(|present| present.goes_on_as(&observer)) {
             return Ok(());
         }
         let (to_loop, wanted) = watch::channel(Default::default());
@@ -217,3 +244,6 @@ fn log_groups(tenant: &Tenant) -> Vec<Arc<dyn Evidence>> {
     };
     tenant.log_groups.iter().map(evidence).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -402,7 +402,8 @@ impl Topology {
     pub fn order(&self, place: HopRange) -> impl Ord + use<> {
         let of = |stage: StageId| {
             let mut lineage = std::iter::successors(Some(stage), |stage| self.stage(*stage).parent);
-            let on_path = lineage.find_map(|stage| self.main_path.iter().position(|on_path| *on_path == stage));
+            let on_path =
+                lineage.find_map(|stage| self.main_path.iter().position(|on_path| *on_path == stage));
             (on_path, !self.main_path.contains(&stage), stage)
         };
         (of(place.first), of(place.last))

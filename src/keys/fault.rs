@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use toml::de::{DeTable, Error};
+
 use super::secret::masked_urls;
 
 /// One fault: where it is, and what would be right.
@@ -74,6 +76,19 @@ impl Collector {
     }
 }
 
+/// Says where and why a text is not TOML. The parser's own text would quote the line, which may hold a secret.
+pub(crate) fn not_toml(text: &str, error: &Error) -> String {
+    let place = error.span().and_then(|span| text.get(..span.start)).map_or_else(String::new, |before| {
+        let (line, in_line) = (before.matches('\n').count() + 1, before.rsplit('\n').next());
+        let column = in_line.map_or(0, |in_line| in_line.chars().count()) + 1;
+        format!(" at line {line}, column {column}")
+    });
+    // The parser has fixed texts. What follows it takes values that no type holds, and quotes them.
+    let is_of_parser = DeTable::parse(text).is_err();
+    let reason = if is_of_parser { error.message() } else { "a number is too large" };
+    format!("is not valid TOML{place}: {reason}")
+}
+
 /// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text.
 pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     // A third of the letters may be wrong: enough for two typos, too few to suggest an unrelated word.
@@ -117,6 +132,21 @@ mod tests {
     fn a_message_lists_the_first_names_only() {
         assert_eq!(listed(["acme", "globex"]), "acme, globex");
         assert_eq!(listed(["a"; 12]), format!("{} and 2 more", ["a"; 10].join(", ")));
+    }
+
+    #[test]
+    fn a_text_that_is_not_toml_is_told_with_its_place_and_without_what_stands_there() {
+        for (text, place) in [
+            ("[otlp]\nheaders = \"api-key=hush\nsample = 1\n", "line 2"),
+            ("[otlp]\nheaders = api-key=hush\n", "line 2"),
+            ("headers = \"hush\"\nheaders = \"hush\"\n", "line 2, column 1: duplicate key"),
+            ("a = 1\npin = 4242424242424242424242\n", "line 2, column 7: a number is too large"),
+            ("pin = 18446744073709551615", "line 1, column 7: a number is too large"),
+        ] {
+            let told = not_toml(text, &text.parse::<toml::Table>().unwrap_err());
+            assert!(told.starts_with(&format!("is not valid TOML at {place}")), "{told}");
+            assert!(!told.contains("hush") && !told.contains("4242"), "{told}");
+        }
     }
 
     #[test]

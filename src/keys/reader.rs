@@ -7,8 +7,8 @@ use toml::{Table, Value};
 
 use super::fault::{Checked, Collector, Reported, suggestion};
 use super::key::{Fallback, Key};
-use super::secret::masked_urls;
-use super::value::{Parsed, quoted};
+use super::secret::{Secret, masked_urls};
+use super::value::Parsed;
 
 /// Which environment variables belong to a program's configuration.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,9 @@ pub(crate) struct Variables {
     pub(crate) prefix: &'static str,
     /// Variables with that prefix that are read but do not override a key.
     pub(crate) others: &'static [&'static str],
-    /// Longer prefixes of variables that other software sets; they are ignored.
-    pub(crate) foreign: &'static [&'static str],
+    /// Whether other software set a variable that matches no key, by what follows the prefix in its name, and by its
+    /// value. It is ignored then.
+    pub(crate) is_foreign: fn(&str, &str) -> bool,
 }
 
 impl Variables {
@@ -37,7 +38,10 @@ impl Variables {
     fn are_ours(&self, name: &str) -> bool {
         name.strip_prefix(self.prefix).is_some_and(|rest| rest.starts_with('_'))
             && !self.others.contains(&name)
-            && !self.foreign.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    fn are_foreign(&self, name: &str, value: &str) -> bool {
+        name.strip_prefix(self.prefix).is_some_and(|rest| (self.is_foreign)(rest, value))
     }
 }
 
@@ -82,6 +86,8 @@ pub(crate) enum Origin {
 pub(crate) struct Shown {
     pub(crate) name: &'static str,
     pub(crate) value: Option<Value>,
+    /// The value itself where the one that is shown hides some of it, to tell another secret from the same.
+    pub(crate) secret: Option<Secret>,
     pub(crate) origin: Origin,
 }
 
@@ -150,8 +156,9 @@ impl Context {
                 self.faults.report(name.clone(), "is not UTF-8".to_owned());
             }
         }
-        for name in self.env.keys().filter(|name| self.variables.are_ours(name)) {
+        for (name, value) in self.env.iter().filter(|(name, _)| self.variables.are_ours(name)) {
             match self.claimed.get(name) {
+                None if self.variables.are_foreign(name, value) => {}
                 None => {
                     let known = self.claimed.keys().map(String::as_str);
                     let near = suggestion(name, known.chain(self.variables.others.iter().copied()));
@@ -178,8 +185,9 @@ impl Context {
     ) -> Option<&'t Table> {
         match parent?.get(name)? {
             Value::Table(table) => Some(table),
-            other => {
-                self.faults.report(path, format!("{} is not a table; write [{path}]", quoted(other)));
+            // Not quoted: it may be the secret that belongs into a key of the table.
+            _ => {
+                self.faults.report(path, format!("is not a table; write [{path}]"));
                 None
             }
         }
@@ -319,15 +327,17 @@ impl<'c, 'a> Reader<'c, 'a> {
 
     fn show(&mut self, layer: usize, key: &Key, value: Option<Value>, origin: Origin) {
         let name = key.name;
-        let value = match value {
-            Some(_) if key.masked => Some(Value::String("…".to_owned())),
-            other => other.map(without_url_secrets),
-        };
+        let shown = value.as_ref().map(|value| {
+            if key.masked { Value::String("…".to_owned()) } else { without_url_secrets(value.clone()) }
+        });
+        let hides = shown != value;
+        let secret = value.filter(|_| hides).map(|value| Secret::new(value.to_string()));
+        let value = shown;
         let place = &self.layers[layer];
         let (_, values) =
             self.context.shown.entry(place.order).or_insert_with(|| (place.header.clone(), Vec::new()));
         if values.iter().all(|shown| shown.name != name) {
-            values.push(Shown { name, value, origin });
+            values.push(Shown { name, value, secret, origin });
         }
     }
 

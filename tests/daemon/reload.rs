@@ -228,6 +228,40 @@ async fn a_budget_that_holds_polls_back_is_on_the_page_until_a_reload_raises_it(
     assert!(page.contains("budgets.kinesis_calls"), "{page}");
     write(&stand, &path, &all, budget(100_000_000));
     let (status, text) = reload(&daemon).await;
-    assert_eq!((status, text.contains("budgets changed")), (200, true), "{text}");
+    assert_eq!((status, text.trim()), (200, "in force; changed: budgets.kinesis_calls"));
     daemon.until("polls go on", SOON, |recent| !held(recent)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_is_told_by_key_and_the_limit_of_canaries_in_flight_follows() {
+    let stand = Stand::brisk(2).await;
+    let (all, path) = (names(&stand), file(&stand));
+    write(&stand, &path, &all, as_it_is);
+    let daemon = start(&path, &[("WEB_RELOAD", "true")]).await;
+    // Each is followed for 15 s, and two more are due by then.
+    daemon.until_printed("a total stall puts up to 104 canaries in flight", SOON).await;
+    write(&stand, &path, &all, |config| {
+        let tenants = config.get_mut("tenant").and_then(toml::Value::as_array_mut).expect("it has tenants");
+        let first = tenants[0].as_table_mut().expect("it is a table");
+        first.insert("interval".to_owned(), "1s".into());
+    });
+    let (status, text) = reload(&daemon).await;
+    assert_eq!((status, text.trim()), (200, &*format!("in force; changed: tenant.{}.interval", all[0])));
+    daemon.until_printed("a total stall puts up to 69 canaries in flight", SOON).await;
+    let (status, text) = reload(&daemon).await;
+    assert_eq!((status, text.trim()), (200, "in force; nothing changed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_in_a_variable_cannot_be_read_again_and_the_daemon_goes_on() {
+    let stand = Stand::brisk(1).await;
+    let text = fs::read_to_string(stand.config()).expect("it was just written");
+    let daemon = Daemon::spawn(&["run".as_ref()], variables(&[("CONFIG_TEXT", text.as_str())])).await;
+    daemon.signal("HUP").await;
+    let refused = "TRACEPROBE_CONFIG_TEXT, which cannot change while the process runs; restart it";
+    daemon.until_printed(refused, SOON).await;
+    let ended = daemon.recent().await.ended("delivered");
+    daemon.until("canaries are still delivered", SOON, |recent| recent.ended("delivered") >= ended + 3).await;
+    let (status, printed) = daemon.terminate(SOON).await;
+    assert!(status.success(), "{printed}");
 }

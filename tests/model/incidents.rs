@@ -420,6 +420,7 @@ impl<'a> Judge<'a> {
                 self.fault(episode, "it goes on, but is not a problem any more")
             }
             State::Ongoing => {}
+            State::Gone { .. } => self.fault(episode, "its tenant and its stage are watched"),
             State::Unproven if own.is_some() => self.fault(episode, "it is a problem, and called unproven"),
             State::Unproven => {
                 // Whether there is a second copy may not be known yet.

@@ -12,16 +12,16 @@ use super::region;
 use super::report::{Progress, Report};
 use super::subject::Subject;
 use super::who::{self, GoogleIdentity, Identity};
-use crate::cloud::account::{Account, Role};
+use crate::cloud::account::{Account, Role, account_of_arn};
 use crate::cloud::aws::Aws;
 use crate::cloud::budget::Budgets;
 use crate::cloud::calls::Calls;
 use crate::cloud::google::Auth;
 use crate::cloud::{Clients, NoClient, Provider};
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, Tenant};
 use crate::daemon::build::{self, Destination};
-use crate::domain::proof::{Proof, Verdict};
-use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::domain::proof::{Proof, Refusal, Verdict};
+use crate::domain::sighting::{FailureKind, Wanted, WantedTrace};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
 use crate::domain::topology::{SourceId, TenantId, Topology};
@@ -177,7 +177,7 @@ impl<'a> Stand<'a> {
         identity: SharedIdentity<'_>,
         progress: &Progress,
     ) -> (Tried<'_>, Arc<Identity>) {
-        let (subject, proofs) = match item {
+        let (subject, mut proofs) = match item {
             Item::Group(group) => {
                 let lines = self.lines(group);
                 (Subject::of_destination(self.config, group), group.injector.prove(&lines).await)
@@ -192,7 +192,17 @@ impl<'a> Stand<'a> {
             }
         };
         progress.step();
-        (Tried { subject, proofs }, identity.await)
+        let identity = identity.await;
+        if let Item::Group(Destination { tenants, .. }) = item
+            && let Some((tenant, group)) = tenants.first()
+            && let Some(tenant) = self.config.tenants.get(usize::from(tenant.0))
+            && let Some(group) = tenant.log_groups.get(usize::from(group.0))
+            && let Some(proof) = in_another_account(tenant, group, identity.account())
+        {
+            // Before what was tried in the account to which canaries go.
+            proofs.insert(0, proof);
+        }
+        (Tried { subject, proofs }, identity)
     }
 
     fn site(&self, at: usize) -> Site<'_> {
@@ -251,6 +261,26 @@ fn phantom_canary(config: &Config, clock: &WallClock) -> WantedTrace {
     WantedTrace { tag, planned_at }
 }
 
+/// What is wrong if the ARN of a log group names another account than `own`, the probe's, and no role is to be assumed.
+/// PutLogEvents takes the name alone, so canaries go to a log group of that name in the probe's account.
+fn in_another_account(tenant: &Tenant, group: &str, own: Option<&str>) -> Option<Proof> {
+    let own = own.filter(|_| tenant.account.role.is_none())?;
+    let named = account_of_arn(group).filter(|named| *named != own)?;
+    let text = format!(
+        "the ARN names account {named}, but canaries go to account {own}, the probe's own: tenant.{}.role_arn is not set; \
+         set it to a role in account {named}, or write the log group's name",
+        tenant.name
+    );
+    let refusal = Refusal {
+        kind: FailureKind::Error,
+        permission: None,
+        resource: group.to_owned(),
+        text: text.as_str().into(),
+        key: Some(if tenant.log_groups.len() > 1 { "log_groups" } else { "log_group" }),
+    };
+    Some(Proof::failed("account", refusal))
+}
+
 /// What to say of a role in another account that is assumed without an external id; `None` if there is none. It
 /// works, so nothing fails: but whoever operates a probe for others could be made to use this role for one
 /// of them (the confused deputy, IAM user guide).
@@ -273,6 +303,33 @@ mod tests {
         let arn = "arn:aws:iam::111111111111:role/traceprobe".to_owned();
         let role = Some(Role { arn, external_id: external_id.map(Secret::new) });
         Account { role, ..Account::in_region("eu-central-1") }
+    }
+
+    #[test]
+    fn an_arn_in_another_account_than_the_probes_fails_without_a_role() {
+        let of = |group: &str, more: &str, own: Option<&str>| {
+            let text = format!(
+                "[aws]\nregion = \"eu-central-1\"\n[[tenant]]\nname = \"acme\"\nlog_group = \"{group}\"\n{more}\
+                 [[stage]]\nname = \"stream\"\nkind = \"kinesis\"\nstream = \"logs\"\nend = true\n"
+            );
+            let key = ("TRACEPROBE_TAG_KEY".to_owned(), "0123456789abcdef".to_owned());
+            let config = Config::parse(&text, [key]).unwrap_or_else(|faults| panic!("{faults}"));
+            in_another_account(&config.tenants[0], group, own)
+        };
+        let arn = "arn:aws:logs:eu-central-1:111111111111:log-group:/acme";
+        let Some(Proof { verdict: Verdict::Failed(refusal), .. }) = of(arn, "", Some("999999999999")) else {
+            panic!("it does not fail")
+        };
+        assert_eq!(refusal.key, Some("log_group"));
+        for part in ["account 111111111111", "account 999999999999, the probe's own", "tenant.acme.role_arn"]
+        {
+            assert!(refusal.text.contains(part), "{part}: {}", refusal.text);
+        }
+        let role = "role_arn = \"arn:aws:iam::111111111111:role/x\"\n";
+        assert_eq!(of(arn, role, Some("999999999999")), None, "it is put with the role");
+        assert_eq!(of(arn, "", Some("111111111111")), None);
+        assert_eq!(of(arn, "", None), None, "its own account is unknown");
+        assert_eq!(of("/acme", "", Some("999999999999")), None, "a name is in any account");
     }
 
     #[test]

@@ -1,5 +1,9 @@
-use crate::config::Config;
+use std::sync::Arc;
 
+use crate::config::Config;
+use crate::domain::topology::Topology;
+
+const KEY: &str = "0123456789abcdef";
 const FILE: &str = r#"
 [probe]
 slo = "30s"
@@ -21,7 +25,15 @@ fn config(text: &str, key: &str) -> Config {
 }
 
 fn needs(next: &str) -> Vec<String> {
-    config(FILE, "0123456789abcdef").needs_restart(&config(next, "0123456789abcdef"))
+    needs_of(&config(FILE, KEY), &config(next, KEY))
+}
+
+fn needs_of(before: &Config, next: &Config) -> Vec<String> {
+    before.needs_restart(next, &before.topology())
+}
+
+fn changed(before: &str, next: &str) -> Vec<String> {
+    config(before, KEY).changed_keys(&config(next, KEY))
 }
 
 #[test]
@@ -48,8 +60,7 @@ fn every_other_key_is_named_with_both_values() {
 
 #[test]
 fn another_tag_key_needs_one_and_is_not_shown() {
-    let needs =
-        config(FILE, "0123456789abcdef").needs_restart(&config(FILE, "another secret: fedcba9876543210"));
+    let needs = needs_of(&config(FILE, KEY), &config(FILE, "another secret: fedcba9876543210"));
     let [line] = needs.as_slice() else { panic!("{needs:?}") };
     assert!(line.starts_with("TRACEPROBE_TAG_KEY") && !line.contains("another secret"), "{line}");
 }
@@ -60,16 +71,107 @@ fn another_template_of_a_tenant_needs_one() {
         "log_group = \"/acme\"",
         "log_group = \"/acme\"\ntemplate = '{\"trace_id\":\"{tag}\",\"p\":\"{pad}\"}'",
     );
-    assert_eq!(needs(&next).len(), 1, "{:?}", needs(&next));
-    assert!(needs(&next)[0].starts_with("tenant.acme.template"));
+    assert_eq!(
+        needs(&next),
+        [
+            r#"tenant.acme.template: the default template is in force, the file has "{\"trace_id\":\"{tag}\",\"p\":\"{pad}\"}"; what is in flight was written with the present one"#
+        ]
+    );
+}
+
+#[test]
+fn another_template_of_all_tenants_is_told_once_with_its_key_and_both_values() {
+    let of = |template: &str| {
+        let globex = "[[tenant]]\nname = \"globex\"\nlog_group = \"/globex\"\n";
+        let own = "[[tenant]]\nname = \"own\"\nlog_group = \"/own\"\ntemplate = \"{tag}\"\n";
+        config(&format!("{FILE}{globex}{own}[canary]\ntemplate = \"{template}\"\n"), KEY)
+    };
+    assert_eq!(
+        needs_of(&of("a {tag}"), &of("b {tag}")),
+        [
+            r#"canary.template: "a {tag}" is in force, the file has "b {tag}"; what is in flight was written with the present one"#
+        ]
+    );
+}
+
+#[test]
+fn a_tenant_that_was_just_removed_cannot_come_back_with_another_template() {
+    let globex = "[[tenant]]\nname = \"globex\"\nlog_group = \"/globex\"\n";
+    let (both, one) = (config(&format!("{FILE}{globex}"), KEY), config(FILE, KEY));
+    let again = |template: &str| config(&format!("{FILE}{globex}template = \"{template}\"\n"), KEY);
+    let leaving = succeeded(&both.topology(), &one);
+    let needs = one.needs_restart(&again("b {tag}"), &leaving);
+    let [line] = needs.as_slice() else { panic!("{needs:?}") };
+    assert!(line.starts_with("tenant.globex.template: the file has \"b {tag}\""), "{line}");
+    assert!(line.contains("reload again once its canaries have ended"), "{line}");
+    assert_eq!(one.needs_restart(&both, &leaving), [""; 0], "with the same one it can");
+    let gone = leaving.without(leaving.leaving().next().unwrap());
+    assert_eq!(one.needs_restart(&again("b {tag}"), &gone), [""; 0], "nothing is in flight any more");
+}
+
+/// What follows if the configuration becomes `next`, which has no source that was not there before.
+fn succeeded(before: &Topology, next: &Config) -> Topology {
+    let next = next.topology();
+    let place = |name: &Arc<str>| before.source_ids().find(|id| before.source(*id).name == *name);
+    let same: Vec<_> = next.sources().iter().map(|source| place(&source.name)).collect();
+    before.succeeded_by(&next, &same).unwrap().topology
+}
+
+#[test]
+fn another_secret_needs_one_and_is_not_shown() {
+    let of = |secret: &str| {
+        format!(
+            "{FILE}[otlp]\nendpoint = \"https://me:{secret}@otlp\"\nheaders = \"api-key={secret}\"\n\
+             [aws.endpoints]\nkinesis = \"https://me:{secret}@kinesis\"\n\
+             [aws.endpoints.us-west-2]\nkinesis = \"https://west/?key={secret}\"\n"
+        )
+    };
+    let needs = needs_of(&config(&of("hush"), KEY), &config(&of("quiet"), KEY));
+    assert_eq!(
+        needs,
+        [
+            r#"aws.endpoints.kinesis: "https://…@kinesis" is in force, the file has another "https://…@kinesis""#,
+            r#"aws.endpoints.us-west-2.kinesis: "https://west/?…" is in force, the file has another "https://west/?…""#,
+            r#"otlp.endpoint: "https://…@otlp" is in force, the file has another "https://…@otlp""#,
+            r#"otlp.headers: "…" is in force, the file has another "…""#,
+        ]
+    );
+    assert_eq!(needs_of(&config(&of("hush"), KEY), &config(&of("hush"), KEY)), [""; 0]);
+}
+
+#[test]
+fn other_credentials_of_google_need_none_and_are_told() {
+    let of = |key: &str| {
+        format!("{FILE}[gcp]\nauth = \"service_account\"\ncredentials = '{{\"private_key\": \"{key}\"}}'\n")
+    };
+    assert_eq!(needs_of(&config(&of("hush"), KEY), &config(&of("quiet"), KEY)), [""; 0]);
+    assert_eq!(changed(&of("hush"), &of("quiet")), ["gcp.credentials"]);
+}
+
+#[test]
+fn changed_keys_are_told_by_tenant_and_stage() {
+    let globex = "[[tenant]]\nname = \"globex\"\nlog_group = \"/globex\"\n";
+    let before = format!("{FILE}{globex}");
+    let next = before
+        .replace("slo = \"30s\"", "interval = \"20s\"")
+        .replace(
+            "log_group = \"/acme\"",
+            "log_group = \"/acme/app\"\n[tenant.stage.stream]\nstream = \"other\"",
+        )
+        .replace("stream = \"logs-{tenant}\"", "stream = \"logs-{tenant}\"\ntarget = \"10s\"");
+    assert_eq!(
+        changed(&before, &next),
+        ["probe.interval", "stage.stream.target", "tenant.acme.log_group", "tenant.acme.stage.stream.stream"]
+    );
+    assert_eq!(changed(&before, &before), [""; 0]);
+    assert_eq!(changed(FILE, &before), [""; 0], "a tenant that was added is told as such");
 }
 
 #[test]
 fn other_stages_need_one_while_there_are_drills() {
     let drills = format!("{FILE}[drill]\nenabled = true\n");
     let more = "[[stage]]\nname = \"copy\"\nkind = \"kinesis\"\nstream = \"copy-{tenant}\"\n";
-    let before = config(&drills, "0123456789abcdef");
-    let needs = before.needs_restart(&config(&format!("{drills}{more}"), "0123456789abcdef"));
+    let needs = needs_of(&config(&drills, KEY), &config(&format!("{drills}{more}"), KEY));
     let [line] = needs.as_slice() else { panic!("{needs:?}") };
     assert!(line.starts_with("stage: "), "{line}");
 }

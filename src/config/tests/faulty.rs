@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 119] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 127] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[log]\nlevel = \"hyper=warn\"", "log.level:", "\"hyper=warn\" is not a valid log level"),
@@ -441,5 +441,48 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 119] = [
         "kind = \"s3\"\nbucket = \"archive\"\nkey = \"acme/%Y/%m/%d/\"",
         "stage.table:",
         "change bucket or key in one of them",
+    ),
+    ("slo = \"30s\"", "slo = \"3h\"", "probe.slo:", "it must be at most 2h24m, because the bounds"),
+    (
+        "kind = \"kinesis\"",
+        "kind = \"kinesis\"\ninterval = \"13h\"",
+        "stage.stream.interval:",
+        "probe.blind_after must be at least 26h1s, and may be at most 24h",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_group = \"/globex\"\ninterval = \"6h\"\n[conditions]\nwindow = \"20h\"",
+        "conditions.window:",
+        "of tenant globex, whose interval is 6h: it must be at least 5 times that, and may be at most 24h; remove the key",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_groups = [\"/globex\", \"arn:aws:logs:eu-central-1:111111111111:log-group:/globex\"]",
+        "tenant.globex.log_groups:",
+        "is the same log group as \"/globex\"",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_groups = [\"arn:aws:logs:eu-central-1:111111111111:log-group:/a\", \"arn:aws:logs:eu-central-1:222222222222:log-group:/a\"]",
+        "tenant.globex.log_groups:",
+        "in 111111111111 and in 222222222222; make a tenant of each account",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_group = \"arn:aws:logs:eu-central-1:222222222222:log-group:/g\"\nrole_arn = \"arn:aws:iam::111111111111:role/x\"",
+        "tenant.globex.log_group:",
+        "is in account 222222222222, but role_arn is a role of account 111111111111",
+    ),
+    (
+        "kind = \"kinesis\"",
+        "kind = \"kinesis\"\nrole = \"dead_letter\"",
+        "stage.table.after:",
+        "stream holds dead letters, so the end cannot follow it",
+    ),
+    (
+        "{tenant}/%Y/%m/%d/\"",
+        "{tenant}/%Y/%m/%d/%H/%M/\"\nkey_slack = \"50m\"",
+        "stage.archive.key:",
+        "probe.give_up, twice probe.grace and key_slack are 1h15m together, and may be at most 1h2m; shorten one of them, or leave %M out",
     ),
 ];

@@ -27,6 +27,8 @@ const LAST_SCRAPES: Duration = Duration::from_mins(2);
 pub struct Change {
     /// Succeeds the present one.
     pub topology: Arc<Topology>,
+    /// How many canaries may be in flight.
+    pub max_in_flight: usize,
     /// What polls of its stages cost, by their ids.
     pub stage_costs: Vec<Costs>,
     /// Every tenant that gets canaries.
@@ -51,7 +53,7 @@ pub enum LaneChange {
 impl Engine {
     /// Puts a new configuration in force.
     pub(super) fn succeed(&mut self, change: Change, now: Timestamp, round: &mut Round) {
-        let Change { topology, stage_costs, lanes, polled, schemas, done } = change;
+        let Change { topology, max_in_flight, stage_costs, lanes, polled, schemas, done } = change;
         let runs = |id| self.polled.contains_key(&id) || polled.iter().any(|(new, _)| *new == id);
         if !topology.source_ids().all(runs) {
             let _told = done.send(false);
@@ -59,6 +61,7 @@ impl Engine {
         }
         let before = self.topology.clone();
         self.replace_topology(&topology, now, round);
+        self.tracker.set_max_in_flight(max_in_flight);
         self.metrics.set_stage_costs(stage_costs);
         for (source, expected) in schemas {
             self.tracker.expect_schema(source, expected);

@@ -276,7 +276,8 @@ fn change(before: &Topology, next: &Topology, lane: LaneChange) -> (Change, ones
     let polled = new.map(|id| (id, Polled::of_drill(watch::Sender::default()))).collect();
     let (done, is_done) = oneshot::channel();
     let lanes = [(fixture::ACME, lane)].into();
-    (Change { topology, stage_costs: Vec::new(), lanes, polled, schemas: Vec::new(), done }, is_done)
+    let (stage_costs, schemas) = (Vec::new(), Vec::new());
+    (Change { topology, max_in_flight: 1_000, stage_costs, lanes, polled, schemas, done }, is_done)
 }
 
 #[tokio::test]

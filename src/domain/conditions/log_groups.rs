@@ -53,7 +53,10 @@ fn join(problem: &mut Condition, other: Condition, map: &Topology) {
         problem.subject = other.subject;
     }
     match (&mut problem.detail, other.detail) {
-        (Detail::NotArrived { dead_lettered, lost }, Detail::NotArrived { dead_lettered: more, lost: gone }) => {
+        (
+            Detail::NotArrived { dead_lettered, lost },
+            Detail::NotArrived { dead_lettered: more, lost: gone },
+        ) => {
             *dead_lettered += more;
             *lost += gone;
         }

@@ -104,8 +104,7 @@ fn stalled_at(histories: &[History<'_>], criteria: &Criteria, from: &[StageId]) 
     let real = || histories.iter().filter(|history| map.drill() != Some(history.tenant));
     let canaries = real().flat_map(|history| &history.canaries);
     let last_passage = canaries.filter_map(|canary| passage(canary.trace, from)).max();
-    let is_part =
-        |trace: &&Trace| last_passage.is_none_or(|last| trace.planned_at + criteria.slo > last);
+    let is_part = |trace: &&Trace| last_passage.is_none_or(|last| trace.planned_at + criteria.slo > last);
     let stalled: Vec<Vec<&Trace>> = real()
         .filter(|history| can_tell(history, hop) && can_tell(history, map.end()))
         .map(|history| stopped_before(history, from).into_iter().filter(is_part).collect::<Vec<_>>())

@@ -120,7 +120,7 @@ impl Incidents {
         let merged = merged.into_iter().filter(is_known).map(|episode| (episode, Step::Merged));
         let ended = ended.into_iter().map(|episode| (episode, Step::Ended));
         // Figures of what goes on change without being told.
-        self.has_news |= !(before.is_empty() && self.open.is_empty());
+        self.has_news |= self.has_open() || !before.is_empty();
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
     }
 
@@ -271,6 +271,12 @@ impl Incidents {
     /// The same if anything may have changed since the last call.
     pub fn take_news(&mut self) -> Option<Arc<[Arc<Episode>]>> {
         std::mem::take(&mut self.has_news).then(|| self.shown())
+    }
+
+    /// Whether anything goes on, or has not ended for good.
+    #[must_use]
+    pub const fn has_open(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Every episode, for a store that may have missed changes.

@@ -70,6 +70,11 @@ impl Tracker {
         events
     }
 
+    /// Sets how many traces may be in flight. What is in flight already goes on, even if it is more.
+    pub fn set_max_in_flight(&mut self, most: usize) {
+        self.settings.max_in_flight = most;
+    }
+
     /// Finds out again when hops pass their targets, which may be others now.
     fn find_hops_due(&mut self) {
         self.sources.forget_hops();

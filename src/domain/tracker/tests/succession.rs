@@ -190,3 +190,16 @@ fn what_is_known_of_a_log_group_moves_with_it() {
     assert!(view.log_groups[0].refusing.is_some());
     assert_eq!(w.tracker.trace(canary(1).trace).unwrap().log_group, Some(LogGroupId(0)));
 }
+
+#[test]
+fn a_new_limit_of_canaries_in_flight_takes_effect_at_once_and_drops_none() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.put(canary(2));
+    let mut events = Vec::new();
+    w.tracker.set_max_in_flight(1);
+    assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Err(NotPlanned::Full));
+    assert_eq!(w.tracker.in_flight(), 2);
+    w.tracker.set_max_in_flight(3);
+    assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Ok(()));
+}

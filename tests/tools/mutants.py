@@ -111,7 +111,9 @@ MUTANTS = [
     ("what was given up is not looked for", DECIDE, "Some(*at + self.settings.give_up).filter", "Some(*at).filter"),
     # Conditions.
     ("all tenants have the same window", CRITERIA, "Self::WINDOW.max(interval * Self::WINDOW_CANARIES)", "Self::WINDOW"),
-    ("a stage never seen is stuck", STUCK, "path.filter(|stage| history.has_seen(*stage)).collect();", "path.collect();"),
+    ("a stage never seen is stuck", STUCK, "history.has_seen(stage) && !history.is_blind(stage)", "!history.is_blind(stage)"),
+    ("a stall behind a blind stage is not told", STUCK, "path.filter(|stage| can_tell(history, *stage)).collect();", "path.filter(|stage| history.has_seen(*stage)).collect();"),
+    ("an earlier stall of one tenant is the beginning of that of all", STUCK, "trace.planned_at + criteria.slo > last);", "trace.id() == trace.id() || last > last);"),
     ("what may not have been taken is stuck", STUCK, "trace.taken() && last", "last"),
     ("one overdue canary is stuck", STUCK, "OVERDUE_OF_TENANT: usize = 2;", "OVERDUE_OF_TENANT: usize = 1;"),
     ("a stall may be older than the last passage", STUCK, "last_passage.is_none_or(|last| trace.planned_at > last);", "true;"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::pace::Rhythm;
 use super::{Observe, ObserveError, Recognizer, proving};
 use crate::cloud::account::Account;
+use crate::cloud::google::Google;
 use crate::cloud::{Clients, NoClient, Provider};
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
@@ -114,6 +115,11 @@ impl Site<'_> {
         let source = self.topology.source(self.source);
         let codes = source.tenants.iter().map(|id| self.topology.tenant(*id).code);
         (source.tenants.len() < self.topology.real_tenants().count()).then(|| codes.collect())
+    }
+
+    /// What calls to Google take from the credentials besides tokens; empty without a client.
+    pub(super) fn google_scope(&self) -> &str {
+        self.clients.google().map_or("", Google::scope)
     }
 }
 

@@ -49,8 +49,8 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
              independent losses and 50 tenants chance alone meets those about twice a month, and four once in five \
              years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven lost. \
              TraceprobeStuck has told of a stall. What it lost is proven up to probe.give_up after its end, and counted \
-             for {long} from then on: nobody is woken again for it, and TraceprobeTraceLost shows it. Losses that go on \
-             after a stall are told {of_a_stall} after its end. keep_firing_for lasts until the last few have left the \
+             for {long} from then on: TraceprobeTraceLost shows it, and only TraceprobeHopSuccessCritical tells it again, if \
+             it spends the error budget. Losses that go on after a stall are told {of_a_stall} after its end. keep_firing_for lasts until the last few have left the \
              window, which single losses and dead letters are told of otherwise. What a window of {long} cannot resolve \
              is in the group of objectives below."
         ),

@@ -30,7 +30,8 @@ pub(super) fn total(probe: &Probe<'_>, slowest: &Cohort<'_>) -> Group {
         summary: format!("all tenants: nothing arrives any more from any tenant; most canaries wait for {most}"),
         description: "Something that all tenants share has stopped: the Lambda, credential or connection in front \
                       of that stage. Roll back its last deployment, and raise the retention of the streams if \
-                      this will take long. Afterwards, the page says what was lost: nobody is woken again for that."
+                      this will take long. Afterwards, the page says what was lost; that wakes somebody again only if \
+                      it spends the error budget."
             .to_owned(),
         ..Alert::critical("TraceprobeTotalStall", "total-stall", Cause::Delivery, total)
     };
@@ -60,7 +61,8 @@ pub(super) fn group(cohort: &Cohort<'_>) -> Group {
         description:
             "This tenant's part of the pipeline has stopped in front of that stage: its subscription \
                       filter, role, stream or event source mapping. What waits in a stream is safe until its \
-                      retention ends. Afterwards, the page says what was lost: nobody is woken again for that."
+                      retention ends. Afterwards, the page says what was lost; that wakes somebody again only if it \
+                      spends the error budget."
                 .to_owned(),
         ..Alert::critical(
             "TraceprobeStuck",

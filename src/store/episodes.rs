@@ -334,6 +334,7 @@ impl DetailRecord {
             Detail::None
             | Detail::Tenants { .. }
             | Detail::NotArrived { .. }
+            | Detail::Unseen(_)
             | Detail::OverTarget { .. }
             | Detail::Slow { .. }
             | Detail::Injection(_)

@@ -280,6 +280,8 @@ impl Stream {
 #[derive(Clone)]
 pub struct Google {
     http: reqwest::Client,
+    /// The quota project and the universe of the credentials.
+    scope: Arc<str>,
     // Behind an `Arc`, because every observer has a clone.
     endpoints: Arc<HashMap<&'static str, String>>,
     /// Those that are configured, with their keys.
@@ -301,6 +303,7 @@ impl Google {
         super::install_tls();
         let Found { credentials, quota_project, universe } = credentials::find(settings).await?;
         let mut headers = HeaderMap::new();
+        let scope = format!("{} in {universe}", quota_project.as_deref().unwrap_or_default());
         if let Some(project) = quota_project {
             let value = HeaderValue::try_from(&project).map_err(|_| {
                 GoogleError::Credentials(format!(
@@ -330,6 +333,7 @@ impl Google {
             timeouts: settings.timeouts,
             tokens: TokenProvider::new(settings, credentials, token_http),
             http,
+            scope: scope.into(),
             calls,
             directory,
         })
@@ -339,6 +343,12 @@ impl Google {
     #[must_use]
     pub fn calls(&self) -> &Calls {
         &self.calls
+    }
+
+    /// What calls take from the credentials besides tokens, as text: [`Google::in_place_of`] does not change it.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.scope
     }
 
     /// Has all clones of `present` use the credentials of this one, and shares them from then on.

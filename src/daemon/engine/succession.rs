@@ -61,7 +61,7 @@ impl Engine {
         }
         let before = self.topology.clone();
         self.replace_topology(&topology, now, round);
-        self.tracker.set_max_in_flight(max_in_flight);
+        self.tracker.raise_max_in_flight(max_in_flight);
         self.metrics.set_stage_costs(stage_costs);
         for (source, expected) in schemas {
             self.tracker.expect_schema(source, expected);

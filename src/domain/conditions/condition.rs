@@ -10,7 +10,7 @@ use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{LogGroupId, Role, Topology};
+use crate::domain::topology::{LogGroupId, Role, StageId, Topology};
 
 /// One thing that is wrong now, or was within the window: then it is a note.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,6 +61,9 @@ pub enum Detail {
     },
     /// The name of the source that holds leaked canaries.
     FoundIn(ForeignText),
+    /// Stages of the main path right before the place that cannot be read or have never shown anything: it may have
+    /// stopped in front of them.
+    Unseen(Vec<StageId>),
     /// How many of those that did not arrive are in the dead letters, and how many are lost.
     NotArrived {
         /// They can be replayed.

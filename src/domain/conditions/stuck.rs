@@ -72,8 +72,13 @@ fn stuck_at(
     // Those that are not due yet are among them.
     let sent = traces.iter().filter(|trace| trace.planned_at >= since && trace.taken()).count();
     let subject = Subject::at(history.tenant, hop);
-    let stuck =
-        Condition::fault(ConditionName::Stuck, subject, Severity::Critical, Some(since), Detail::None);
+    let up_to_it = history.snapshot.topology.main_path().iter().copied().take_while(|stage| *stage != hop);
+    let unseen: Vec<StageId> = match before {
+        Some(before) => up_to_it.skip_while(|stage| *stage != before).skip(1).collect(),
+        None => up_to_it.collect(),
+    };
+    let detail = if unseen.is_empty() { Detail::None } else { Detail::Unseen(unseen) };
+    let stuck = Condition::fault(ConditionName::Stuck, subject, Severity::Critical, Some(since), detail);
     let last = canaries.iter().map(|id| id.planned_at()).max();
     Some(Condition { last, affected: Some(canaries.len()), of: Some(sent), canaries, ..stuck })
 }

@@ -94,10 +94,10 @@ impl Incident {
         self.episodes.iter().max_by_key(weight).map(AsRef::as_ref)
     }
 
-    /// Whether one of its episodes ended only because its tenant or stage is not watched any more.
+    /// Whether it has ended, and one of its episodes only because its tenant or stage is not watched any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.episodes.iter().any(|episode| episode.is_gone())
+        self.has_ended && self.episodes.iter().any(|episode| episode.is_gone())
     }
 
     /// The largest ratio of affected canaries among its episodes, in millionths.

@@ -70,9 +70,10 @@ impl Tracker {
         events
     }
 
-    /// Sets how many traces may be in flight. What is in flight already goes on, even if it is more.
-    pub fn set_max_in_flight(&mut self, most: usize) {
-        self.settings.max_in_flight = most;
+    /// Raises how many traces may be in flight. It is not lowered: more may be in flight already, and then no tenant's
+    /// canaries would be sent until they have ended.
+    pub fn raise_max_in_flight(&mut self, most: usize) {
+        self.settings.max_in_flight = self.settings.max_in_flight.max(most);
     }
 
     /// Finds out again when hops pass their targets, which may be others now.

@@ -6,7 +6,7 @@
 //! written to.
 
 use super::table::Table;
-use super::table_name::{TableName, TablesInRange, is_created_ahead};
+use super::table_name::{TableName, TablesInRange, is_created_ahead, is_last_hour};
 use crate::domain::time::Timestamp;
 
 /// The tables of a period, which ends now.
@@ -41,12 +41,14 @@ impl Days {
         (!has_all).then(|| self.table.table_on_day_before(self.from))
     }
 
-    /// Returns the table of the day that has begun in the east only, if today's was created that early, too.
+    /// Returns the table of the day that has begun in the east only, if today's was created that early, too. In the
+    /// last hour of a day, that may be so since clocks were put forward.
     pub(super) fn after(&self, found: &[(String, Table)]) -> Option<TableName> {
-        let created = find(found, &self.table.table_on(self.now))?.created?;
+        let created = find(found, &self.table.table_on(self.now)).and_then(|table| table.created);
         let next = self.table.table_on_newest_day(self.now);
         let is_beside = self.table.is_sharded() && !self.range.tables.contains(&next);
-        (is_beside && is_created_ahead(self.now, created)).then_some(next)
+        let is_ahead = created.is_some_and(|created| is_created_ahead(self.now, created));
+        (is_beside && (is_ahead || is_last_hour(self.now))).then_some(next)
     }
 }
 
@@ -108,5 +110,12 @@ mod tests {
         assert_eq!(read, ["20261122", "20261123"]);
         let read = days("2026-11-22T07:00:00Z", "2026-11-22T08:00:00Z", &created);
         assert_eq!(read, ["20261122"], "it has begun nowhere");
+    }
+
+    #[test]
+    fn a_writer_whose_clocks_were_put_forward_today_begins_the_next_day_an_hour_early() {
+        let created = [("20260329", "2026-03-29T00:00:02Z")];
+        let read = days("2026-03-29T22:30:00Z", "2026-03-29T23:10:00Z", &created);
+        assert_eq!(read, ["20260329", "20260330"]);
     }
 }

@@ -22,6 +22,7 @@ mod days;
 pub mod fuzzing;
 mod id;
 mod id_range;
+mod ledger;
 mod overruns;
 mod prepare;
 mod proof;
@@ -56,9 +57,8 @@ pub(super) use settings::SPEC;
 pub use settings::{Id, IdIs, IdMatch, Predicate, Settings, TableName, TimeIs};
 
 use batch::Batch;
-use bill::Bill;
 use columns::{Columns, has_tenants_as_numbers};
-use overruns::Overruns;
+use ledger::Ledger;
 use prepare::Known;
 use query::{JobMode, PAGE_ROWS};
 use rows::{Reader, Row};
@@ -77,8 +77,7 @@ pub struct BigQuery {
     known: Option<Known>,
     /// The table's columns when it was last described, whatever became of the poll.
     schema: Option<Arc<TableSchema>>,
-    bill: Bill,
-    overruns: Overruns,
+    ledger: Ledger,
     visibility: Visibility,
     /// What a poll found that failed afterwards.
     unreported: Findings,
@@ -108,11 +107,16 @@ impl BigQuery {
             clock,
             known: None,
             schema: None,
-            bill: Bill::default(),
-            overruns: Overruns::default(),
+            ledger: Ledger::default(),
             visibility: Visibility::default(),
             unreported: Findings::default(),
         }
+    }
+
+    /// The same, with what was billed for the table before.
+    #[must_use]
+    fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger, ..self }
     }
 
     /// Whose canaries may be here, where the ids tell whose they are.
@@ -225,8 +229,6 @@ impl BigQuery {
                 mode = JobMode::Optional;
             }
             found.is_truncated |= !result.is_complete;
-            let limit = self.settings.bill_limit(known.tables.len());
-            self.overruns.take(result.billed, limit, self.clock.now());
             let columns = known.columns.clone();
             let labels = has_tenants_as_numbers(&result.schema).then(|| self.settings.padded_labels.clone());
             let (sightings, all) =
@@ -322,14 +324,14 @@ impl Observe for BigQuery {
     /// What polls cost and found that failed or were dropped.
     fn take_unreported(&mut self) -> Findings {
         let mut findings = std::mem::take(&mut self.unreported);
-        findings.stats.billed_bytes += self.bill.take_unreported();
+        findings.stats.billed_bytes += self.ledger.entry().take_unreported(self.clock.now());
         findings
     }
 
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let now = self.clock.now();
         let batches = Batch::all(wanted, now);
-        self.bill.check_budget(&self.settings, &self.name, now)?;
+        self.ledger.entry().bill.check_budget(&self.settings, &self.name, now)?;
         self.prepare(&batches).await?;
         self.check_overruns(now)?;
         // The table of a day that does not exist while it is looked for holds nothing that arrived before.
@@ -354,7 +356,7 @@ impl Observe for BigQuery {
         let is_complete = !found.is_truncated
             && !self.visibility.is_in_doubt()
             && self.known.as_ref().is_some_and(|known| !known.is_truncated);
-        found.stats.billed_bytes = self.bill.take_unreported();
+        found.stats.billed_bytes = self.ledger.entry().take_unreported(self.clock.now());
         let findings = Findings { sightings: found.sightings, stats: found.stats, unreadable };
         Ok(findings.into_poll(wanted, started, self.clock.now(), is_complete.then_some(started)))
     }

@@ -16,6 +16,9 @@ use crate::observe::ObserveError;
 /// a while.
 const TOLERATED: u32 = 2;
 
+/// Queries in a row that were not answered and count as billed too much.
+const UNANSWERED: u32 = 5;
+
 /// How long the table is then refused.
 const PAUSE: Duration = Duration::from_hours(6);
 
@@ -26,13 +29,24 @@ pub(super) struct Overruns {
     /// What the last of them was billed.
     bytes: u64,
     ended_at: Timestamp,
+    /// Queries in a row that may have been billed too much and were not answered.
+    unanswered: u32,
 }
 
 impl Overruns {
     /// Takes what a query that ended at `now` was billed.
     pub(super) fn take(&mut self, bytes: u64, limit: u64, now: Timestamp) {
         let in_a_row = if bytes > limit { self.in_a_row.saturating_add(1) } else { 0 };
-        *self = Self { in_a_row, bytes, ended_at: now };
+        *self = Self { in_a_row, bytes, ended_at: now, unanswered: 0 };
+    }
+
+    /// Takes that a query that may have been billed for so much, which is too much, was not answered. One may
+    /// be chance, such as a connection that was cut.
+    pub(super) fn give_up(&mut self, bytes: u64, now: Timestamp) {
+        self.unanswered += 1;
+        if self.unanswered >= UNANSWERED {
+            *self = Self { in_a_row: self.in_a_row.max(TOLERATED), bytes, ended_at: now, unanswered: 0 };
+        }
     }
 
     /// Until when the table is refused.
@@ -47,8 +61,9 @@ impl BigQuery {
     pub(super) fn check_overruns(&self, now: Timestamp) -> Result<(), ObserveError> {
         let limit = self.settings.max_bytes_billed;
         let may_exceed = self.known.as_ref().is_some_and(|known| known.estimate > limit);
-        let Some(until) = self.overruns.refused_until(now).filter(|_| may_exceed) else { return Ok(()) };
-        let why = too_much(&self.settings, self.overruns.bytes);
+        let overruns = self.ledger.entry().overruns;
+        let Some(until) = overruns.refused_until(now).filter(|_| may_exceed) else { return Ok(()) };
+        let why = too_much(&self.settings, overruns.bytes);
         let text = format!("{why}; the next poll is made at {} UTC", until.strftime("%H:%M"));
         Err(ObserveError::new(FailureKind::OverBudget, text))
     }
@@ -88,6 +103,17 @@ mod tests {
         assert_eq!(refused(&[101, 100, 101], t(0)), None, "a cheap one was between them");
         assert_eq!(refused(&[101, 101], t(5)), Some(t(6)));
         assert_eq!(refused(&[101, 101], t(6)), None);
+    }
+
+    #[test]
+    fn five_queries_in_a_row_that_are_not_answered_refuse_the_table_as_well() {
+        let mut overruns = Overruns::default();
+        for _ in 1..UNANSWERED {
+            overruns.give_up(101, t(0));
+        }
+        assert_eq!(overruns.refused_until(t(0)), None);
+        overruns.give_up(101, t(0));
+        assert_eq!(overruns.refused_until(t(0)), Some(t(6)));
     }
 
     #[test]

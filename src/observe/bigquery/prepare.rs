@@ -48,11 +48,17 @@ impl Known {
     }
 
     /// Most bytes that BigQuery is told to bill a poll's query for. It refuses a query whose estimate is
-    /// above that, whatever the query would read, so the limit of clustered tables is twice the estimate:
-    /// they grow until they are described again.
+    /// above that, whatever the query would read, so the limit of clustered tables with a larger estimate is
+    /// twice that: they grow until they are described again.
     pub(super) fn bill_limit(&self, settings: &Settings) -> u64 {
+        let (limit, expected) = (settings.bill_limit(self.tables.len()), self.expected_bill(settings));
+        if expected > limit { expected.saturating_mul(2) } else { limit }
+    }
+
+    /// Most bytes that a poll's query may be expected to be billed for.
+    pub(super) fn expected_bill(&self, settings: &Settings) -> u64 {
         let limit = settings.bill_limit(self.tables.len());
-        if self.is_clustered() { limit.max(self.estimate.saturating_mul(2)) } else { limit }
+        if self.is_clustered() { limit.max(self.estimate) } else { limit }
     }
 }
 
@@ -196,23 +202,28 @@ impl BigQuery {
         known.columns.check_result(&self.name, &answer.schema)?;
         let (bytes, limit) = (answer.bytes_processed(), self.settings.max_bytes_billed);
         let is_bound = known.is_clustered();
-        let most = if is_bound { limit.saturating_mul(OF_CLUSTERED) } else { limit };
+        let day = self.settings.daily_bytes_billed.unwrap_or(u64::MAX);
+        let most = if is_bound { limit.saturating_mul(OF_CLUSTERED).min(day) } else { limit };
         if bytes <= most {
             return Ok(bytes);
         }
         let reads = if is_bound { "may read up to" } else { "would read" };
-        let more =
-            if is_bound { format!("more than {OF_CLUSTERED} times what") } else { "more than".to_owned() };
+        let allowed = match is_bound {
+            true if most == day => format!("more than daily_bytes_billed allows ({} MB)", day >> 20),
+            true => {
+                format!("more than {OF_CLUSTERED} times what max_bytes_billed allows ({} MB)", limit >> 20)
+            }
+            false => format!("more than max_bytes_billed allows ({} MB)", limit >> 20),
+        };
         let cluster = match &self.settings.id {
             Id::Column(column) if !is_bound => format!("cluster it by `{column}`, "),
             Id::Column(_) | Id::Expression(_) => String::new(),
         };
         let text = format!(
-            "one poll of `{}` {reads} {} MB, {more} max_bytes_billed allows ({} MB): partition the table by time, \
-             {cluster}or bound the query with a predicate",
+            "one poll of `{}` {reads} {} MB, {allowed}: partition the table by time, {cluster}or bound the query with a \
+             predicate",
             self.name,
             bytes >> 20,
-            limit >> 20,
         );
         Err(ObserveError::new(FailureKind::OverBudget, text))
     }

@@ -9,6 +9,7 @@ use gcp_bigquery_client::model::query_request::QueryRequest;
 use super::BigQuery;
 use super::batch::Batch;
 use super::columns::Use;
+use super::ledger::Ledgers;
 use super::overruns::too_much;
 use super::query::JobMode;
 use super::settings::{MIN_BYTES_BILLED, SPEC, Settings};
@@ -41,7 +42,7 @@ pub(super) async fn prove(
     site: &Site<'_>,
     wanted: &Wanted,
 ) -> Result<Vec<Proof>, NoClient> {
-    let mut observer = settings.observer(site, &())?;
+    let mut observer = settings.observer(site, &Ledgers::default())?;
     let name = settings.table.to_string();
     let batches = Batch::all(wanted, site.clock.now());
     let prepared = in_time(site.rhythm.timeout, observer.prepare(&batches)).await;

@@ -105,8 +105,6 @@ pub(super) struct ResultSet {
     pub(super) is_complete: bool,
     /// Where BigQuery made a job of it.
     pub(super) job: Option<JobReference>,
-    /// Bytes that it was billed, or the most that it may have been.
-    pub(super) billed: u64,
 }
 
 impl QueryAnswer {
@@ -168,14 +166,8 @@ impl BigQuery {
         let location = request.location.clone();
         let first = self.start(request, mode).await?;
         let done = self.wait_until_done(first, location.as_deref()).await?;
-        let billed = match done.bytes_billed() {
-            Some(bytes) => {
-                self.bill.charge(bytes);
-                bytes
-            }
-            None => self.bill.charge_most(),
-        };
-        self.read_pages(done, billed, location.as_deref()).await
+        self.ledger.entry().settle(done.bytes_billed(), self.clock.now());
+        self.read_pages(done, location.as_deref()).await
     }
 
     /// Asks what a query would read, which costs nothing.
@@ -190,7 +182,10 @@ impl BigQuery {
     async fn start(&mut self, request: QueryRequest, mode: JobMode) -> Result<QueryAnswer, ObserveError> {
         // With the same id, BigQuery would give the answer of an earlier query.
         let request_id = Some(format!("traceprobe-{:016x}", fastrand::u64(..)));
-        self.bill.open(number(request.maximum_bytes_billed.as_deref()));
+        let expected = self.known.as_ref().map_or(0, |known| known.expected_bill(&self.settings));
+        let most = number(request.maximum_bytes_billed.as_deref());
+        let limit = self.known.as_ref().map_or(most, |known| self.settings.bill_limit(known.tables.len()));
+        self.ledger.entry().open(expected.clamp(limit.min(most), most), limit, self.clock.now());
         let answer = self.send(&QueryRequest { request_id, ..request }, mode).await;
         answer.map_err(|failure| self.failed(failure))
     }
@@ -201,7 +196,7 @@ impl BigQuery {
         let is_cut = failure.status.is_none() && failure.effect == Effect::Unknown;
         // An error answer is not billed, but a query that was stopped may be (BigQuery pricing).
         if !is_cut && !matches!(failure.kind, FailureKind::Timeout | FailureKind::Garbled) {
-            self.bill.cancel();
+            self.ledger.entry().bill.cancel();
         }
         failure.calling(&self.call_name()).into()
     }
@@ -229,7 +224,6 @@ impl BigQuery {
     async fn read_pages(
         &mut self,
         mut answer: QueryAnswer,
-        billed: u64,
         location: Option<&str>,
     ) -> Result<ResultSet, ObserveError> {
         let mut rows: Vec<Row> = answer.take_rows().collect();
@@ -243,7 +237,7 @@ impl BigQuery {
         let mut pages = 1;
         while answer.page_token.is_some() {
             if pages >= self.settings.max_pages {
-                return Ok(ResultSet { rows, schema, is_complete: false, job, billed });
+                return Ok(ResultSet { rows, schema, is_complete: false, job });
             }
             answer.job_reference = answer.job_reference.or_else(|| job.clone());
             answer = self.next(&answer, location).await?;
@@ -256,7 +250,7 @@ impl BigQuery {
         if (rows.len() as u64) < total {
             return Err(self.garbled(&format!("the answer has {} of {total} rows", rows.len())));
         }
-        Ok(ResultSet { rows, schema, is_complete: true, job, billed })
+        Ok(ResultSet { rows, schema, is_complete: true, job })
     }
 
     /// The next answer for the same query: its end, or its next page.

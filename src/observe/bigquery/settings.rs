@@ -9,6 +9,7 @@ use toml::Value;
 use super::columns::Use;
 pub use super::id::{Id, IdIs, IdMatch};
 use super::id::{check_sql, read_id};
+use super::ledger::Ledgers;
 pub use super::table_name::TableName;
 use super::{BigQuery, proof};
 use crate::cloud::google::BIGQUERY;
@@ -254,7 +255,7 @@ pub enum Predicate {
 
 impl KindSettings for Settings {
     type Observer = BigQuery;
-    type Shared = ();
+    type Shared = Ledgers;
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
         let table = read.get("table", scope.expanded(check_table));
@@ -326,16 +327,16 @@ impl KindSettings for Settings {
         &SPEC
     }
 
-    async fn prove(&self, site: &Site<'_>, (): &(), wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
+    async fn prove(&self, site: &Site<'_>, _: &Ledgers, wanted: &Wanted) -> Result<Vec<Proof>, NoClient> {
         proof::prove(self, site, wanted).await
     }
 
-    async fn principal(&self, site: &Site<'_>, shared: &()) -> Option<Result<String, ObserveError>> {
+    async fn principal(&self, site: &Site<'_>, shared: &Ledgers) -> Option<Result<String, ObserveError>> {
         let observer = self.observer(site, shared).ok()?;
         Some(in_time(site.rhythm.timeout, observer.principal()).await)
     }
 
-    async fn advise(&self, site: &Site<'_>, shared: &(), tag: &Tag, doubt: Doubt) -> Vec<Advice> {
+    async fn advise(&self, site: &Site<'_>, shared: &Ledgers, tag: &Tag, doubt: Doubt) -> Vec<Advice> {
         if doubt == Doubt::Unchecked && self.body_column.is_none() {
             return Vec::new();
         }
@@ -373,17 +374,23 @@ impl KindSettings for Settings {
     }
 
     fn context(&self, site: &Site<'_>) -> String {
-        format!("{:?} {:?}", site.owners(), self.padded_labels_of(site.topology))
+        let owners = site.owners();
+        // The tags of others are among the rows of a query for them, and are told only of tenants that are known.
+        let tells = owners.is_some() && self.id_is == IdIs::Tag;
+        let known = tells.then(|| site.topology.tenants().iter().map(|it| it.code).collect::<Vec<_>>());
+        format!("{} {owners:?} {known:?} {:?}", site.google_scope(), self.padded_labels_of(site.topology))
     }
 
-    fn observer(&self, site: &Site<'_>, (): &()) -> Result<BigQuery, NoClient> {
+    fn observer(&self, site: &Site<'_>, shared: &Ledgers) -> Result<BigQuery, NoClient> {
         let settings = Self {
             owners: site.owners(),
             padded_labels: Arc::new(self.padded_labels_of(site.topology)),
             ..self.clone().within(site.rhythm.timeout)
         };
         let google = site.clients.google()?.clone();
-        Ok(BigQuery::new(settings, google, site.recognizer.clone(), site.clock.clone()))
+        let ledger = shared.of(&self.table.to_string());
+        let observer = BigQuery::new(settings, google, site.recognizer.clone(), site.clock.clone());
+        Ok(observer.with_ledger(ledger))
     }
 }
 

@@ -112,6 +112,12 @@ impl TableName {
     }
 }
 
+/// Whether the day after that of `at` begins within an hour: the clocks of a writer whose day is that of UTC
+/// may have been put forward today.
+pub(super) fn is_last_hour(at: Timestamp) -> bool {
+    start_of_day(at + Duration::from_hours(1)) != start_of_day(at)
+}
+
 /// Whether the table for the day of `at` was created at a time at which that day had begun in a time zone
 /// ahead of UTC, and not yet in UTC.
 pub(super) fn is_created_ahead(at: Timestamp, created: Timestamp) -> bool {

@@ -118,7 +118,7 @@ impl KindSettings for Settings {
     }
 
     fn context(&self, site: &Site<'_>) -> String {
-        format!("{:?}", self.objects.labels(site.topology))
+        format!("{} {:?}", site.google_scope(), self.objects.labels(site.topology))
     }
 
     fn reads_gaps(&self) -> bool {

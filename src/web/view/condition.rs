@@ -138,13 +138,24 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         }
         (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
         // What is not due yet would seem to have passed if only the overdue ones were counted.
-        (ConditionName::Stuck, _) => match condition.of {
-            Some(of) => format!("none of {of} canaries sent since then got through; {affected} are overdue"),
-            None => format!(
-                "nothing gets through; {} overdue",
-                words::count(affected, "canary is", "canaries are")
-            ),
-        },
+        (ConditionName::Stuck, detail) => {
+            let numbers = match condition.of {
+                Some(of) => {
+                    format!("none of {of} canaries sent since then got through; {affected} are overdue")
+                }
+                None => format!(
+                    "nothing gets through; {} overdue",
+                    words::count(affected, "canary is", "canaries are")
+                ),
+            };
+            match detail {
+                Detail::Unseen(stages) => {
+                    let names: Vec<&str> = stages.iter().map(|stage| &*map.stage(*stage).name).collect();
+                    format!("{numbers}; perhaps in front of {}, which cannot be seen", names.join(" or "))
+                }
+                _ => numbers,
+            }
+        }
         (ConditionName::Losing, detail) => {
             let dead = condition.subject.place.and_then(|place| dead_lettered(map, place));
             match (dead, detail) {

@@ -138,7 +138,7 @@ fn a_pipeline_that_shows_nothing_is_stuck_after_two_overdue_canaries() {
 fn a_stage_that_cannot_be_read_hides_no_stall_behind_it() {
     let mut world = World::new(stalls).denied(|stage, second| stage == TRANSIT && second >= 300);
     let (_, stuck) = world.until_on(ConditionName::Stuck, TABLE, 662);
-    assert_eq!(stuck.since, Some(t(600)));
+    assert_eq!((stuck.since, stuck.detail), (Some(t(600)), Detail::Unseen(vec![TRANSIT])));
 }
 
 #[test]

@@ -192,14 +192,16 @@ fn what_is_known_of_a_log_group_moves_with_it() {
 }
 
 #[test]
-fn a_new_limit_of_canaries_in_flight_takes_effect_at_once_and_drops_none() {
+fn a_new_limit_of_canaries_in_flight_takes_effect_at_once_and_is_not_lowered() {
     let mut w = World::new();
+    w.tracker.settings.max_in_flight = 1;
     w.put(canary(1));
-    w.put(canary(2));
     let mut events = Vec::new();
-    w.tracker.set_max_in_flight(1);
+    assert_eq!(w.tracker.plan(canary(2), t(0), &mut events), Err(NotPlanned::Full));
+    w.tracker.raise_max_in_flight(2);
+    assert_eq!(w.tracker.plan(canary(2), t(0), &mut events), Ok(()));
+    w.tracker.raise_max_in_flight(1);
     assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Err(NotPlanned::Full));
-    assert_eq!(w.tracker.in_flight(), 2);
-    w.tracker.set_max_in_flight(3);
+    w.tracker.raise_max_in_flight(3);
     assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Ok(()));
 }

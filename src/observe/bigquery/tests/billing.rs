@@ -142,6 +142,14 @@ async fn a_clustered_table_of_which_a_poll_could_cost_more_than_any_may_is_not_q
          partition the table by time, or bound the query with a predicate"
     );
     assert_eq!(server.paths().len(), 2);
+    let with_a_budget = Settings { daily_bytes_billed: Some(1 << 30), ..settings() };
+    let (mut observer, _) =
+        super::observer(vec![clustered(&["trace_id"]), dry_run(3 << 30)], with_a_budget).await;
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert!(
+        error.detail.contains("may read up to 3072 MB, more than daily_bytes_billed allows (1024 MB)"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

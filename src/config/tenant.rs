@@ -177,9 +177,8 @@ fn log_groups_of(
     let groups: Checked<Vec<String>> =
         names.iter().map(|name| parse(name).map_err(|message| read.report(key, message))).collect();
     let groups = groups?;
-    let places: [(&str, fn(&str) -> Option<&str>); 2] =
-        [("region", account::region_of_arn), ("account", account::account_of_arn)];
-    for (what, place) in places {
+    for what in ["region", "account"] {
+        let place = if what == "region" { account::region_of_arn } else { account::account_of_arn };
         let mut of_arns = groups.iter().filter_map(|group| place(group));
         let first = of_arns.next();
         if let Some((one, other)) = first.and_then(|one| Some((one, of_arns.find(|other| *other != one)?))) {

@@ -134,7 +134,7 @@ families! {
     connections_refused: Counter<RefusedConnection> = "traceprobe_web_refused_total",
         "What the web port refused by reason: peer (a connection beyond web.max_connections_per_peer), streams (too many event streams), host (the request names a host that is not in web.hosts), certificate and login (the client has not shown who it is).";
     exported: Counter<ExportedTraces> = "traceprobe_otlp_traces_total",
-        "Traces that were to be exported over OTLP by result: sent, failed (refused, or the receiver could not be reached for 5 minutes), dropped (the queue was full). It stays 0 unless otlp.endpoint is set.";
+        "Traces that were to be exported over OTLP by result: sent, failed (refused, rejected in a partial success, or the receiver could not be reached for 5 minutes), dropped (the queue was full). It stays 0 unless otlp.endpoint is set.";
     build_info: IntGauge<OfBuild> = "traceprobe_build_info",
         "Always 1; labels give the version and revision.";
 }

@@ -38,8 +38,8 @@ pub(super) struct Applied {
     pub(super) masking: bool,
 }
 
-/// Failures to read statistics after which they count as never readable.
-const MAX_UNREAD: u32 = 20;
+/// Failures in a row to read statistics after which they count as never readable.
+const MAX_FAILURES: u32 = 20;
 
 /// What is known of it at one table.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub(super) struct Visibility {
     /// What was seen before is not found any more, and no statistics were read since.
     has_vanished: bool,
     /// How often they could not be read since.
-    unread: u32,
+    failures: u32,
     /// Statistics may not be read; that was said.
     is_denied: bool,
 }
@@ -104,7 +104,7 @@ impl Visibility {
         self.applied = applied;
         self.checked_at = Some(now);
         // Without a policy they were deleted; with one, `judge` says what is hidden.
-        (self.has_vanished, self.unread) = (false, 0);
+        (self.has_vanished, self.failures) = (false, 0);
     }
 
     /// Takes that the statistics could not be read. Returns whether that must be said: once, where it will
@@ -112,10 +112,10 @@ impl Visibility {
     pub(super) fn take_failure(&mut self, now: Timestamp, failure: &Failure) -> bool {
         self.checked_at = Some(now);
         // Where statistics can never be read, rows that are deleted must not keep polls from proving absence.
-        self.unread += 1;
+        self.failures = if self.has_vanished { self.failures + 1 } else { 0 };
         let is_final = matches!(failure.kind, FailureKind::Denied | FailureKind::NotFound);
-        if is_final || self.unread >= MAX_UNREAD {
-            (self.has_vanished, self.unread) = (false, 0);
+        if is_final || self.failures >= MAX_FAILURES {
+            (self.has_vanished, self.failures) = (false, 0);
         }
         let is_denied = failure.kind == FailureKind::Denied;
         is_denied && !std::mem::replace(&mut self.is_denied, is_denied)

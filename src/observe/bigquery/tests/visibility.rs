@@ -136,6 +136,15 @@ async fn rows_that_were_deleted_cost_the_proof_of_one_poll() {
 }
 
 #[tokio::test]
+async fn an_error_of_the_service_leaves_a_new_policy_in_doubt() {
+    let failed = (503, refused("backendError", "try again"));
+    let replies = vec![rows(&[]), with_job(&[]), failed, with_job(&[]), statistics(true, false)];
+    let (outcomes, _) = watermarks(replies).await;
+    assert_eq!(outcomes[1..3], [Ok(None), Ok(None)]);
+    assert!(outcomes[3].as_ref().unwrap_err().starts_with(POLICY), "{outcomes:?}");
+}
+
+#[tokio::test]
 async fn rows_that_were_deleted_cost_no_more_where_statistics_may_not_be_read() {
     let denied = (403, refused("accessDenied", "no"));
     let replies = vec![rows(&[]), with_job(&[]), denied, rows(&[])];

@@ -14,7 +14,7 @@ use traceprobe::sandbox::{Fault, Stage, StageEffect};
 /// The very first run downloads some 30 packages.
 const SETUP_WITHIN: Duration = Duration::from_secs(300);
 /// Some 15 s.
-const SHORT_WITHIN: Duration = Duration::from_secs(180);
+const SHORT_WITHIN: Duration = Duration::from_secs(420);
 /// Some minutes.
 const LONG_WITHIN: Duration = Duration::from_secs(900);
 

@@ -15,8 +15,8 @@ use crate::domain::sighting::FailureKind;
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 
-/// A clustered table is queried while a dry run says at most so many times what a poll may be billed: should clustering not
-/// help, a poll costs as much as two thousand others at most, and the second one is the last.
+/// A clustered table is queried while a dry run says at most so many times what a poll may be billed. Should clustering
+/// not help, a poll is billed twice as much at most, and [`super::overruns`] ends such polls.
 const OF_CLUSTERED: u64 = 1_000;
 
 /// What is known of a table, or of the tables of the days that matter.

@@ -50,11 +50,7 @@ pub(super) fn all(scale: usize) -> Vec<Hostile> {
             bytes: columns(2 * MIB / scale),
             inflate: None,
         },
-        Hostile {
-            name: "Parquet of one bad page, often".to_owned(),
-            bytes: same_page(10_000 / scale),
-            inflate: None,
-        },
+        same_page(10_000 / scale),
     ]
 }
 
@@ -138,7 +134,7 @@ fn file(name: &str, encoding: Encoding, codec: Codec, page: &[u8], pages: usize)
 }
 
 /// A page of Snappy that ends too early, and so many column chunks that are all this page.
-fn same_page(chunks: usize) -> Vec<u8> {
+fn same_page(chunks: usize) -> Hostile {
     let copies = MIB - 1;
     let mut page = Vec::new();
     encode_varint(copies as u64 * 64 + 1, &mut page);
@@ -164,7 +160,17 @@ fn same_page(chunks: usize) -> Vec<u8> {
     let mut groups = vec![0x29, 0xfc];
     encode_varint(chunks as u64, &mut groups);
     end(&mut bytes, &[schema, groups, group.repeat(chunks), vec![0]].concat());
-    bytes
+    let inflate = move |_: &[u8], limit| {
+        let mut out = vec![0; snap::raw::decompress_len(&page).expect("it begins with its length")];
+        let mut total = 0;
+        while total + out.len() as u64 <= limit {
+            // It fails at the end.
+            let _ = std::hint::black_box(snap::raw::Decoder::new().decompress(&page, &mut out));
+            total += out.len() as u64;
+        }
+        total
+    };
+    Hostile { name: "Parquet of one bad page, often".to_owned(), bytes, inflate: Some(Box::new(inflate)) }
 }
 
 /// A footer of so many columns that have neither a name nor a type.

@@ -9,6 +9,9 @@ use crate::domain::format::UnreadableReason;
 
 /// Values whose lengths are held at a time. Writers make pages of 20,000 rows.
 const MAX_NUMBERS: usize = 1 << 20;
+/// Packed numbers that are unpacked at a time, so that a page does not have to hold more of them. Eight of them are
+/// whole bytes in every width.
+const NUMBERS_AT_A_TIME: usize = 1 << 10;
 /// Longest value that is held because the next one may begin like it.
 const MAX_HELD: usize = 8 << 20;
 /// Longer values are handed on as they come.
@@ -84,10 +87,24 @@ fn plain(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Out
 
 /// The lengths first, and then all values together (DELTA_LENGTH_BYTE_ARRAY).
 fn delta_length(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
+    let (mut short, mut bytes) = (0, 0);
     for len in numbers(page, context)? {
-        value(len as usize, page, column, context)?;
+        let len = len as usize;
+        if len < MIN_VALUE {
+            short += 1;
+            bytes += len;
+            continue;
+        }
+        skip_short(std::mem::take(&mut short), std::mem::take(&mut bytes), page, context)?;
+        value(len, page, column, context)?;
     }
-    Ok(())
+    skip_short(short, bytes, page, context)
+}
+
+/// Skips so many values, which are shorter than [`MIN_VALUE`] and have so many bytes together.
+fn skip_short(count: u64, bytes: usize, page: &mut Page<'_>, context: &mut Context) -> Outcome {
+    context.work.spend(count * work::SHORT_VALUE);
+    page.skip(bytes, context)
 }
 
 /// How much each value has in common with the one before, and then the rest of each (DELTA_BYTE_ARRAY). The bytes of
@@ -124,8 +141,7 @@ fn delta(page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Out
 /// Hands on the next value, which is as long as this.
 fn value(len: usize, page: &mut Page<'_>, column: &mut Column, context: &mut Context) -> Outcome {
     if len < MIN_VALUE {
-        context.work.spend(work::SHORT_VALUE);
-        return page.skip(len, context);
+        return skip_short(1, len, page, context);
     }
     if len <= MAX_WHOLE {
         column.take(page.take(len, context)?, context);
@@ -179,10 +195,17 @@ fn numbers(page: &mut Page<'_>, context: &mut Context) -> Result<Vec<u32>, Unrea
             if context.work.is_over() {
                 return Err(UnreadableReason::OverLimit);
             }
-            let packed = page.take((per_mini * usize::from(width)).div_ceil(8), context)?;
-            for at in 0..here {
-                last = last.wrapping_add(least).wrapping_add(unpack(packed, at, width).cast_signed());
-                numbers.push(length(last)?);
+            numbers.reserve(here);
+            // A miniblock is whole, although only some of its numbers count.
+            let mut left = here;
+            for first in (0..per_mini).step_by(NUMBERS_AT_A_TIME) {
+                let count = NUMBERS_AT_A_TIME.min(per_mini - first);
+                let packed = page.take((count * usize::from(width)).div_ceil(8), context)?;
+                for at in 0..count.min(left) {
+                    last = last.wrapping_add(least).wrapping_add(unpack(packed, at, width).cast_signed());
+                    numbers.push(length(last)?);
+                }
+                left = left.saturating_sub(count);
             }
         }
     }

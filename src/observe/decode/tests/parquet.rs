@@ -16,6 +16,28 @@ fn equal_numbers(count: usize, first: i64) -> Vec<u8> {
     page
 }
 
+/// Lengths as DELTA_BINARY_PACKED has them: in one miniblock of numbers of `width` bits.
+fn packed_lengths(lengths: &[usize], width: usize) -> Vec<u8> {
+    let steps: Vec<i64> = lengths.windows(2).map(|pair| pair[1] as i64 - pair[0] as i64).collect();
+    let least = *steps.iter().min().unwrap();
+    let block = steps.len().next_multiple_of(128);
+    let mut page = Vec::new();
+    for number in [block, 1, lengths.len()] {
+        encode_varint(number as u64, &mut page);
+    }
+    page.extend(number(i64::try_from(lengths[0]).unwrap()));
+    page.extend(number(least));
+    page.push(width as u8);
+    let mut bits = vec![0; block * width / 8];
+    for (at, step) in steps.iter().enumerate() {
+        for bit in (0..width).filter(|bit| (step - least) >> bit & 1 == 1) {
+            bits[(at * width + bit) / 8] |= 1 << ((at * width + bit) % 8);
+        }
+    }
+    page.extend(bits);
+    page
+}
+
 fn packed(codec: i64, page: &[u8]) -> Vec<u8> {
     match codec {
         1 => snappy(page),
@@ -107,6 +129,31 @@ fn values_behind_their_lengths_and_values_that_begin_alike_are_found() {
         let alike = [equal_numbers(3, 0), equal_numbers(3, len), one.repeat(3).into_bytes()].concat();
         let scan = scan_object(file(7, codec, &alike));
         assert_eq!((scan.found.len(), told(&scan).len()), (1, 0), "{codec} {:?}", told(&scan));
+    }
+}
+
+#[test]
+fn values_behind_thousands_of_short_ones_are_found_whatever_the_width_of_their_lengths() {
+    const COUNT: usize = 2_600;
+    for (codec, width) in [(0, 12), (1, 13), (2, 17), (6, 33), (7, 63)] {
+        let canaries = [1_022, 1_023, 1_024, 1_025, COUNT - 1];
+        let values: Vec<String> = (0..COUNT)
+            .map(|at| match canaries.iter().position(|of| *of == at) {
+                Some(number) => canary(number as u8),
+                None => "z".repeat(at % 20),
+            })
+            .collect();
+        let lengths: Vec<usize> = values.iter().map(String::len).collect();
+        let page = [packed_lengths(&lengths, width), values.concat().into_bytes()].concat();
+        let scan = scan_object(file(6, codec, &page));
+        assert_eq!((scan.found.len(), told(&scan).len()), (5, 0), "{codec}, {width}: {:?}", told(&scan));
+        let short = &page[..page.len() - 1];
+        let scan = scan_object(file(6, codec, short));
+        assert_eq!(
+            (scan.found.len(), told(&scan)),
+            (4, vec!["Parquet, which is damaged".to_owned()]),
+            "{codec}, {width}"
+        );
     }
 }
 

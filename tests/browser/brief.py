@@ -1,4 +1,4 @@
-"""The brief form: eight pages, each once."""
+"""The brief form: eight pages, each once, of the places that are given."""
 
 import behaviour
 import pages
@@ -11,10 +11,13 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 def check(browser, places, facts):
     of = {place["name"]: place for place in places}
     urls = {name: place["url"] for name, place in of.items()}
+    if "fifty" in of:
+        one_page(browser, of["fifty"], DESKTOP, "light", [], facts)
+    if "stall" not in of:
+        return
     one_page(browser, of["stall"], DESKTOP, "light", [], facts, [behaviour.focus, behaviour.unfolded], urls)
     one_page(browser, of["leak"], DESKTOP, "light", [], facts)
     one_page(browser, of["lost"], DESKTOP, "light", [], facts)
-    one_page(browser, of["fifty"], DESKTOP, "light", [], facts)
     one_page(browser, of["stall"], PHONE, "light", [], facts)
     one_page(browser, of["leak"], DESKTOP, "dark", COLOURS, facts, [stale])
     for check_one in (behaviour.without_scripts, behaviour.hostile):

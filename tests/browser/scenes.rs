@@ -84,12 +84,12 @@ const RECENT: &str = "/traces/recent";
 const CALM: [(&str, &str); 2] = [("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "120s")];
 /// Fifty tenants take a processor in an unoptimized build if they are polled as often as three.
 const MANY: [(&str, &str); 6] = [
-    ("PROBE_INTERVAL", "5s"),
+    ("PROBE_INTERVAL", "8s"),
     ("PROBE_GIVE_UP", "120s"),
-    ("STAGE_TENANT_STREAM_INTERVAL", "5s"),
-    ("STAGE_ARCHIVE_INTERVAL", "5s"),
-    ("STAGE_LOG_GROUP_INTERVAL", "10s"),
-    ("PROBE_BLIND_AFTER", "30s"),
+    ("STAGE_TENANT_STREAM_INTERVAL", "8s"),
+    ("STAGE_ARCHIVE_INTERVAL", "8s"),
+    ("STAGE_LOG_GROUP_INTERVAL", "20s"),
+    ("PROBE_BLIND_AFTER", "60s"),
 ];
 
 fn stall() -> [Fault; 1] {
@@ -124,14 +124,18 @@ async fn leaking() -> Scene {
     .await
 }
 
-/// Opens eight pages, each once.
+/// Opens eight pages, each once. That of fifty tenants by itself: on a slow machine they would starve the others, and
+/// be starved until their own stages cannot be read.
 pub async fn check_briefly(driver: &Driver) {
-    let (stalled, leaking, fifty, hostile) = tokio::join!(stalled(), leaking(), fifty(), hostile());
+    {
+        let fifty = fifty().await;
+        driver.open(&[place("fifty", &fifty, RECENT, &["acme", "transit", "stuck"])]).await;
+    }
+    let (stalled, leaking, hostile) = tokio::join!(stalled(), leaking(), hostile());
     let places = [
         place("stall", &stalled, RECENT, &["acme", "transit", "stuck"]),
         place("leak", &leaking, RECENT, &["globex", "tenant_stream", "leaking"]),
         place("lost", &leaking, &of_a_lost_one(&leaking).await, &[]),
-        place("fifty", &fifty, RECENT, &["acme", "transit", "stuck"]),
         place("hostile", &hostile, RECENT, &[]),
     ];
     driver.open(&places).await;

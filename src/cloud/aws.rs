@@ -12,6 +12,7 @@ mod assumed_role;
 mod home;
 mod named_hosts;
 mod own_credentials;
+mod partition;
 mod request;
 mod server_date;
 mod session;
@@ -34,6 +35,7 @@ use self::assumed_role::AssumedRole;
 use self::home::Home;
 use self::named_hosts::NamedHosts;
 use self::own_credentials::OwnCredentials;
+pub use self::partition::dns_suffix;
 pub use self::request::Request;
 pub use self::server_date::ServerDate;
 pub(in crate::cloud) use self::server_date::http_date;
@@ -330,7 +332,8 @@ impl Aws {
         let configured = self.settings.endpoint_of(service, region);
         let of_environment = || Some(("AWS_ENDPOINT_URL".to_owned(), self.base.endpoint_url()?));
         let endpoint = configured.or_else(of_environment).map(|(key, url)| Endpoint::new(key, url));
-        let usual = format!("https://{service}.{}.amazonaws.com", region.unwrap_or("REGION"));
+        let region = region.unwrap_or("REGION");
+        let usual = format!("https://{service}.{region}.{}", dns_suffix(region));
         Answerer { title: title(service), host: None, usual, endpoint }
     }
 

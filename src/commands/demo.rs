@@ -17,7 +17,7 @@ use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 pub use self::scenario::Scenario;
 use super::configuration::EX_CONFIG;
-use super::output::{complain, say};
+use super::output::{complain, say, stdout_is_taken};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
 
@@ -31,7 +31,7 @@ const USAGE: u8 = 2;
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Address and port of the pages and of /metrics.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464", value_parser = address)]
     listen: SocketAddr,
     /// Seed of the random delays and losses; the same seed gives the same run.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -42,7 +42,8 @@ pub struct Demo {
     /// What goes wrong, 15 seconds after the start.
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Scenario::Healthy)]
     scenario: Scenario,
-    /// Print the daemon's configuration before it starts.
+    /// Print the daemon's configuration before it starts. Nothing else goes to stdout then, so that it can be redirected
+    /// to a file.
     #[arg(long)]
     print_config: bool,
 }
@@ -67,6 +68,7 @@ impl Demo {
         let text = configuration(&sandbox, self.listen);
         if self.print_config {
             say!("{text}");
+            stdout_is_taken();
         }
         let config = match Config::parse(&text, environment()) {
             Ok(config) => config,
@@ -91,6 +93,12 @@ impl Demo {
         }
         end
     }
+}
+
+/// Reads an IP address and a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464".to_owned())
 }
 
 /// The environment of the daemon: a key that signs the tags.

@@ -46,7 +46,7 @@ impl Drill {
 
     async fn wait_for_the_pager(&self) -> Result<bool, String> {
         let client = LocalDaemon::client()?;
-        let daemon = self.daemon.url()?;
+        let daemon = self.daemon.url().map_err(|error| error.to_string())?;
         let url = format!("{daemon}/-/drill");
         let failed = |error| unreachable(&daemon, error);
         let before = state(&client, &daemon).await?;

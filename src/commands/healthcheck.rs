@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::local_daemon::LocalDaemon;
+use super::configuration::EX_CONFIG;
+use super::local_daemon::{LocalDaemon, NoAddress};
 use super::output::complain;
 use crate::cloud::failure::causes;
 use crate::keys::secret::masked_urls;
@@ -13,7 +14,8 @@ use crate::keys::secret::masked_urls;
 ///
 /// Requests /healthz and waits at most four seconds. For the health checks of Docker and ECS: the container
 /// image has neither a shell nor curl. The address is that of the daemon's configuration, with its variables
-/// (TRACEPROBE_PROBE_LISTEN), unless --address or its variable names another.
+/// (TRACEPROBE_PROBE_LISTEN), unless --address or its variable names another. Exit code 78 if it has to be read from a
+/// file that --config names, and that cannot be read.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
     #[command(flatten)]
@@ -23,11 +25,17 @@ pub struct Healthcheck {
 impl Healthcheck {
     /// Requests `/healthz`. Waits at most four seconds, because ECS allows five by default.
     pub async fn run(&self) -> ExitCode {
-        let answer = match self.daemon.url() {
-            Ok(url) => request(&url).await,
-            Err(error) => Err(error),
+        let url = match self.daemon.url() {
+            Ok(url) => url,
+            Err(error) => {
+                complain!("{error}");
+                return match error {
+                    NoAddress::Configuration(_) => ExitCode::from(EX_CONFIG),
+                    NoAddress::NotNamed(_) => ExitCode::FAILURE,
+                };
+            }
         };
-        match answer {
+        match request(&url).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain!("{error}");

@@ -6,7 +6,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::configuration::Configuration;
-use crate::config::{DAEMON_ADDRESS, environment};
+use crate::config::{DAEMON_ADDRESS, Faults, environment};
+
+/// Why the address of the daemon is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAddress {
+    /// The configuration that should name it cannot be read.
+    #[error(transparent)]
+    Configuration(#[from] Faults),
+    /// The configuration names none.
+    #[error("{0}")]
+    NotNamed(String),
+}
 
 /// The daemon of this machine.
 #[derive(Debug, Args)]
@@ -24,8 +35,8 @@ impl LocalDaemon {
     ///
     /// # Errors
     ///
-    /// A text for people if its address is not known.
-    pub fn url(&self) -> Result<String, String> {
+    /// [`NoAddress`].
+    pub fn url(&self) -> Result<String, NoAddress> {
         match self.address.as_deref().filter(|address| !address.is_empty()) {
             Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
                 Ok(url.trim_end_matches('/').to_owned())
@@ -33,8 +44,8 @@ impl LocalDaemon {
             Some(address) => Ok(format!("http://{address}")),
             None => {
                 let env = environment();
-                let place = self.configuration.place(&env).map_err(|faults| faults.to_string())?;
-                let address = reached_at(place.listen(&env).map_err(|faults| faults.to_string())?)?;
+                let place = self.configuration.place(&env)?;
+                let address = reached_at(place.listen(&env)?).map_err(NoAddress::NotNamed)?;
                 let scheme = if place.has_tls(&env) { "https" } else { "http" };
                 Ok(format!("{scheme}://{address}"))
             }

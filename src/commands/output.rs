@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a line for stdout was lost. Static, because it belongs to the process, like stdout.
 static LOST: AtomicBool = AtomicBool::new(false);
 
+/// Whether lines for stdout go to stderr. Static for the same reason.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// Prints a line to stdout.
 macro_rules! say {
     ($($text:tt)*) => { $crate::commands::output::to_stdout(format_args!($($text)*)) };
@@ -24,7 +27,17 @@ macro_rules! complain {
 
 pub(super) use {complain, say};
 
+/// From now on, lines for stdout go to stderr: what was printed so far is a file, to which they would not belong.
+#[cfg(feature = "sandbox")]
+pub(super) fn stdout_is_taken() {
+    IS_TAKEN.store(true, Ordering::Relaxed);
+}
+
 pub(super) fn to_stdout(text: fmt::Arguments<'_>) {
+    if IS_TAKEN.load(Ordering::Relaxed) {
+        to_stderr(text);
+        return;
+    }
     if let Err(error) = print(io::stdout().lock(), text) {
         // A reader that has ended has read what it wanted: `traceprobe check | head -1`.
         let lost = error.kind() != ErrorKind::BrokenPipe;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::configuration::Configuration;
-use super::output;
+use super::output::{self, complain};
 use crate::config::Config;
 use crate::rules::{self, Links, Settings};
 
@@ -30,7 +30,8 @@ TraceprobeStuck. `traceprobe demo --scenario stall` does so without any cloud. T
 route it to a service that notices when it stops.
 
 Print them again after a change of tenants, stages, intervals, targets, probe.slo or probe.critical. Every alert has
-a chapter in the runbook, to which it links: below web.external_url if that is set.";
+a chapter in the runbook, to which it links: below web.external_url if that is set. Without it and probe.runbook, alerts
+that are about no instance, such as that none is up, have no link; a line on stderr says how many.";
 
 /// Print Prometheus rules for a configuration: alerts with its thresholds, tenants and links.
 ///
@@ -66,10 +67,25 @@ impl Rules {
         let text = if self.alertmanager {
             rules::to_alertmanager_yaml(&settings)
         } else {
+            if let Some(note) = without_link(&settings) {
+                complain!("{note}");
+            }
             rules::to_yaml(&settings)
         };
         output::to_file_or_stdout(self.output.as_deref(), &text)
     }
+}
+
+/// What to say if alerts have no link that can be followed.
+fn without_link(settings: &Settings) -> Option<String> {
+    let (alerts, have) = match settings.links.missing(&rules::groups(settings)) {
+        0 => return None,
+        1 => ("1 alert".to_owned(), "has"),
+        count => (format!("{count} alerts"), "have"),
+    };
+    Some(format!(
+        "note: {alerts} {have} no link, only the name of a file in runbook_url: set web.external_url, or probe.runbook"
+    ))
 }
 
 /// What the rules of a configuration depend on.
@@ -98,5 +114,33 @@ pub(super) fn job(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("write letters, digits, and any of _ - . / :".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The note on the example with this line in `[probe]` or `[web]`.
+    fn note(table: &str, line: &str) -> Option<String> {
+        let text = include_str!("../../config/traceprobe.toml").replacen(
+            &format!("\n[{table}]\n"),
+            &format!("\n[{table}]\n{line}\n"),
+            1,
+        );
+        let key = [("TRACEPROBE_TAG_KEY".to_owned(), "0123456789abcdef".to_owned())];
+        let config = Config::parse(&text, key).unwrap_or_else(|faults| panic!("{faults}"));
+        without_link(&settings(&config, "traceprobe", Duration::from_secs(15)))
+    }
+
+    #[test]
+    fn alerts_that_link_to_no_page_are_counted() {
+        let shipped = include_str!("../../config/prometheus/rules.yml");
+        let without = shipped.lines().filter(|line| line.trim().starts_with("docs/runbook.md#"));
+        let note_of_example = note("probe", "").unwrap();
+        let begin = format!("note: {} alerts have no link, ", without.count());
+        assert!(note_of_example.starts_with(&begin), "{note_of_example}");
+        assert_eq!(note("probe", "runbook = \"https://wiki.example.org/traceprobe\""), None);
+        assert_eq!(note("web", "external_url = \"https://traceprobe.example.org\""), None);
     }
 }

@@ -7,11 +7,19 @@ use clap::Args;
 use super::output::{complain, say};
 use crate::domain::tag::{self, NotOurs};
 
+/// Shown below the options of `traceprobe tag --help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  the tag was decoded; its signature is valid, or was not checked because there is no key
+   1  there is no tag, or its signature is not valid
+   2  wrong arguments";
+
 /// Decode a tag, or a log line that contains one.
 ///
 /// Prints the trace id, the planned time of injection, the codes of tenant and instance, and the size. With
 /// TRACEPROBE_TAG_KEY in the environment, it also verifies the signature.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
 pub struct Tag {
     /// The tag: `zqtp`, a version, and letters and digits, 66 characters in all, or 61 in version 1. Text
     /// around it is ignored.
@@ -39,8 +47,13 @@ impl Tag {
             Err(error) => say!("signature not checked: {error}"),
             Ok(keys) => match keys.read(bytes) {
                 Ok(_) => say!("signature valid"),
-                Err(NotOurs::Foreign) => say!("signature NOT valid: made with another key, or forged"),
-                Err(NotOurs::Malformed) => say!("signature malformed"),
+                Err(not_ours) => {
+                    match not_ours {
+                        NotOurs::Foreign => say!("signature NOT valid: made with another key, or forged"),
+                        NotOurs::Malformed => say!("signature malformed"),
+                    }
+                    return ExitCode::FAILURE;
+                }
             },
         }
         ExitCode::SUCCESS

@@ -7,9 +7,8 @@ use toml::{Table, Value};
 use super::keys;
 use super::sections::section;
 use super::settings::Drill;
-use super::tenant::TenantRead;
-use crate::domain::drill::{DRILL_TENANT, DrillTime};
-use crate::keys::fault::{Checked, Collector};
+use crate::domain::drill::DrillTime;
+use crate::keys::fault::Checked;
 use crate::keys::reader::Context;
 use crate::keys::value::{self, Parsed};
 
@@ -32,15 +31,4 @@ fn time(value: &Value) -> Parsed<DrillTime> {
     text.parse().map_err(|()| {
         format!("\"{text}\" is not a valid time of a drill; write a weekday or \"daily\" and a time in UTC, such as \"mon 10:00\"")
     })
-}
-
-/// Reports a tenant that has the name of the one that must not exist.
-pub(super) fn check_name(faults: &mut Collector, drill: &Checked<Option<Drill>>, tenants: &[TenantRead<'_>]) {
-    let is_taken = tenants.iter().any(|read| read.tenant.as_ref().is_ok_and(|it| &*it.name == DRILL_TENANT));
-    if matches!(drill, Ok(Some(_))) && is_taken {
-        faults.report(
-            "drill.enabled",
-            format!("a tenant is named \"{DRILL_TENANT}\", which is the name of the tenant of drills; rename it, or set drill.enabled to false"),
-        );
-    }
 }

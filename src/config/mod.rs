@@ -11,7 +11,9 @@
 //! reads what that file says of a key, for the JSON schema and `docs/configuration.md`.
 
 mod budgets;
+mod column_types;
 mod drill;
+mod duplicate_key;
 mod endpoints;
 mod in_flight;
 mod keys;
@@ -23,9 +25,11 @@ mod place;
 mod reference;
 mod restart;
 mod route;
+mod same_log_group;
 mod schema;
 mod sections;
 mod settings;
+mod short_interval;
 mod show;
 mod source;
 mod stage;
@@ -157,7 +161,10 @@ impl Config {
         let mut context = Context::new(env, VARIABLES);
         let read = match text.parse::<Table>() {
             Ok(root) => read(&mut context, &root),
-            Err(error) => Err(context.faults.report(file, not_toml(text, &error))),
+            Err(error) => {
+                let message = not_toml(text, &error) + &duplicate_key::named(text, &error);
+                Err(context.faults.report(file, message))
+            }
         };
         match read {
             Ok(config) if context.faults.is_empty() => Ok(Self { shown: context.shown, ..config }),
@@ -300,10 +307,9 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         instance: &probe.instance,
     };
     let tenants = tenant::read(context, root, &defaults);
-    drill::check_name(&mut context.faults, &drill, &tenants);
     load::check_names(&mut context.faults, &load, &tenants);
     sections::check_window(&mut context.faults, &conditions, &tenants);
-    let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
+    let stages = stage::read(context, root, &probe);
     let placed = route::order(&mut context.faults, &stages);
     // Sources are read in any case, so that their faults are reported together with those of the stage order.
     let order: Vec<usize> = match &placed {
@@ -311,6 +317,10 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         Err(Reported) => (0..stages.len()).collect(),
     };
     let sources = source::read(context, &stages, &order, &tenants, &region, &project);
+    if let Ok(sources) = &sources {
+        column_types::check(&mut context.faults, &stages, &order, sources);
+        same_log_group::check(&mut context.faults, &tenants, sources);
+    }
     if let (Ok(sources), Ok(probe)) = (&sources, &probe.probe) {
         source::check_prefixes(&mut context.faults, &stages, &order, sources, probe);
     }
@@ -330,6 +340,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let topology = route::topology(&tenants, &stages, &sources)
         .map_err(|error| context.faults.report("stage", error.to_string()))?;
     let (probe, drill) = (probe.probe?, drill?);
+    let notes = [notes, short_interval::notes(probe.interval, &tenants)].concat();
     let topology = match &drill {
         Some(_) => topology.with_drill(probe.interval),
         None => topology,

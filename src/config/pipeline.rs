@@ -20,9 +20,11 @@ pub(super) fn pipeline(context: &mut Context, root: &Table) -> Checked<Pipeline>
     let mut one = |key| read.find(key, name_with(&[]));
     let (central_stream, queue) = (one("central_stream"), one("dead_letter_queue"));
     let (archive_metrics, project) = (one("archive_metrics"), one("google_project"));
-    let role = read.find("metrics_role", name_with(&["account"]));
-    let mut several = |key| read.find(key, names);
-    let (vpn, nat, alarms) = (several("vpn_connections"), several("nat_gateways"), several("alarms"));
+    let role = read.find("metrics_role", metrics_role);
+    let vpn = read.find("vpn_connections", names(|text| id("vpn-", text)));
+    let nat = read.find("nat_gateways", names(|text| id("nat-", text)));
+    let alarms = read.find("alarms", names(alarm));
+    let mut several = |key| read.find(key, names(Ok));
     let (tunnels, attachments) = (several("google_vpn_tunnels"), several("interconnect_attachments"));
     let jobs = several("transfer_jobs");
     let slots = read.find("slots", value::count(1, 1_000_000));
@@ -63,13 +65,68 @@ fn name_with(placeholders: &'static [&'static str]) -> impl Fn(&Value) -> Parsed
     }
 }
 
-fn names(value: &Value) -> Parsed<Vec<String>> {
-    let names = value::list(name_with(&[]))(value)?;
-    if names.len() > MOST {
-        return Err(format!(
-            "has {} names; a panel shows at most {MOST}, so leave out the others",
-            names.len()
-        ));
+/// Reads several names, each of which must pass `check`.
+fn names(check: impl Fn(String) -> Parsed<String>) -> impl Fn(&Value) -> Parsed<Vec<String>> {
+    move |value| {
+        let names = value::list(|item| check(name_with(&[])(item)?))(value)?;
+        if names.len() > MOST {
+            return Err(format!(
+                "has {} names; a panel shows at most {MOST}, so leave out the others",
+                names.len()
+            ));
+        }
+        Ok(names)
     }
-    Ok(names)
+}
+
+/// Checks the id of a part of a network in AWS: a prefix, and letters and digits.
+fn id(prefix: &str, text: String) -> Parsed<String> {
+    let rest = text.strip_prefix(prefix).unwrap_or_default();
+    if !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()) {
+        Ok(text)
+    } else {
+        Err(format!("\"{text}\" is not a valid id; write for example \"{prefix}0a1b2c3d4e5f60718\""))
+    }
+}
+
+/// Checks the ARN of an alarm, which has an account and a region (Amazon CloudWatch, Service Authorization Reference).
+fn alarm(text: String) -> Parsed<String> {
+    let parts: Vec<_> = text.splitn(7, ':').collect();
+    let is_arn = matches!(
+        parts.as_slice(),
+        ["arn", partition, "cloudwatch", region, account, "alarm", name]
+            if partition.starts_with("aws") && !region.is_empty() && is_account(account) && !name.is_empty()
+    );
+    if is_arn {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is not the ARN of an alarm; write for example \
+             \"arn:aws:cloudwatch:eu-central-1:222222222222:alarm:traceprobe-task-stopped\""
+        ))
+    }
+}
+
+/// Reads the ARN of a role, in which `{account}` may be in place of the account.
+fn metrics_role(value: &Value) -> Parsed<String> {
+    let text = name_with(&["account"])(value)?;
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    let is_arn = matches!(
+        parts.as_slice(),
+        ["arn", partition, "iam", "", account, resource]
+            if partition.starts_with("aws")
+                && (*account == "{account}" || is_account(account))
+                && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())
+    );
+    if is_arn {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is not the ARN of a role; write for example \"arn:aws:iam::{{account}}:role/metrics-reader\""
+        ))
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit())
 }

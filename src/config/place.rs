@@ -74,7 +74,7 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// [`Faults`] if the address that is set cannot be read.
+    /// [`Faults`] if the address that is set cannot be read, or the file that the user named.
     pub fn listen(&self, env: &BTreeMap<String, String>) -> Result<SocketAddr, Faults> {
         let fallback = match keys::PROBE[0].fallback {
             Fallback::Value(text) => text,
@@ -83,7 +83,7 @@ impl Place {
         let variable = env.get(LISTEN).filter(|text| !text.is_empty());
         let listen = match variable {
             Some(text) => Some(toml::Value::from(text.as_str())),
-            None => self.text(env).ok().and_then(|text| in_file(&text, "probe", "listen")),
+            None => self.readable_text(env)?.and_then(|text| in_file(&text, "probe", "listen")),
         };
         let key = if variable.is_some() { LISTEN } else { "probe.listen" };
         value::socket(&listen.unwrap_or_else(|| fallback.into()))
@@ -106,6 +106,14 @@ impl Place {
             Self::File(path) => path.display().to_string(),
             Self::Variable => CONFIG_TEXT.to_owned(),
             Self::DefaultFile => DEFAULT_FILE.to_owned(),
+        }
+    }
+
+    /// The text; `None` if it cannot be read and the user named no file.
+    fn readable_text(&self, env: &BTreeMap<String, String>) -> Result<Option<String>, Faults> {
+        match self {
+            Self::File(_) => self.text(env).map(Some),
+            Self::Variable | Self::DefaultFile => Ok(self.text(env).ok()),
         }
     }
 
@@ -198,6 +206,15 @@ mod tests {
     fn the_address_of_a_daemon_is_known_although_its_file_has_become_faulty() {
         let text = "[probe]\nlisten = \"127.0.0.1:8000\"\nintervall = 1\n[nonsense]\n";
         assert_eq!(listen(&[(CONFIG_TEXT, text)]), Ok("127.0.0.1:8000".to_owned()));
+    }
+
+    #[test]
+    fn the_address_is_not_guessed_if_the_file_that_was_named_cannot_be_read() {
+        let place = Place::File("/no/such/file.toml".into());
+        let faults = place.listen(&env(&[])).unwrap_err().to_string();
+        assert!(faults.contains("/no/such/file.toml: cannot be read"), "{faults}");
+        let address = place.listen(&env(&[(LISTEN, "127.0.0.1:9000")])).unwrap();
+        assert_eq!(address.port(), 9_000);
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) struct ProbeRead {
     pub(super) probe: Checked<Probe>,
     pub(super) instance: String,
     pub(super) interval: Checked<Duration>,
+    pub(super) give_up: Checked<Duration>,
     pub(super) blind_after: Checked<Duration>,
     pub(super) buckets: Checked<Vec<Duration>>,
 }
@@ -149,7 +150,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
         })
     };
     let probe = all();
-    ProbeRead { probe, instance: name, interval, blind_after, buckets }
+    ProbeRead { probe, instance: name, interval, give_up, blind_after, buckets }
 }
 
 fn check_buckets(

@@ -255,7 +255,8 @@ fn objects(settings: &SourceSettings) -> Option<&object_store::Settings> {
     }
 }
 
-/// Returns remarks about a valid configuration: sources where leaks cannot be detected.
+/// Returns remarks about a valid configuration: sources where leaks cannot be detected, and those that share too low a
+/// rate limit.
 pub(super) fn notes(
     stages: &[StageRead<'_>],
     order: &[usize],
@@ -277,5 +278,30 @@ pub(super) fn notes(
             )
         })
     };
-    sources.iter().filter_map(note).collect()
+    sources.iter().filter_map(note).chain(crowded(stages, order, sources)).collect()
+}
+
+/// Returns a remark about each rate limit that does not allow every log group that shares it a call per interval.
+fn crowded(stages: &[StageRead<'_>], order: &[usize], sources: &[Source]) -> Vec<String> {
+    let mut limits: BTreeMap<_, Vec<(&Source, Duration)>> = BTreeMap::new();
+    for source in sources {
+        let SourceSettings::CloudWatchLogs(settings) = &source.settings else { continue };
+        let place = (settings.account.region.as_str(), settings.account.number());
+        limits.entry(place).or_default().push((source, settings.min_call_interval));
+    }
+    let note = |users: &Vec<(&Source, Duration)>| {
+        let round: Duration = users.iter().map(|(_, pause)| *pause).sum();
+        let (most_frequent, _) = users.iter().min_by_key(|(source, _)| source.rhythm.interval)?;
+        let interval = most_frequent.rhythm.interval;
+        let path = &stages.get(*order.get(usize::from(most_frequent.stage.0))?)?.layer.path;
+        (round > interval).then(|| {
+            format!(
+                "{path}: {} log groups of one account and region share max_calls_per_second, so a round of polls takes {:.0} s, and interval is {}; raise max_calls_per_second, as far as the account's quota of FilterLogEvents allows, or interval",
+                users.len(),
+                round.as_secs_f64(),
+                show_duration(interval)
+            )
+        })
+    };
+    limits.values().filter_map(note).collect()
 }

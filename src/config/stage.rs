@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::Table;
 
 use super::keys;
-use super::sections::not_a_bound;
+use super::sections::{ProbeRead, not_a_bound};
 use super::tenant;
 use crate::domain::kind::Kind;
 use crate::domain::topology::{Capabilities, Role};
@@ -46,12 +46,8 @@ impl StageRead<'_> {
     }
 }
 
-pub(super) fn read<'a>(
-    context: &mut Context,
-    root: &'a Table,
-    blind_after: Checked<Duration>,
-    buckets: &Checked<Vec<Duration>>,
-) -> Vec<StageRead<'a>> {
+pub(super) fn read<'a>(context: &mut Context, root: &'a Table, probe: &ProbeRead) -> Vec<StageRead<'a>> {
+    let ProbeRead { give_up, blind_after, ref buckets, .. } = *probe;
     let tables = context.tables(root, "stage");
     if tables.is_empty() && !root.contains_key("stage") {
         context
@@ -59,7 +55,7 @@ pub(super) fn read<'a>(
             .report("stage", "no stage is defined, so no canary could be observed; add a [[stage]] table");
     }
     let mut stages: Vec<_> =
-        tables.into_iter().enumerate().map(|(index, table)| one(context, index, table)).collect();
+        tables.into_iter().enumerate().map(|(index, table)| one(context, index, table, give_up)).collect();
     for stage in &mut stages {
         if let (Ok(blind), Ok(rhythm)) = (blind_after, &mut stage.rhythm) {
             rhythm.proof_every = blind / 2;
@@ -106,7 +102,12 @@ pub(super) fn read<'a>(
     stages
 }
 
-fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'a> {
+fn one<'a>(
+    context: &mut Context,
+    index: usize,
+    table: &'a Table,
+    give_up: Checked<Duration>,
+) -> StageRead<'a> {
     let layer = tenant::layer(context, "stage", index, ORDER, table);
     let mut read = Reader::new(context, vec![layer.clone()], &keys::STAGE);
     let name = tenant::required_name(&mut read, "stage", index, "archive");
@@ -141,6 +142,21 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
         Some(&show_duration(usual_missing)),
         value::duration_within(Duration::from_millis(1), DAY, ""),
     );
+    // The default may be longer than the deadlines of a test or a demo: nothing is called missing then.
+    if let (Ok(missing_after), Ok(give_up)) = (missing_after, give_up)
+        && missing_after > give_up
+        && missing_after != usual_missing
+    {
+        read.report(
+            "missing_after",
+            format!(
+                "{} is longer than probe.give_up, {}: a canary would be lost before it could be missing; shorten it, \
+                 or lengthen probe.give_up",
+                show_duration(missing_after),
+                show_duration(give_up)
+            ),
+        );
+    }
     let clock_allowance = read.get("clock_allowance", value::duration);
     let role = read.get("role", value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]));
     let end = read.get("end", value::boolean);

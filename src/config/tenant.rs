@@ -10,6 +10,7 @@ use super::sections::{self, CanaryRead};
 use super::settings::Tenant;
 use crate::cloud::account::{self, Account};
 use crate::domain::canary::Template;
+use crate::domain::drill::DRILL_TENANT;
 use crate::domain::tag::TenantCode;
 use crate::domain::topology::{SHARED_OWNER, UNKNOWN_TENANT};
 use crate::keys::fault::{Checked, Collector};
@@ -174,9 +175,10 @@ fn log_groups_of(
             return Err(read.report("log_groups", message));
         }
     };
-    let groups: Checked<Vec<String>> =
+    // Each is parsed before the first fault ends it, so that all are reported.
+    let groups: Vec<Checked<String>> =
         names.iter().map(|name| parse(name).map_err(|message| read.report(key, message))).collect();
-    let groups = groups?;
+    let groups = groups.into_iter().collect::<Checked<Vec<String>>>()?;
     for what in ["region", "account"] {
         let place = if what == "region" { account::region_of_arn } else { account::account_of_arn };
         let mut of_arns = groups.iter().filter_map(|group| place(group));
@@ -271,6 +273,15 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
                 format!("{}.name", read.path),
                 format!(
                     "\"{name}\" is not a valid name of a tenant, because metrics use it for what is of no single tenant; choose another, such as \"{name}-tenant\""
+                ),
+            );
+        }
+        // Also without drills: alerts that pool tenants leave it out.
+        if name == DRILL_TENANT {
+            faults.report(
+                format!("{}.name", read.path),
+                format!(
+                    "\"{name}\" is not a valid name of a tenant, because it is that of the tenant of drills; choose another, such as \"{name}-tenant\""
                 ),
             );
         }

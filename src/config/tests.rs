@@ -393,6 +393,21 @@ fn equal_sources_are_merged_and_undetectable_leaks_are_noted() {
 }
 
 #[test]
+fn log_groups_that_exceed_their_rate_limit_together_are_noted() {
+    let export = |rate| {
+        let stage = format!(
+            "[[stage]]\nname = \"export\"\nkind = \"cloudwatch_logs\"\nafter = \"stream\"\nlog_group = \"/export/{{tenant}}\"\nmax_calls_per_second = {rate}\ninterval = \"1s\"\n"
+        );
+        let notes = Config::parse(&format!("{GOOD}{stage}"), env(&[])).unwrap().notes;
+        notes.into_iter().filter(|note| note.starts_with("stage.export: ")).collect::<Vec<_>>()
+    };
+    let [note] = &export(1)[..] else { panic!("not noted once") };
+    let text = "2 log groups of one account and region share max_calls_per_second, so a round of polls takes 2 s, and interval is 1s;";
+    assert!(note.contains(text), "{note}");
+    assert_eq!(export(2), Vec::<String>::new());
+}
+
+#[test]
 fn a_table_per_tenant_hides_leaks_only_if_its_ids_do_not_name_the_tenant() {
     let own = ("TRACEPROBE_STAGE_TABLE_TABLE", "p.d.{tenant}");
     assert!(good(&[own]).notes.is_empty());

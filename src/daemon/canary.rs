@@ -279,8 +279,10 @@ impl Follower {
     fn take(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
-                // What was refused is not a format.
-                Event::Unreadable { reason: UnreadableReason::Refused, .. } => {}
+                // What was refused or is hidden is not a format.
+                Event::Unreadable {
+                    reason: UnreadableReason::Refused | UnreadableReason::Hidden, ..
+                } => {}
                 Event::Unreadable { source, new_shape: Some(text), .. } => {
                     self.unreadable.insert(source, text);
                 }

@@ -354,7 +354,7 @@ impl Engine {
         let everything = || Changes {
             episodes: incidents.all().cloned().collect(),
             drill: drills.as_ref().and_then(|drills| drills.borrow().proof),
-            aggregates: figures.unsaved(),
+            aggregates: figures.everything(),
             ..tracker.everything()
         };
         match self.store.commit(changes, everything).await {
@@ -478,7 +478,9 @@ impl Engine {
             log_events::incident(&episode, step, &self.topology);
             match step {
                 Step::Merged => self.unsaved.merged_episodes.push(episode.id),
-                Step::Began | Step::Changed | Step::Ended => self.unsaved.episodes.push(episode),
+                Step::Began | Step::Became { .. } | Step::Changed | Step::Ended => {
+                    self.unsaved.episodes.push(episode);
+                }
             }
         }
     }

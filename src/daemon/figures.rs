@@ -39,6 +39,12 @@ impl SharedFigures {
         self.lock().unsaved()
     }
 
+    /// Everything that is kept, for a store that may lack any of it.
+    #[must_use]
+    pub fn everything(&self) -> Unsaved {
+        self.lock().everything()
+    }
+
     /// Says that what [`unsaved`](Self::unsaved) returned is on disk, or will never be.
     pub fn saved(&self) {
         self.lock().saved();

@@ -20,13 +20,44 @@ const MAX_BATCH: usize = 1_000;
 /// Most puts that are not answered yet. Canaries that are due meanwhile wait.
 const MAX_PUTS: usize = 8;
 
+/// Which canaries are not put any more.
+pub struct Freshness {
+    /// How long ago the planned time of a canary may be when its first put begins.
+    pub within: Duration,
+    /// Gets those that are older.
+    pub late: mpsc::Sender<Vec<CanaryLine>>,
+}
+
 /// Puts canaries until the engine closes the queue. `cancel` ends the retries of puts in progress.
 pub async fn run(
     injector: Injector,
-    mut outbound: mpsc::Receiver<CanaryLine>,
+    outbound: mpsc::Receiver<CanaryLine>,
     reports: mpsc::Sender<Report>,
     cancel: CancellationToken,
 ) {
+    put_all(injector, outbound, reports, None, cancel).await;
+}
+
+/// Does the same, but puts no canary that is older than `freshness` allows: a load must not charge the pipeline for what
+/// waits here until earlier puts are answered.
+pub async fn run_fresh(
+    injector: Injector,
+    outbound: mpsc::Receiver<CanaryLine>,
+    reports: mpsc::Sender<Report>,
+    freshness: Freshness,
+    cancel: CancellationToken,
+) {
+    put_all(injector, outbound, reports, Some(freshness), cancel).await;
+}
+
+async fn put_all(
+    injector: Injector,
+    mut outbound: mpsc::Receiver<CanaryLine>,
+    reports: mpsc::Sender<Report>,
+    freshness: Option<Freshness>,
+    cancel: CancellationToken,
+) {
+    let within = freshness.as_ref().map_or(Duration::MAX, |freshness| freshness.within);
     let mut due = Vec::new();
     let mut puts = FuturesUnordered::new();
     let mut pace = Pace::new(Instant::now());
@@ -37,12 +68,17 @@ pub async fn run(
         let may_put = !due.is_empty() && puts.len() < MAX_PUTS;
         if may_put && is_enough {
             pace.take(now);
-            puts.push(injector.put(std::mem::take(&mut due), &cancel));
+            puts.push(injector.put_fresh(std::mem::take(&mut due), within, &cancel));
             continue;
         }
         let room = MAX_BATCH.saturating_sub(due.len());
         tokio::select! {
-            Some(report) = puts.next() => {
+            Some((report, late)) = puts.next() => {
+                if let Some(freshness) = freshness.as_ref().filter(|_| !late.is_empty())
+                    && freshness.late.send(late).await.is_err()
+                {
+                    return;
+                }
                 if reports.send(report).await.is_err() {
                     return;
                 }
@@ -85,7 +121,97 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_cloudwatchlogs::Client;
+    use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_types::body::SdkBody;
+
     use super::*;
+    use crate::domain::tag::TraceId;
+    use crate::domain::time::{Timestamp, WallClock};
+    use crate::domain::topology::TenantId;
+    use crate::inject::{Retry, Settings};
+
+    /// A fake of CloudWatch Logs that answers every put after three seconds.
+    #[derive(Clone, Debug)]
+    struct Slow;
+
+    impl HttpConnector for Slow {
+        fn call(&self, _request: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::new(async {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                let answer = http::Response::builder().status(200).body(SdkBody::from("{}")).unwrap();
+                Ok(answer.try_into().unwrap())
+            })
+        }
+    }
+
+    /// A clock that follows the paused one.
+    fn clock() -> WallClock {
+        let start = Instant::now();
+        WallClock::new(move || Timestamp::from_secs(1_795_321_781) + start.elapsed())
+    }
+
+    fn slow_injector(clock: &WallClock) -> Injector {
+        let config = aws_sdk_cloudwatchlogs::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(Slow)))
+            .build();
+        let settings = Settings {
+            log_group: "/acme/app".into(),
+            log_stream: "traceprobe/1".into(),
+            retry: Retry::USUAL,
+            attempt_timeout: Duration::from_secs(5),
+        };
+        Injector::new(settings, Client::from_conf(config), clock.clone())
+    }
+
+    /// Sends 60 canaries a second for ten seconds, in time.
+    async fn send(clock: &WallClock, queue: mpsc::Sender<CanaryLine>) {
+        for _ in 0..600 {
+            let planned_at = clock.now().floor_to_millis();
+            let trace = TraceId::new(planned_at, [0; 10]);
+            let line = CanaryLine { trace, tenant: TenantId(0), planned_at, line: "canary".to_owned() };
+            queue.try_send(line).unwrap();
+            tokio::time::sleep(Duration::from_millis(1_000) / 60).await;
+        }
+    }
+
+    fn received<T>(from: &mut mpsc::Receiver<T>) -> Vec<T> {
+        std::iter::from_fn(|| from.try_recv().ok()).collect()
+    }
+
+    fn results(reports: &mut mpsc::Receiver<Report>) -> usize {
+        received(reports).iter().map(|report| report.results.len()).sum()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_too_long_behind_slow_puts_is_told_and_not_put() {
+        let clock = clock();
+        let ((queue, due), (reports, mut told)) = (mpsc::channel(1_000), mpsc::channel(1_000));
+        let (late, mut missed) = mpsc::channel(1_000);
+        let freshness = Freshness { within: Duration::from_secs(1), late };
+        let injecting = run_fresh(slow_injector(&clock), due, reports, freshness, CancellationToken::new());
+        tokio::join!(injecting, send(&clock, queue));
+        let missed: Vec<_> = received(&mut missed).into_iter().flatten().collect();
+        assert!(missed.len() > 60, "{} were missed", missed.len());
+        assert_eq!(results(&mut told) + missed.len(), 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_daemons_own_canaries_are_put_however_long_they_waited() {
+        let clock = clock();
+        let ((queue, due), (reports, mut told)) = (mpsc::channel(1_000), mpsc::channel(1_000));
+        let injecting = run(slow_injector(&clock), due, reports, CancellationToken::new());
+        tokio::join!(injecting, send(&clock, queue));
+        assert_eq!(results(&mut told), 600);
+    }
 
     /// How many puts begin in this time, if one is due all the time.
     fn begun_within(pace: &mut Pace, start: Instant, within: Duration) -> u32 {

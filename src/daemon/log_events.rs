@@ -74,9 +74,9 @@ fn failure(event: &Event, map: &Topology) -> Option<Occurrence> {
             let text = format!("missed {count} scheduled canaries: the process was stopped or starved");
             Some(line("missed", tenant, None, None, text))
         }
-        Event::Ambiguous { tenant, trace } => {
-            let text = "no answer to a put: the canary may have been accepted, so it stays in flight";
-            Some(line("ambiguous", tenant, None, Some(trace), text.to_owned()))
+        Event::Ambiguous { tenant, trace, reason } => {
+            let text = format!("a put may have been accepted, so the canary stays in flight: {reason}");
+            Some(line("ambiguous", tenant, None, Some(trace), text))
         }
         Event::HopOverdue { tenant, hop, trace } => {
             note("hop overdue", tenant, hop, trace, format!("hop {} is past its target", at(hop)))
@@ -367,7 +367,7 @@ pub fn stopped(tracker: &Tracker, map: &Topology, now: Timestamp) {
     info!(in_flight = count, "stopped with {} in flight{of}", counted_len(count, "trace"));
 }
 
-/// Logs that an episode of a condition began or ended.
+/// Logs that an episode of a condition began, turned out to be one of another condition, or ended.
 pub fn incident(episode: &Episode, step: Step, map: &Topology) {
     let condition = episode.condition.name.as_str();
     let subject = episode.condition.subject;
@@ -384,6 +384,15 @@ pub fn incident(episode: &Episode, step: Step, map: &Topology) {
         (Step::Began, _) => {
             let since = episode.beginning;
             warn!(condition, tenant, stage = place, "incident: {of}{condition}{at} since {since}");
+        }
+        (Step::Became { was }, _) => {
+            let (since, was) = (episode.beginning, was.as_str());
+            warn!(
+                condition,
+                tenant,
+                stage = place,
+                "incident is now: {of}{condition}{at} since {since} (it was {was})"
+            );
         }
         (Step::Ended, Some(end)) => {
             let since = episode.beginning;

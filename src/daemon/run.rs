@@ -235,23 +235,24 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// If a task panicked or ended early, with its name, and [`ClockStepped`] if the system clock was set.
+    /// If a task panicked or ended early, with its name, [`ClockStepped`] if the system clock was set, and if
+    /// the engine stopped without a signal and did not end.
     pub async fn until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { mut supervisor, handles } = self;
         let Handles { stop, end, mut engine_end, scrapes, stop_grace, reloader: _, mut new_tasks } = handles;
-        let mut signalled = Instant::now();
+        // When the stop was first observed. Without a signal, the engine stops itself if the clock is set.
+        let (mut stopped_at, mut signalled) = (None, false);
         tokio::pin!(signal);
-        let mut stepped = None;
         loop {
+            stopped_at = stopped_at.or_else(|| stop.is_cancelled().then(Instant::now));
+            let abandon_at = stopped_at.unwrap_or_else(Instant::now) + stop_grace + LAST_COMMIT;
             tokio::select! {
                 () = &mut signal, if !stop.is_cancelled() => {
-                    signalled = Instant::now();
+                    signalled = true;
                     stop.cancel();
                 }
-                () = sleep_until(signalled + stop_grace + LAST_COMMIT), if stop.is_cancelled() => {
-                    warn!("the engine did not end in time and is abandoned");
-                    break;
-                }
+                () = stop.cancelled(), if stopped_at.is_none() => {}
+                () = sleep_until(abandon_at), if stopped_at.is_some() => break,
                 Some(task) = new_tasks.recv(), if !stop.is_cancelled() => supervisor.start(task),
                 ended = supervisor.next_end() => {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
@@ -260,10 +261,6 @@ impl Running {
                     }
                     if ended.dismissed {
                         continue;
-                    }
-                    if ended.task == ENGINE && let Ok(engine::End::ClockStepped(by)) = engine_end.try_recv() {
-                        stepped = Some(ClockStepped(by));
-                        signalled = Instant::now();
                     }
                     if ended.task == ENGINE && stop.is_cancelled() {
                         break;
@@ -275,7 +272,13 @@ impl Running {
                 }
             }
         }
-        scrapes.wait_for_one(signalled + stop_grace).await;
+        // The engine may have ended at the moment at which it was to be abandoned.
+        let engine = engine_end.try_recv().ok();
+        if engine.is_none() {
+            warn!("the engine did not end in time and is abandoned");
+        }
+        let stopped_at = stopped_at.unwrap_or_else(Instant::now);
+        scrapes.wait_for_one(stopped_at + stop_grace).await;
         end.cancel();
         let all_ended = async { while supervisor.next_end().await.is_some() {} };
         if tokio::time::timeout(ENDING, all_ended).await.is_err() {
@@ -283,7 +286,11 @@ impl Running {
             info!(tasks = ?left, "tasks did not end in time and are aborted: {left:?}");
             supervisor.abort();
         }
-        stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
+        match engine {
+            Some(engine::End::ClockStepped(by)) => Err(ClockStepped(by).into()),
+            None if !signalled => Err(anyhow!("the engine stopped by itself and did not end in time")),
+            Some(engine::End::Stopped) | None => Ok(()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::log_events;
@@ -40,7 +40,8 @@ pub struct Settings {
     pub commit_timeout: Duration,
     /// How long to wait after a failure before the next retry.
     pub retry_delay: Duration,
-    /// How often traces beyond `max_finished` and `max_age` are removed.
+    /// How often traces beyond `max_finished` and `max_age` are removed, and it is checked that the file is
+    /// still at its path.
     pub prune_every: Duration,
 }
 
@@ -144,6 +145,16 @@ enum Slot {
     Busy(JoinHandle<JobResult>),
 }
 
+/// What a [`Slot`] had once its job was over.
+struct Taken {
+    /// `None` if the database is not open.
+    store: Option<Store>,
+    /// What the job loaded.
+    loaded: Option<Loaded>,
+    /// Why the job failed.
+    failure: Option<ForeignText>,
+}
+
 /// What a job returns: the database if it can still be used, and what was loaded. Only [`Job::Load`] loads.
 type JobResult = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
@@ -154,7 +165,7 @@ enum Job {
     SaveAll(Changes),
     /// [`Store::load`].
     Load(LoadLimits),
-    /// [`Store::prune`] and [`Store::prune_aggregates`].
+    /// [`Store::check_file`], [`Store::prune`] and [`Store::prune_aggregates`].
     Prune { max_finished: usize, older_than: Timestamp },
 }
 
@@ -333,7 +344,7 @@ impl StoreWriter {
     pub async fn close(mut self) {
         let commit_timeout = self.settings.commit_timeout;
         let closing = async {
-            if let (Some(store), _) = self.take_store().await {
+            if let Some(store) = self.take_store().await.store {
                 // SQLite checkpoints its write-ahead log when the last connection closes, which waits for the
                 // disk.
                 let _ = spawn_blocking(move || drop(store)).await;
@@ -351,7 +362,7 @@ impl StoreWriter {
     async fn perform(&mut self, job: Job) -> Option<Loaded> {
         let commit_timeout = self.settings.commit_timeout;
         let deadline = Instant::now() + commit_timeout;
-        let Ok((store, late)) = timeout_at(deadline, self.take_store()).await else {
+        let Ok(Taken { store, loaded: late, failure }) = timeout_at(deadline, self.take_store()).await else {
             self.degrade(timed_out(commit_timeout));
             return None;
         };
@@ -362,7 +373,7 @@ impl StoreWriter {
         if store.is_none() && matches!(job, Job::Save(_)) {
             // The previous job failed in the background and closed the database. The retry writes the full
             // state, which includes these changes.
-            self.degrade("an earlier job on the store failed".into());
+            self.degrade(failure.unwrap_or_else(|| "an earlier job on the store failed".into()));
             return None;
         }
         self.succeeded = false;
@@ -376,7 +387,7 @@ impl StoreWriter {
                     Err(error) => self.degrade(with_cause(&error).into()),
                 }
             }
-            Ok(Err(panic)) => self.degrade(format!("writing the store panicked: {panic}").into()),
+            Ok(Err(panic)) => self.degrade(panicked(&panic)),
             Err(_) => {
                 self.slot = Slot::Busy(task);
                 self.degrade(timed_out(commit_timeout));
@@ -385,26 +396,34 @@ impl StoreWriter {
         None
     }
 
-    /// Waits for the running job and takes the database, `None` if the job failed or the database is not
-    /// open, and what the job loaded. A call that is cancelled loses neither the job nor the database.
-    async fn take_store(&mut self) -> (Option<Store>, Option<Loaded>) {
-        let mut late = None;
+    /// Waits for the running job and takes the database. A call that is cancelled loses neither the job nor
+    /// the database.
+    async fn take_store(&mut self) -> Taken {
+        let (mut loaded, mut failure) = (None, None);
         if let Slot::Busy(job) = &mut self.slot {
             let store = match job.await {
-                Ok((store, Ok(loaded))) => {
-                    late = loaded;
+                Ok((store, Ok(of_job))) => {
+                    loaded = of_job;
                     store
                 }
                 // The commit that started the job no longer waits for it. The next job finds the database
                 // closed.
-                Ok((_, Err(_))) | Err(_) => None,
+                Ok((_, Err(error))) => {
+                    failure = Some(with_cause(&error).into());
+                    None
+                }
+                Err(panic) => {
+                    failure = Some(panicked(&panic));
+                    None
+                }
             };
             self.slot = Slot::Idle(store);
         }
-        match &mut self.slot {
-            Slot::Idle(store) => (store.take(), late),
-            Slot::Busy(_) => (None, late),
-        }
+        let store = match &mut self.slot {
+            Slot::Idle(store) => store.take(),
+            Slot::Busy(_) => None,
+        };
+        Taken { store, loaded, failure }
     }
 
     fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<JobResult> {
@@ -416,7 +435,8 @@ impl StoreWriter {
         })
     }
 
-    /// Starts to remove old traces in the background if the time for it has come. Only the next commit waits.
+    /// Starts to check the file and to remove old traces in the background if the time for it has come. Only
+    /// the next commit waits.
     fn prune_if_due(&mut self) {
         let now = Instant::now();
         if now < self.prune_at {
@@ -482,6 +502,7 @@ fn run_job(
         Job::SaveAll(full_state) => store.save_all(&full_state)?,
         Job::Load(load_limits) => loaded = Some(store.load(load_limits)?),
         Job::Prune { max_finished, older_than } => {
+            store.check_file()?;
             store.prune(max_finished, older_than)?;
             store.prune_aggregates(now)?;
         }
@@ -499,6 +520,10 @@ fn log_quarantine(opened: Opened) -> Store {
 
 fn timed_out(timeout: Duration) -> ForeignText {
     format!("the disk that holds the store did not respond within {} s", timeout.as_secs_f64()).into()
+}
+
+fn panicked(panic: &JoinError) -> ForeignText {
+    format!("writing the store panicked: {panic}").into()
 }
 
 /// Returns the text of an error and of its direct cause. Deeper causes add only SQLite's error number.

@@ -279,6 +279,8 @@ pub enum UnreadableReason {
     OverLimit,
     /// The source refuses to return it.
     Refused,
+    /// A policy of the source hides it.
+    Hidden,
     /// It was deleted before it could be read.
     Deleted,
     DecoderPanic,
@@ -286,13 +288,14 @@ pub enum UnreadableReason {
 
 impl UnreadableReason {
     /// All reasons. Metrics have a series for each from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnknownFormat,
         Self::Encrypted,
         Self::Damaged,
         Self::Truncated,
         Self::OverLimit,
         Self::Refused,
+        Self::Hidden,
         Self::Deleted,
         Self::DecoderPanic,
     ];
@@ -301,8 +304,13 @@ impl UnreadableReason {
     #[must_use]
     pub const fn is_of_what_is_read(self) -> bool {
         match self {
-            Self::Damaged | Self::Truncated | Self::OverLimit | Self::Deleted | Self::DecoderPanic => true,
-            Self::UnknownFormat | Self::Encrypted | Self::Refused => false,
+            Self::Damaged
+            | Self::Truncated
+            | Self::OverLimit
+            | Self::Refused
+            | Self::Deleted
+            | Self::DecoderPanic => true,
+            Self::UnknownFormat | Self::Encrypted | Self::Hidden => false,
         }
     }
 
@@ -316,6 +324,7 @@ impl UnreadableReason {
             Self::Truncated => "truncated",
             Self::OverLimit => "over_limit",
             Self::Refused => "refused",
+            Self::Hidden => "hidden",
             Self::Deleted => "deleted",
             Self::DecoderPanic => "decoder_panic",
         }
@@ -356,6 +365,7 @@ impl fmt::Display for Unreadable {
             UnreadableReason::Truncated => ", which ends too early",
             UnreadableReason::OverLimit => ", which exceeds one of the probe's limits",
             UnreadableReason::Refused => ", which the source refuses to return",
+            UnreadableReason::Hidden => ", which a policy hides",
             UnreadableReason::Deleted => ", which was deleted before it could be read",
             UnreadableReason::DecoderPanic => ", which crashed the decoder; please report this bug",
         })

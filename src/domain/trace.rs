@@ -293,7 +293,7 @@ pub enum Hop {
     Unjudged,
     /// It arrived before its parent, by more than the clocks may differ.
     Inverted,
-    /// A previous run counted it, or may have, so this process does not.
+    /// A previous run counted it, or may have, or a histogram that a reload has begun again, so it enters none.
     Inherited,
     /// Seen at this stage although the parent stage never showed it.
     Skipped,

@@ -17,6 +17,7 @@ mod leaks;
 mod memory;
 mod namesake;
 mod outbox;
+mod put;
 mod readability;
 mod restart;
 mod schema;
@@ -62,7 +63,7 @@ use super::sighting::{
 use super::tag::{InstanceCode, Keyring, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{LogGroupId, Role, SourceId, StageId, TenantId, Topology};
-use super::trace::{Judgement, Origin, Put, Trace};
+use super::trace::{Judgement, Origin, Trace};
 use crate::domain::foreign::ForeignText;
 
 /// How the tracker judges.
@@ -137,6 +138,8 @@ pub enum PutResult {
     Ambiguous {
         /// Several attempts were not answered, so it may be stored twice.
         doubled: bool,
+        /// What came of the last attempt, as text for people.
+        reason: ForeignText,
     },
     /// CloudWatch Logs did not take it.
     Refused {
@@ -186,6 +189,7 @@ pub enum Event {
     Ambiguous {
         tenant: TenantId,
         trace: TraceId,
+        reason: ForeignText,
     },
     /// A canary was seen at a stage for the first time.
     Arrived {
@@ -209,12 +213,13 @@ pub enum Event {
         hop: StageId,
         trace: TraceId,
     },
-    /// A canary reached the parent and provably never this stage. `waited`: from the parent to the deadline.
+    /// A canary reached the parent and provably never this stage. `waited`: from the parent to the deadline; `None` if
+    /// a histogram that is no longer there counted it as overdue, so that it enters none.
     HopMissing {
         tenant: TenantId,
         hop: StageId,
         trace: TraceId,
-        waited: Duration,
+        waited: Option<Duration>,
         counted: bool,
     },
     /// The same at a source that has never shown a canary of this tenant, which proves nothing lost.
@@ -222,7 +227,7 @@ pub enum Event {
         tenant: TenantId,
         hop: StageId,
         trace: TraceId,
-        waited: Duration,
+        waited: Option<Duration>,
         counted: bool,
     },
     /// A canary was given up at a stage that showed neither the canary nor its absence, because it could not be read.
@@ -649,51 +654,6 @@ impl Tracker {
         }
         self.outbox.note_changed(id);
         self.open.insert(id, Arc::new(trace));
-    }
-
-    fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
-        // The pipeline can deliver a canary before a slow put is answered.
-        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id));
-        let Some(trace) = trace.map(Arc::make_mut) else {
-            return;
-        };
-        // A second result would be counted twice, and could contradict what a loss was concluded from.
-        if trace.put != Put::Planned {
-            return;
-        }
-        self.outbox.note_changed(id);
-        let (tenant, group) = (trace.tenant, trace.log_group);
-        let state = &mut self.injections[usize::from(tenant.0)];
-        match result {
-            PutResult::Accepted { doubled } => {
-                trace.put = Put::Accepted { at: now };
-                trace.doubled_by_us |= doubled;
-                state.record_accepted(group, now);
-                events.push(Event::Accepted { tenant, trace: id });
-            }
-            PutResult::Ambiguous { doubled } => {
-                trace.put = Put::Ambiguous { at: now };
-                trace.doubled_by_us |= doubled;
-                state.record_refused(group, "no answer from CloudWatch Logs".into(), now);
-                events.push(Event::Ambiguous { tenant, trace: id });
-            }
-            PutResult::Refused { reason } => {
-                trace.put = Put::Refused { at: now };
-                state.record_refused(group, reason.clone(), now);
-                // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any
-                // other.
-                if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
-                    if trace.ended.is_none() {
-                        self.end(id, Outcome::Refused(reason), now, events);
-                    }
-                    self.count(id, events);
-                    self.finish(id);
-                    return;
-                }
-            }
-        }
-        self.judge_copies_that_overtook_the_answer(id, now, events);
-        self.consider(id, now, events);
     }
 
     fn polled(&mut self, source: SourceId, poll: Poll, now: Timestamp, events: &mut Vec<Event>) {

@@ -101,12 +101,15 @@ where
         // The service stored an earlier attempt. It returned this when calls still needed sequence tokens.
         Some("DataAlreadyAcceptedException") => return PutOutcome::Accepted(Rejected::default()),
         // With these codes the service stored nothing, whatever the HTTP status is.
-        Some(
-            "InvalidSequenceTokenException"
-            | "OperationAbortedException"
-            | "ServiceUnavailable"
-            | "ServiceUnavailableException",
-        ) if failure.effect != Effect::NotSent => return PutOutcome::Retryable { reason },
+        Some("InvalidSequenceTokenException" | "OperationAbortedException")
+            if failure.effect != Effect::NotSent =>
+        {
+            return PutOutcome::Retryable { reason };
+        }
+        // A part of the service did not answer another one, which may have stored them.
+        Some("ServiceUnavailable" | "ServiceUnavailableException") if failure.effect != Effect::NotSent => {
+            return PutOutcome::Inconclusive { reason };
+        }
         Some(code) if names_refused_credentials(code, error.message().unwrap_or_default().as_bytes()) => {
             return PutOutcome::CredentialsRefused { reason };
         }
@@ -116,9 +119,9 @@ where
         Effect::Unknown => PutOutcome::Inconclusive { reason },
         Effect::NotSent if is_final(&failure) => PutOutcome::Refused { reason },
         Effect::NotSent => PutOutcome::Retryable { reason },
-        Effect::Refused if failure.kind == FailureKind::Throttled || failure.status == Some(503) => {
-            PutOutcome::Retryable { reason }
-        }
+        Effect::Refused if failure.kind == FailureKind::Throttled => PutOutcome::Retryable { reason },
+        // Without a code of throttling, it may come from a gateway that had passed the call on.
+        Effect::Refused if failure.status == Some(503) => PutOutcome::Inconclusive { reason },
         // A 404 without an error code comes from a gateway and not from the service.
         Effect::Refused if failure.kind == FailureKind::NotFound && failure.code.is_some() => {
             PutOutcome::NotFound { reason }
@@ -143,5 +146,41 @@ fn is_final(failure: &Failure) -> bool {
         // A request that cannot be serialised fails again. A failed connection or missing credentials may be
         // transient.
         (None, None) => failure.kind == FailureKind::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsError;
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    /// The outcome of a put that was answered with this code, if any, and status.
+    fn outcome(code: &str, status: u16) -> PutOutcome {
+        let metadata = ErrorMetadata::builder();
+        let metadata = if code.is_empty() { metadata } else { metadata.code(code) };
+        let raw = HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from("<html>"));
+        let error = SdkError::service_error(PutLogEventsError::generic(metadata.build()), raw);
+        classify_error("PutLogEvents", &error)
+    }
+
+    #[test]
+    fn an_unavailable_service_may_have_stored_the_canaries() {
+        for (code, status) in [("", 503), ("ServiceUnavailableException", 503), ("ServiceUnavailable", 500)] {
+            let outcome = outcome(code, status);
+            assert!(matches!(outcome, PutOutcome::Inconclusive { .. }), "{code} {status}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_throttles_has_stored_nothing() {
+        for (code, status) in [("ThrottlingException", 400), ("SlowDown", 503), ("", 429)] {
+            let outcome = outcome(code, status);
+            assert!(matches!(outcome, PutOutcome::Retryable { .. }), "{code} {status}: {outcome:?}");
+        }
     }
 }

@@ -137,21 +137,35 @@ impl Injector {
     /// further attempt is made and the results so far are returned; a call in progress is not cut off,
     /// because it may still be answered.
     pub async fn put(&self, canaries: Vec<CanaryLine>, cancel: &CancellationToken) -> Report {
-        let mut report = Report::default();
+        self.put_fresh(canaries, Duration::MAX, cancel).await.0
+    }
+
+    /// Puts canaries like [`put`](Self::put), but none whose planned time is longer ago than `within` when the first
+    /// attempt at its batch begins. Those are returned, and have no result.
+    pub async fn put_fresh(
+        &self,
+        canaries: Vec<CanaryLine>,
+        within: Duration,
+        cancel: &CancellationToken,
+    ) -> (Report, Vec<CanaryLine>) {
+        let (mut report, mut late) = (Report::default(), Vec::new());
         let (batches, too_large) = batch::split(canaries);
         report.results.extend(too_large);
         let putting = batches.into_iter().map(|batch| async move {
             let started = self.clock.now();
-            let results = self.put_batch(&batch, cancel).await;
-            (results, self.clock.now().since(started), bytes_by_tenant(&batch))
+            let is_fresh = |canary: &CanaryLine| started.since(canary.planned_at) <= within;
+            let (batch, late): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_fresh);
+            let results = if batch.is_empty() { Vec::new() } else { self.put_batch(&batch, cancel).await };
+            (results, self.clock.now().since(started), bytes_by_tenant(&batch), late)
         });
         let mut putting = std::pin::pin!(stream::iter(putting).buffered(MAX_CALLS));
-        while let Some((results, took, bytes)) = putting.next().await {
+        while let Some((results, took, bytes, too_late)) = putting.next().await {
             report.results.extend(results);
+            late.extend(too_late);
             let bytes = bytes.into_iter();
             report.puts.extend(bytes.map(|(tenant, bytes)| TenantPut { tenant, took, bytes }));
         }
-        report
+        (report, late)
     }
 
     async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken) -> Vec<(TraceId, PutResult)> {
@@ -224,7 +238,7 @@ impl Injector {
         let result = match unanswered {
             0 => PutResult::Refused { reason },
             // Whatever the later attempts returned, an earlier one may have been stored.
-            attempts => PutResult::Ambiguous { doubled: attempts > 1 },
+            attempts => PutResult::Ambiguous { doubled: attempts > 1, reason },
         };
         batch.iter().map(|canary| (canary.trace, result.clone())).collect()
     }

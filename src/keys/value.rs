@@ -69,13 +69,23 @@ pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&Value) -> Parse
     }
 }
 
-/// Reads a list of at least one element; `parse` reads each of them.
+/// Reads a list of at least one element; `parse` reads each of them. The error has the faults of all elements.
 pub(crate) fn list<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
     move |value| match value {
         Value::Array(items) if items.is_empty() => {
             Err("[] is empty; write at least one value, or leave the key out".to_owned())
         }
-        Value::Array(items) => items.iter().map(&parse).collect(),
+        Value::Array(items) => {
+            let (mut read, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+            for item in items {
+                match parse(item) {
+                    Ok(value) => read.push(value),
+                    Err(fault) if faults.contains(&fault) => {}
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            if faults.is_empty() { Ok(read) } else { Err(faults.join("; and ")) }
+        }
         Value::Table(_) => Err("a table is not a list; write the values in brackets".to_owned()),
         other => Err(format!("{0} is not a list; write [{0}]", quoted(other))),
     }
@@ -371,6 +381,14 @@ mod tests {
         for text in ["", "B", "10kb", "1.0001KB", "5 KB", "1K"] {
             assert!(size(&s(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn every_fault_of_a_list_is_told_once() {
+        let items = ["10XB", "1KB", "-1B", "10XB"].map(s).to_vec();
+        let told = list(size)(&Value::Array(items)).unwrap_err();
+        assert_eq!(told.matches("is not a valid size").count(), 2, "{told}");
+        assert!(told.starts_with("\"10XB\" is not") && told.contains("; and \"-1B\" is not"), "{told}");
     }
 
     proptest! {

@@ -1,34 +1,37 @@
 //! Compares two runs hop by hop: better, worse, or not to be told apart.
 //!
-//! The slices of time of each run are drawn again at random, with repetition, many times (a block bootstrap:
-//! H. R. Künsch, The jackknife and the bootstrap for general stationary observations, Annals of Statistics
-//! 17, 1989, 1217-1241). Canaries of one batch arrive together, so they are not independent, and an interval
-//! that took them for independent would be too narrow; slices of time nearly are. The interval of the ratio
-//! of the two P95 is that of the percentiles of the draws (Efron and Tibshirani, An introduction to the
-//! bootstrap, 1993, chapter 13).
+//! Each run is drawn again at random many times, in blocks of time, and the interval of the ratio of the two P95 is that
+//! of the draws. What the runs lost is compared beside it.
+
+mod blocks;
+mod losses;
 
 use std::time::Duration;
 
+pub use self::losses::{Lost, losses};
 use super::estimate::short;
 use super::latencies::Latencies;
-use super::report::{Percentiles, Report, SliceLine};
+use super::report::{Percentiles, Report, SliceLine, Verdict};
 use super::threshold::Judged;
 use crate::domain::aggregates::sketch::Sketch;
 use crate::domain::foreign::ForeignText;
 
-/// Draws: enough for the 2.5th percentile to rest on 25 of them.
+/// How often one of all comparisons may be wrong where nothing has changed.
+const LEVEL: f64 = 0.05;
+/// Draws for each comparison: enough for either end of its interval to rest on 25 of them.
 const DRAWS: usize = 1_000;
-/// Fewer slices say nothing of how much they vary.
-const LEAST_SLICES: usize = 5;
+/// More draws take too long.
+const MAX_DRAWS: usize = 20_000;
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Better,
     Worse,
-    /// The interval includes no change, or all of it is within the tolerance.
+    /// The interval includes a change within the tolerance.
     Same,
-    /// One of the runs has too little, or it depends on canaries of which it is not known when they arrived.
+    /// One of the runs has too little, no P95 arrived in both, or it depends on canaries of which it is not known when they
+    /// arrived.
     Unknown,
 }
 
@@ -51,21 +54,44 @@ pub struct Compared {
     /// P95 in seconds, before and after; infinite if it falls on a canary that never arrived.
     pub before: Option<f64>,
     pub after: Option<f64>,
-    /// The 95 % interval of after / before, wherever those lie that are not known.
+    /// The interval of after / before, wherever those lie that are not known. Those of all comparisons hold together in
+    /// 95 of 100 runs.
     pub ratio: Option<(f64, f64)>,
     pub change: Change,
+    /// Why it is unknown.
+    pub why: Option<String>,
 }
 
 /// Compares the P95 of every hop and of the whole. A change of less than `tolerance` (0.05 is 5 %) is none. Of a search,
 /// only the rates are compared that kept all thresholds in both runs: at others, P95 tells how much too much was sent.
 #[must_use]
 pub fn compare(before: &Report, after: &Report, tolerance: f64) -> Vec<Compared> {
+    let names = hop_names(before, after);
+    let slices = compared(before, after);
+    // Each of several comparisons may be wrong by chance, and one is enough for the exit code (Bonferroni's correction).
+    let terms = Terms {
+        tolerance,
+        level: LEVEL / names.len() as f64,
+        draws: DRAWS.saturating_mul(names.len()).min(MAX_DRAWS),
+    };
+    names.into_iter().map(|hop| one(hop, &slices, &terms)).collect()
+}
+
+/// The whole, which has no name, and the hops of both runs.
+fn hop_names<'a>(before: &'a Report, after: &'a Report) -> Vec<Option<&'a str>> {
     let mut names: Vec<Option<&str>> = vec![None];
     names.extend(before.hops.iter().map(|hop| Some(&*hop.name)));
     let is_new = |name: &&str| before.hops.iter().all(|hop| hop.name != **name);
     names.extend(after.hops.iter().map(|hop| &*hop.name).filter(is_new).map(Some));
-    let slices = compared(before, after);
-    names.into_iter().map(|hop| one(hop, &slices, tolerance)).collect()
+    names
+}
+
+/// What one comparison goes by.
+struct Terms {
+    tolerance: f64,
+    /// How often it may be wrong.
+    level: f64,
+    draws: usize,
 }
 
 /// The slices of both runs that are compared.
@@ -109,6 +135,11 @@ pub fn doubts(before: &Report, after: &Report) -> Vec<String> {
         let [old, new] = [before, after].map(|report| ForeignText::label(&report.profile));
         doubts.push(format!("the profiles differ: {old} and {new}"));
     }
+    for (which, report) in [("first", before), ("second", after)] {
+        if report.verdict != Verdict::Passed {
+            doubts.push(format!("the {which} run has not passed: it is {}", report.verdict.as_str()));
+        }
+    }
     let [old, new] = [before, after].map(|report| report.totals.accepted_rate);
     match shared_rates(before, after) {
         None if (old - new).abs() > 0.1 * old.max(new) => {
@@ -147,25 +178,73 @@ fn sizes(report: &Report) -> Vec<&str> {
     report.sizes.iter().map(|of| &*of.name).collect()
 }
 
-fn one(hop: Option<&str>, [before, after]: &[Vec<&SliceLine>; 2], tolerance: f64) -> Compared {
+fn one(hop: Option<&str>, [before, after]: &[Vec<&SliceLine>; 2], terms: &Terms) -> Compared {
     let name = ForeignText::label(hop.unwrap_or("end to end"));
     let p95 = |slices: &[&SliceLine]| merged(samples(slices, hop, Unknown::LeftOut).iter()).at(95.0);
-    // Those that are not known may have been faster than all others, or never have come.
-    let ratio = |of_before, of_after| {
-        let (old, new) = (samples(before, hop, of_before), samples(after, hop, of_after));
-        (old.len() >= LEAST_SLICES && new.len() >= LEAST_SLICES).then(|| interval(&old, &new))
+    let (old, new) = (p95(before), p95(after));
+    let unknown = |ratio, why| Compared {
+        name: name.clone(),
+        before: old,
+        after: new,
+        ratio,
+        change: Change::Unknown,
+        why,
     };
-    let least = ratio(Unknown::Never, Unknown::AtOnce);
-    let most = ratio(Unknown::AtOnce, Unknown::Never);
-    let [if_least, if_most] = [least, most].map(|ratio| match ratio {
-        None => Change::Unknown,
-        Some((low, high)) if low > 1.0 && high > 1.0 + tolerance => Change::Worse,
-        Some((low, high)) if high < 1.0 && low < 1.0 - tolerance => Change::Better,
-        Some(_) => Change::Same,
-    });
-    let change = if if_least == if_most { if_least } else { Change::Unknown };
-    let ratio = least.zip(most).map(|((low, _), (_, high))| (low, high));
-    Compared { name, before: p95(before), after: p95(after), ratio, change }
+    // Those that are not known may have been faster than all others, or never have come.
+    let pair = |of_before, of_after| [samples(before, hop, of_before), samples(after, hop, of_after)];
+    let least = pair(Unknown::Never, Unknown::AtOnce);
+    let most = pair(Unknown::AtOnce, Unknown::Never);
+    let lengths = [length_of(before, least[0].len()), length_of(after, least[1].len())];
+    let too_few = lengths.iter().zip(&least).find_map(|(length, slices)| too_few(slices.len(), *length));
+    if let Some(why) = too_few {
+        return unknown(None, Some(why));
+    }
+    let interval = |[old, new]: &[Vec<Latencies>; 2]| {
+        let (old, new) = (blocks::Blocks::new(old, lengths[0]), blocks::Blocks::new(new, lengths[1]));
+        blocks::interval(&old, &new, terms.draws, terms.level)
+    };
+    let if_least = interval(&least);
+    let if_most = if least == most { if_least } else { interval(&most) };
+    let ratio = Some((if_least.0, if_most.1));
+    let [of_least, of_most] = [if_least, if_most].map(|ratio| change(ratio, terms.tolerance));
+    match (of_least, of_most) {
+        (Change::Unknown, _) | (_, Change::Unknown) => {
+            unknown(ratio, Some("P95 never arrived in both".to_owned()))
+        }
+        (least, most) if least == most => {
+            Compared { name, before: old, after: new, ratio, change: least, why: None }
+        }
+        _ => unknown(ratio, Some("it depends on canaries whose latency is not known".to_owned())),
+    }
+}
+
+/// How many slices a block of a run has that has so many of them.
+fn length_of(slices: &[&SliceLine], count: usize) -> usize {
+    let seconds: f64 = slices.iter().map(|slice| slice.seconds.max(0.0)).sum();
+    blocks::length(count, seconds / slices.len().max(1) as f64)
+}
+
+/// Why a run of so many slices is too short for blocks of this length.
+fn too_few(slices: usize, length: usize) -> Option<String> {
+    let (count, least) = (blocks::count(slices, length), blocks::LEAST_BLOCKS);
+    (count < least).then(|| {
+        format!(
+            "too little to compare: a run has {count} blocks of at least a minute, and {least} are needed"
+        )
+    })
+}
+
+/// What follows from the interval of a ratio.
+fn change((low, high): (f64, f64), tolerance: f64) -> Change {
+    if low == 0.0 && high.is_infinite() {
+        Change::Unknown
+    } else if low > 1.0 + tolerance {
+        Change::Worse
+    } else if high < 1.0 - tolerance {
+        Change::Better
+    } else {
+        Change::Same
+    }
 }
 
 /// Where canaries are counted of which it is not known when they arrived, or whether.
@@ -179,13 +258,13 @@ enum Unknown {
 /// The slices of a hop, or of the whole, that hold anything.
 fn samples(slices: &[&SliceLine], hop: Option<&str>, unknown: Unknown) -> Vec<Latencies> {
     let of = |slice: &SliceLine| match hop {
-        None => Some(sample(&slice.end_to_end, unknown)),
-        Some(hop) => slice.hops.get(hop).map(|of| sample(of, unknown)),
+        None => Some(sample_of(&slice.end_to_end, unknown)),
+        Some(hop) => slice.hops.get(hop).map(|of| sample_of(of, unknown)),
     };
     slices.iter().copied().filter_map(of).filter(|sample| sample.known() > 0).collect()
 }
 
-fn sample(of: &Percentiles, unknown: Unknown) -> Latencies {
+fn sample_of(of: &Percentiles, unknown: Unknown) -> Latencies {
     let mut arrived = Sketch::of_bins(of.bins.clone()).unwrap_or_default();
     if unknown == Unknown::AtOnce {
         arrived.add_times(Duration::ZERO, u32::try_from(of.unknown).unwrap_or(u32::MAX));
@@ -201,70 +280,30 @@ fn merged<'a>(slices: impl Iterator<Item = &'a Latencies>) -> Latencies {
     })
 }
 
-/// The 95 % interval of the ratio of the P95 of two runs.
-fn interval(before: &[Latencies], after: &[Latencies]) -> (f64, f64) {
-    // The same every time, so that a comparison can be repeated.
-    let mut random = fastrand::Rng::with_seed(1);
-    let mut ratios: Vec<f64> = (0..DRAWS)
-        .map(|_| {
-            let mut drawn = |from: &[Latencies]| {
-                let slices = (0..from.len()).filter_map(|_| from.get(random.usize(0..from.len())));
-                merged(slices.collect::<Vec<_>>().into_iter()).at(95.0).unwrap_or_default()
-            };
-            let (old, new) = (drawn(before), drawn(after));
-            match (old.is_infinite(), new.is_infinite()) {
-                (true, true) => 1.0,
-                (true, false) => 0.0,
-                (false, _) => new / old.max(0.001),
-            }
-        })
-        .collect();
-    ratios.sort_unstable_by(f64::total_cmp);
-    let at = |part: f64| ratios.get((part * DRAWS as f64) as usize).copied().unwrap_or(1.0);
-    (at(0.025), at(0.975))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// So many slices, each with canaries around its own median in milliseconds.
-    fn slices(seed: u64, median: f64, count: usize) -> Vec<Latencies> {
-        let mut random = fastrand::Rng::with_seed(seed);
-        (0..count)
-            .map(|_| {
-                let of_batch = median * (0.9 + 0.2 * random.f64());
-                let mut sample = Latencies::default();
-                (0..100).for_each(|_| {
-                    let latency = Duration::from_secs_f64(of_batch * (0.9 + 0.2 * random.f64()) / 1e3);
-                    sample.add(latency, latency);
-                });
-                sample
-            })
-            .collect()
+    #[test]
+    fn a_change_within_the_tolerance_is_none() {
+        for (ratio, expected) in [
+            ((1.06, 1.3), Change::Worse),
+            ((1.01, 1.3), Change::Same),
+            ((0.8, 1.04), Change::Same),
+            ((0.7, 0.94), Change::Better),
+            ((0.7, 0.99), Change::Same),
+            ((f64::INFINITY, f64::INFINITY), Change::Worse),
+            ((0.0, 0.0), Change::Better),
+            ((0.0, f64::INFINITY), Change::Unknown),
+        ] {
+            assert_eq!(change(ratio, 0.05), expected, "{ratio:?}");
+        }
     }
 
     #[test]
-    fn a_slower_run_is_told_from_one_that_is_the_same() {
-        let (low, high) = interval(&slices(1, 1_000.0, 30), &slices(2, 1_300.0, 30));
-        assert!(low > 1.2 && high < 1.4, "{low} to {high}");
-    }
-
-    #[test]
-    fn two_runs_of_one_pipeline_are_seldom_told_apart_although_their_batches_vary() {
-        let covered = |seed: u64| {
-            let (low, high) = interval(&slices(seed, 1_000.0, 30), &slices(seed + 1_000, 1_000.0, 30));
-            (low..=high).contains(&1.0)
-        };
-        let covered = (0..40).filter(|seed| covered(*seed)).count();
-        assert!(covered >= 35, "{covered} of 40");
-    }
-
-    #[test]
-    fn losses_beyond_the_percentile_are_infinitely_worse() {
-        let mut lossy = slices(1, 1_000.0, 10);
-        lossy.iter_mut().for_each(|slice| slice.missing = 20);
-        let (low, _) = interval(&slices(2, 1_000.0, 10), &lossy);
-        assert!(low.is_infinite());
+    fn a_run_of_fewer_than_ten_blocks_is_too_short() {
+        assert_eq!(too_few(120, 12), None);
+        let why = too_few(60, 12).unwrap();
+        assert!(why.starts_with("too little to compare: a run has 5 blocks"), "{why}");
     }
 }

@@ -56,12 +56,9 @@ impl Estimate {
         let bytes = events * (size + EVENT_OVERHEAD as f64);
         let log_groups: f64 = plan.lanes.iter().map(|lane| f64::from(lane.log_groups)).sum();
         let puts_per_second = peak.min(PUTS_OF_LOG_GROUP * log_groups);
-        let units: f64 = {
-            let weights: f64 = plan.profile.sizes.iter().map(|(_, weight)| f64::from(*weight)).sum();
-            let of = |size: u32| (f64::from(size) / PUT_UNIT).ceil();
-            plan.profile.sizes.iter().map(|(size, weight)| of(*size) * f64::from(*weight)).sum::<f64>()
-                / weights.max(1.0)
-        };
+        let units = plan.mean_of(|size| (size / PUT_UNIT).ceil());
+        // Each row is at least so long, not only the mean of them.
+        let row = plan.mean_of(|size| size.max(LEAST_ROW));
         let line = |what, item, quantity: f64, unit: &str| {
             let price = prices.of(item).dollars;
             let formula = format!("{} {unit} at ${price}", short(quantity));
@@ -75,7 +72,7 @@ impl Estimate {
                 2.0 * events * units / 1e6,
                 "million",
             ),
-            line("inserts into BigQuery", Item::BigqueryInsert, events * size.max(LEAST_ROW) / 1e9, "GB"),
+            line("inserts into BigQuery", Item::BigqueryInsert, events * row / 1e9, "GB"),
         ];
         let mut quotas = vec![format!(
             "PutLogEvents: at most {} calls a second of {PUTS_PER_SECOND} for each account and region",
@@ -146,7 +143,8 @@ impl Estimate {
                 .map(|line| format!("            {:>8.2}  {}: {}", line.dollars, line.what, line.formula)),
         );
         lines.extend(self.quotas.iter().map(|line| format!("quota       {line}")));
-        lines.extend(plan.notes.iter().map(|line| format!("note        {line}")));
+        let cannot_show = plan.cannot_show();
+        lines.extend(plan.notes.iter().chain(&cannot_show).map(|line| format!("note        {line}")));
         lines
     }
 }
@@ -216,6 +214,22 @@ mod tests {
             dollars.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-9),
             "{dollars:?}"
         );
+    }
+
+    #[test]
+    fn every_row_is_billed_as_at_least_so_many_bytes() {
+        let text = "sizes = [\"100B\", \"2KB\"]\n[[phase]]\nrate = 100\nduration = \"100s\"";
+        let found = estimate(&plan(text));
+        // 5,000 rows of 1,024 bytes and 5,000 of 2,048 bytes at 0.05 a GB.
+        assert!((found.lines[2].dollars - 0.01536 * 0.05).abs() < 1e-9, "{:?}", found.lines[2]);
+    }
+
+    #[test]
+    fn what_a_run_is_too_small_to_show_is_told_before_it() {
+        let plan = plan("[[phase]]\nrate = 10\nduration = \"30s\"");
+        let lines = estimate(&plan).lines(&plan);
+        let expected = "note        300 canaries cannot show a loss below 1.3 %; ";
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{lines:#?}");
     }
 
     #[test]

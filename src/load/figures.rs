@@ -71,6 +71,15 @@ pub struct HopFigures {
     pub leaks: u64,
 }
 
+/// What no canary may suffer, found of canaries that are not judged otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// Canaries that entered the pipeline.
+    pub canaries: u64,
+    pub leaks: u64,
+    pub corrupted: u64,
+}
+
 /// What is known of canaries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
@@ -96,6 +105,8 @@ pub struct Figures {
     pub unjudged: u64,
     /// Given up, and found at the end stage later.
     pub found_late: u64,
+    /// Of the warm-up. What could not be observed of it is not in it: its canaries are followed, and not judged.
+    pub warm_up: Harm,
 }
 
 /// What is known beside the canaries.
@@ -130,6 +141,7 @@ impl Figures {
             late: 0,
             unjudged: 0,
             found_late: 0,
+            warm_up: Harm::default(),
         }
     }
 
@@ -163,6 +175,25 @@ impl Figures {
         self.late += other.late;
         self.unjudged += other.unjudged;
         self.found_late += other.found_late;
+        self.add_warm_up(other.warm_up);
+    }
+
+    /// Counts what was found of canaries of the warm-up.
+    pub fn add_warm_up(&mut self, harm: Harm) {
+        let Harm { canaries, leaks, corrupted } = harm;
+        self.warm_up.canaries += canaries;
+        self.warm_up.leaks += leaks;
+        self.warm_up.corrupted += corrupted;
+    }
+
+    /// What was found of these canaries that no canary may suffer.
+    #[must_use]
+    pub fn harm(&self) -> Harm {
+        Harm {
+            canaries: self.whole.taken(),
+            leaks: self.hops.iter().map(|hop| hop.leaks).sum(),
+            corrupted: self.hops.iter().map(|hop| hop.corrupted).sum(),
+        }
     }
 
     /// A canary was handed to the injector.
@@ -331,8 +362,12 @@ impl Figures {
     #[must_use]
     pub fn lost_on(&self, stage: StageId, topology: &Topology) -> (u64, u64) {
         let Some(at) = topology.main_path().iter().position(|on| *on == stage) else {
-            let missing = self.hops.get(usize::from(stage.0)).map_or(0, |hop| hop.latency.missing);
-            return (missing, missing + self.untimed(stage, topology));
+            let hop = self.hops.get(usize::from(stage.0));
+            let (missing, arrived, unobserved) =
+                hop.map_or((0, 0, 0), |hop| (hop.latency.missing, hop.arrived, hop.unobserved));
+            // One that arrived is not lost, also if it is not known how long it took.
+            let open = self.entered(stage, topology).saturating_sub(arrived + missing);
+            return (missing, missing + open.max(unobserved));
         };
         let place =
             |stage: &StageId| topology.main_path().iter().position(|on| on == stage).unwrap_or_default();
@@ -376,8 +411,12 @@ impl Figures {
                 tally(threshold, count, self.unnoticed(beside) + self.unchecked() + beside.cut_searches, of)
             }
             Metric::Leaks => {
-                let count = self.hops.iter().map(|hop| hop.leaks).sum();
-                tally(threshold, count, self.unnoticed(beside), of)
+                let count = self.harm().leaks + self.warm_up.leaks;
+                tally(threshold, count, self.unnoticed(beside), of + self.warm_up.canaries)
+            }
+            Metric::Corrupted => {
+                let count = self.harm().corrupted + self.warm_up.corrupted;
+                tally(threshold, count, self.unnoticed(beside), of + self.warm_up.canaries)
             }
             Metric::Refused => {
                 let unanswered = self.whole.sent.saturating_sub(self.accepted + self.whole.refused);
@@ -391,6 +430,20 @@ impl Figures {
             }
             Metric::Throttled => tally(threshold, beside.throttled, 0, beside.calls),
             Metric::Growth => beside.growth,
+        }
+    }
+
+    /// How many canaries a threshold is judged on.
+    #[must_use]
+    pub fn canaries(&self, threshold: &Threshold, topology: &Topology) -> u64 {
+        let group = |group: Option<&Group>| group.map_or(0, Group::taken);
+        match &threshold.part {
+            Part::All => self.whole.taken(),
+            Part::Hop(name) => stage(topology, name).map_or(0, |stage| self.entered(stage, topology)),
+            Part::Size(size) => group(self.sizes.get(size)),
+            Part::Tenant(name) => {
+                group(topology.tenant_by_name(name).and_then(|tenant| self.tenants.get(&tenant)))
+            }
         }
     }
 
@@ -586,6 +639,44 @@ mod tests {
         assert_eq!(judged("latency{hop:table}", "p(95)<30s"), Judged::Kept);
         assert_eq!(judged("latency{hop:transit}", "p(95)<30s"), Judged::Undecided);
         assert_eq!(judged("loss{hop:archive}", "rate<0.1"), Judged::Undecided);
+    }
+
+    #[test]
+    fn an_arrival_at_a_side_stage_is_not_lost_also_if_its_latency_is_not_known() {
+        let mut figures = Figures::new(&topology());
+        for stage in [STREAM, ARCHIVE] {
+            figures.hops[usize::from(stage.0)].arrived = 10;
+        }
+        assert_eq!(figures.lost_on(ARCHIVE, &topology()), (0, 0));
+        let hop = &mut figures.hops[usize::from(ARCHIVE.0)];
+        (hop.arrived, hop.latency.missing) = (7, 2);
+        assert_eq!(figures.lost_on(ARCHIVE, &topology()), (2, 3), "of one, nothing is known");
+    }
+
+    #[test]
+    fn a_cut_or_changed_copy_breaks_the_threshold_on_it_and_one_that_is_not_known_may() {
+        let mut figures = ended(Outcome::Delivered, &trace(&[(STREAM, 1), (TRANSIT, 2), (TABLE, 3)]));
+        let threshold = Threshold::parse("corrupted", "count==0").unwrap();
+        let judged =
+            |figures: &Figures| threshold.judge(figures.measure(&threshold, &Beside::default(), &topology()));
+        assert_eq!(judged(&figures), Judged::Kept);
+        figures.hops[usize::from(ARCHIVE.0)].unobserved = 1;
+        assert_eq!(judged(&figures), Judged::Undecided);
+        figures.hops[usize::from(TABLE.0)].corrupted = 1;
+        assert_eq!(judged(&figures), Judged::Broken);
+    }
+
+    #[test]
+    fn harm_of_the_warm_up_counts_with_its_canaries() {
+        let mut figures = ended(Outcome::Delivered, &trace(&[(STREAM, 1), (TRANSIT, 2), (TABLE, 3)]));
+        figures.add_warm_up(Harm { canaries: 3, leaks: 1, corrupted: 2 });
+        let measured = |subject: &str| {
+            let threshold = Threshold::parse(subject, "rate<0.1").unwrap();
+            figures.measure(&threshold, &Beside::default(), &topology())
+        };
+        assert_eq!(measured("leaks"), Some(Span::exactly(0.25)));
+        assert_eq!(measured("corrupted"), Some(Span::exactly(0.5)));
+        assert_eq!(measured("loss"), Some(Span::exactly(0.0)));
     }
 
     #[test]

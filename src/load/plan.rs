@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrivals::Phase;
+use super::estimate::short;
 use super::figures::is_hop;
 use super::profile::{Profile, Shape, Spread};
-use super::threshold::{Metric, Part, Threshold};
-use crate::domain::topology::{TenantId, Topology};
+use super::threshold::{Metric, Part, Threshold, cannot_show};
+use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::keys::fault::{listed, suggestion};
 
 /// A tenant of the run.
@@ -74,6 +75,15 @@ impl Plan {
                 } else if rates.rates.len() < all {
                     notes.push(format!("rates above load.max_rate, {}, are left out", ceilings.rate));
                 }
+                if let (Some(least), Some(highest)) = (at_least, rates.rates.last())
+                    && least > *highest
+                {
+                    faults.push(format!(
+                        "search.at_least: {least} is above {highest}, the highest of search.rates that load.max_rate, \
+                         {}, leaves; set load.max_rate higher, or at_least lower",
+                        ceilings.rate
+                    ));
+                }
                 Shape::Search { rates, hold, at_least }
             }
             phases @ Shape::Phases(_) => phases,
@@ -98,8 +108,14 @@ impl Plan {
         }
         let defaults =
             if profile.default_thresholds { default_thresholds(topology, slo) } else { Vec::new() };
+        // Whoever allows a hop more allows it of the whole, too.
+        let is_of_hops = |own: &Threshold| own.metric == Metric::Loss && matches!(own.part, Part::Hop(_));
+        let allows_hops = profile.thresholds.iter().any(is_of_hops);
         let is_own = |default: &Threshold| {
-            profile.thresholds.iter().any(|own| own.metric == default.metric && own.part == default.part)
+            let is_of_all = default.metric == Metric::Loss && default.part == Part::All;
+            let mut own = profile.thresholds.iter();
+            own.any(|own| own.metric == default.metric && own.part == default.part)
+                || is_of_all && allows_hops
         };
         let thresholds: Vec<_> =
             defaults.into_iter().filter(|it| !is_own(it)).chain(profile.thresholds.iter().cloned()).collect();
@@ -137,10 +153,40 @@ impl Plan {
     /// The mean size of an event in bytes.
     #[must_use]
     pub fn mean_size(&self) -> f64 {
-        let weights: f64 = self.profile.sizes.iter().map(|(_, weight)| f64::from(*weight)).sum();
-        let bytes: f64 =
-            self.profile.sizes.iter().map(|(size, weight)| f64::from(*size) * f64::from(*weight)).sum();
-        bytes / weights.max(1.0)
+        self.mean_of(|size| size)
+    }
+
+    /// The mean of something that follows from the size of an event in bytes.
+    #[must_use]
+    pub fn mean_of(&self, of_size: impl Fn(f64) -> f64) -> f64 {
+        let sizes = || self.profile.sizes.iter().map(|(size, weight)| (f64::from(*size), f64::from(*weight)));
+        let weights: f64 = sizes().map(|(_, weight)| weight).sum();
+        let all: f64 = sizes().map(|(size, weight)| of_size(size) * weight).sum();
+        all / weights.max(1.0)
+    }
+
+    /// What a run of this size cannot show, although it keeps a threshold: of a search, its first trial.
+    #[must_use]
+    pub fn cannot_show(&self) -> Vec<String> {
+        let (events, place) = match &self.shape {
+            Shape::Phases(phases) => (phases.iter().map(Phase::events).sum::<f64>(), String::new()),
+            Shape::Search { rates, hold, .. } => {
+                let rate = rates.rates.first().copied().unwrap_or_default();
+                (rate * hold.as_secs_f64(), format!("at {} events a second, ", short(rate)))
+            }
+        };
+        let canaries = |threshold: &Threshold| {
+            let part = match &threshold.part {
+                Part::All | Part::Hop(_) => 1.0,
+                Part::Size(bytes) => self.mean_of(|size| if size == f64::from(*bytes) { 1.0 } else { 0.0 }),
+                Part::Tenant(name) => {
+                    self.lanes.iter().find(|lane| lane.name == *name).map_or(0.0, |lane| self.part_of(lane))
+                }
+            };
+            (events * part).round() as u64
+        };
+        let all = cannot_show(self.thresholds.iter().map(|threshold| (threshold, canaries(threshold))));
+        all.into_iter().map(|text| format!("{place}{text}")).collect()
     }
 
     /// What part of the events a lane gets.
@@ -188,7 +234,7 @@ fn together(profile: &Profile, tenants: usize) -> Shape {
     }
 }
 
-/// The targets of the pipeline: end to end, of each hop that has one, of losses, and that nothing leaks.
+/// The targets of the pipeline: end to end, of each hop that has one, of losses, and that nothing leaks or is damaged.
 #[must_use]
 pub fn default_thresholds(topology: &Topology, slo: Duration) -> Vec<Threshold> {
     let fixed = |subject: &str, expression: &str| {
@@ -199,15 +245,20 @@ pub fn default_thresholds(topology: &Topology, slo: Duration) -> Vec<Threshold> 
     for stage in topology.stage_ids().filter(|stage| is_hop(topology, *stage)) {
         all.extend(topology.stage(stage).target.map(|target| Threshold::latency(hop(stage), 95.0, target)));
     }
-    let path = topology.main_path();
-    for (at, stage) in path.iter().enumerate() {
-        // The forwarder and the insert into the end stage may lose 1 in 1,000; what lies between, 5.
-        let limit = if at == 0 || at + 1 == path.len() { "rate<0.001" } else { "rate<0.005" };
-        let mut loss = fixed("loss", limit);
-        loss.part = hop(*stage);
-        all.push(loss);
-    }
-    all.extend([fixed("leaks", "count==0"), fixed("reached", "rate>0.99")]);
+    // The forwarder and the insert into the end stage may lose 1 in 1,000; what lies between and beside, 5.
+    let limit = |stage: StageId| -> u32 {
+        if topology.stage(stage).parent.is_none() || stage == topology.end() { 1 } else { 5 }
+    };
+    let loss = |part: Part, of_thousand: u32| {
+        let mut loss = fixed("loss", &format!("rate<{}", f64::from(of_thousand) / 1e3));
+        loss.part = part;
+        loss
+    };
+    // A loss of which it is not known on which hop it was breaks none of theirs.
+    all.push(loss(Part::All, topology.main_path().iter().map(|stage| limit(*stage)).sum()));
+    let hops = topology.stage_ids().filter(|stage| is_hop(topology, *stage));
+    all.extend(hops.map(|stage| loss(hop(stage), limit(stage))));
+    all.extend([fixed("leaks", "count==0"), fixed("corrupted", "count==0"), fixed("reached", "rate>0.99")]);
     all
 }
 
@@ -234,9 +285,50 @@ pub(crate) mod tests {
     fn the_targets_of_the_configuration_are_the_default_thresholds() {
         let thresholds: Vec<_> = plan(PHASE).unwrap().thresholds.iter().map(ToString::to_string).collect();
         assert!(thresholds.contains(&"latency: p(95)<30s".to_owned()), "{thresholds:?}");
-        assert!(thresholds.contains(&"leaks: count==0".to_owned()), "{thresholds:?}");
-        let losses = thresholds.iter().filter(|it| it.starts_with("loss{hop:")).count();
-        assert_eq!(losses, map().main_path().len(), "{thresholds:?}");
+        for harm in ["leaks: count==0", "corrupted: count==0"] {
+            assert!(thresholds.contains(&harm.to_owned()), "{thresholds:?}");
+        }
+        let losses: Vec<_> = thresholds.iter().filter(|it| it.starts_with("loss")).collect();
+        let expected = [
+            "loss: rate<0.007",
+            "loss{hop:stream}: rate<0.001",
+            "loss{hop:archive}: rate<0.005",
+            "loss{hop:transit}: rate<0.005",
+            "loss{hop:table}: rate<0.001",
+        ];
+        assert_eq!(losses, expected, "side stages too, and no dead letters");
+    }
+
+    #[test]
+    fn a_rate_that_must_be_good_and_is_never_tried_is_a_fault() {
+        let fault =
+            |search: &str| plan(&format!("[search]\nhold = \"1m\"\n{search}")).unwrap_err().join("\n");
+        assert_eq!(
+            fault("rates = [500, 1000, 2000]\nat_least = 1500"),
+            "search.at_least: 1500 is above 1000, the highest of search.rates that load.max_rate, 1000, leaves; set \
+             load.max_rate higher, or at_least lower"
+        );
+        assert!(plan("[search]\nhold = \"1m\"\nrates = [500, 1000, 2000]\nat_least = 1000").is_ok());
+    }
+
+    #[test]
+    fn what_a_run_is_too_small_to_show_is_known_before() {
+        let told = |text: &str| plan(text).unwrap().cannot_show();
+        assert_eq!(told("[[phase]]\nrate = 100\nduration = \"1m\""), Vec::<String>::new());
+        let few = told("[[phase]]\nrate = 10\nduration = \"30s\"");
+        let expected =
+            "300 canaries cannot show a loss below 1.3 %; a longer run is needed for loss: rate<0.007, ";
+        assert!(few[0].starts_with(expected) && few.len() == 1, "{few:?}");
+        let text = "sizes = [\"100B\", \"1KB\"]\nsize_weights = [9, 1]\n[[phase]]\nrate = 10\nduration = \"1m\"\n\
+                    [thresholds]\ndefaults = false\n\"latency{size:1KB}\" = \"p(99)<1s\"\n\
+                    \"loss{tenant:acme}\" = \"rate<0.01\"";
+        let expected = [
+            "60 canaries cannot show P99, which needs 100; a longer run is needed for latency{size:1024B}: p(99)<1s",
+            "300 canaries cannot show a loss below 1.3 %; a longer run is needed for loss{tenant:acme}: rate<0.01",
+        ];
+        assert_eq!(told(text), expected);
+        let search = told("[search]\nrates = [5, 500]\nhold = \"1m\"");
+        assert!(search[0].starts_with("at 5 events a second, 300 canaries cannot show"), "{search:?}");
     }
 
     #[test]

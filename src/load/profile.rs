@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::arrivals::{Phase, Spacing};
 use super::search::Rates;
-use super::threshold::Threshold;
+use super::threshold::{Metric, Threshold};
 use crate::keys::fault::{Checked, Collector, Fault, Faults, suggestion};
 use crate::keys::value::{self, Parsed, quoted};
 
@@ -144,7 +144,8 @@ impl Profile {
         }
     }
 
-    /// The same with other rates and times: for a small environment, or a test.
+    /// The same with other rates and times: for a small environment, or a test. `give_up` stays, because it is the time
+    /// that the pipeline takes.
     #[must_use]
     pub fn scaled(self, rates: f64, times: f64) -> Self {
         let time = |duration: Duration| duration.mul_f64(times);
@@ -161,7 +162,9 @@ impl Profile {
                 at_least: at_least.map(|rate| rate * rates),
             },
         };
-        Self { shape, warm_up: time(self.warm_up), ..self }
+        let mut thresholds = self.thresholds;
+        thresholds.iter_mut().for_each(|it| it.abort_after = it.abort_after.map(time));
+        Self { shape, warm_up: time(self.warm_up), thresholds, ..self }
     }
 }
 
@@ -192,13 +195,25 @@ impl<'a> Read<'a> {
                 self.report("weights", "has no effect with rate_is = \"each\"; leave one of them out")
             );
         }
+        let (shape, warm_up) = (shape?, warm_up?.unwrap_or_default());
+        let begins_at_none = match &shape {
+            Shape::Phases(phases) => phases.first().is_some_and(|phase| phase.from <= 0.0),
+            Shape::Search { .. } => false,
+        };
+        if begins_at_none && !warm_up.is_zero() {
+            return Err(self.report(
+                "warm_up",
+                "would send nothing: it has the rate at which the first phase begins, and that is 0; begin with more, \
+                 or leave warm_up out",
+            ));
+        }
         let spread =
             if is_each { Spread::Each } else { Spread::Together(weights.unwrap_or_else(|| vec![1])) };
         Ok(Profile {
             name: name.to_owned(),
             description: description?.unwrap_or_default(),
-            shape: shape?,
-            warm_up: warm_up?.unwrap_or_default(),
+            shape,
+            warm_up,
             spacing: spacing?.unwrap_or_default(),
             spread,
             sizes: sizes?,
@@ -291,6 +306,15 @@ impl<'a> Read<'a> {
         if rates.windows(2).any(|pair| pair[0] >= pair[1]) || rates.first().is_some_and(|rate| *rate <= 0.0) {
             return Err(self.report("rates", "must ascend from more than 0"));
         }
+        if let (Some(least), Some(highest)) = (at_least, rates.last())
+            && least > *highest
+        {
+            let message = format!(
+                "{least} is above {highest}, the highest of rates, so it is never tried; add a rate, or set at_least \
+                 lower"
+            );
+            return Err(self.report("at_least", message));
+        }
         Ok(Shape::Search { rates: Rates { rates, precision }, hold: hold?, at_least })
     }
 
@@ -353,6 +377,11 @@ fn threshold(subject: &str, given: &Value) -> Parsed<Threshold> {
     let mut threshold = Threshold::parse(subject, &value::text(expression)?)?;
     let abort = table.get("abort_on_fail").map(value::boolean).transpose()?.unwrap_or_default();
     let delay = table.get("delay").map(value::duration).transpose()?.unwrap_or_default();
+    if abort && threshold.metric == Metric::Growth {
+        return Err("cannot have abort_on_fail: growth is known when a trial is over, and no higher rate is tried after \
+                    one that breaks it; leave abort_on_fail out"
+            .to_owned());
+    }
     threshold.abort_after = abort.then_some(delay);
     Ok(threshold)
 }
@@ -467,6 +496,42 @@ mod tests {
         assert_eq!(fault("from = 1"), "phase.1.to: is needed beside from, for a ramp");
         assert_eq!(fault("to = 1"), "phase.1.from: is needed beside to, for a ramp");
         assert!(fault("").starts_with("phase.1.rate: is needed; write rate, or from and to"));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_faults() {
+        assert_eq!(
+            faults("[search]\nrates = [5, 10]\nhold = \"1m\"\nat_least = 20"),
+            [
+                "search.at_least: 20 is above 10, the highest of rates, so it is never tried; add a rate, or set at_least \
+              lower"
+            ]
+        );
+        let growth = "[thresholds]\ngrowth = { threshold = \"value<0.1\", abort_on_fail = true }";
+        let fault = faults(&format!("[search]\nrates = [5, 10]\nhold = \"1m\"\n{growth}")).join("\n");
+        assert!(fault.starts_with("thresholds.growth: cannot have abort_on_fail: "), "{fault}");
+        let ramp = "[[phase]]\nfrom = 0\nto = 10\nduration = \"1m\"";
+        let fault = faults(&format!("warm_up = \"10s\"\n{ramp}")).join("\n");
+        assert!(fault.starts_with("warm_up: would send nothing: "), "{fault}");
+        assert!(Profile::parse("own", ramp).is_ok());
+    }
+
+    #[test]
+    fn every_time_is_scaled_but_that_of_the_pipeline() {
+        let text = r#"
+            warm_up = "10s"
+            give_up = "1m"
+            [[phase]]
+            rate = 10
+            duration = "2m"
+            [thresholds]
+            loss = { threshold = "rate<0.05", abort_on_fail = true, delay = "20s" }
+        "#;
+        let profile = Profile::parse("own", text).unwrap().scaled(1.0, 0.5);
+        let [five, ten, minute] = [5, 10, 60].map(Duration::from_secs);
+        assert_eq!(profile.shape, Shape::Phases(vec![Phase::constant(10.0, minute)]));
+        assert_eq!((profile.warm_up, profile.give_up), (five, Some(minute)));
+        assert_eq!(profile.thresholds[0].abort_after, Some(ten));
     }
 
     #[test]

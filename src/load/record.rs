@@ -106,18 +106,23 @@ impl Window {
     /// takes `r` events a second when `R` are sent, the one sent after `t` seconds leaves after `R·t/r`, so
     /// latency grows by `R/r - 1`, however short it still is. `None` if a median may be that of a canary that never
     /// arrived.
+    ///
+    /// Where in its interval a canary arrived is chance, so a median is expected in the middle of those of the earlier
+    /// and of the later ends. A third that holds several polls has canaries in all parts of their intervals alike, but
+    /// for one poll that it may hold in part: by that ratio the median may be off.
     #[must_use]
     pub fn growth(&self) -> Option<Span> {
-        let [first, last] = [0, 1].map(|at| {
-            let group = &self.thirds[at];
-            group.latency.percentile(50.0, group.untimed())
-        });
-        let (first, last) = (first?, last?);
-        if [first, last].iter().any(|median| median.high.is_infinite()) {
-            return None;
-        }
+        let length = self.until.since(self.from).as_secs_f64();
+        let median = |group: &Group| {
+            let between = group.latency.between(50.0, group.untimed())?;
+            let half = (between.high - between.low) / 2.0;
+            let ratio = if group.untimed() == 0 { (half * 2.0 / (length / 3.0)).min(1.0) } else { 1.0 };
+            let (middle, off) = (between.low + half, half * ratio);
+            between.high.is_finite().then_some(Span { low: middle - off, high: middle + off })
+        };
+        let (first, last) = (median(&self.thirds[0])?, median(&self.thirds[1])?);
         // Between the middles of both thirds.
-        let seconds = self.until.since(self.from).as_secs_f64() * 2.0 / 3.0;
+        let seconds = length * 2.0 / 3.0;
         let growth = |from: f64, to: f64| (to - from) / seconds;
         (seconds > 0.0)
             .then(|| Span { low: growth(first.high, last.low), high: growth(first.low, last.high) })
@@ -173,6 +178,22 @@ impl Record {
     pub fn missed(&mut self, planned: Timestamp) {
         if let Some((window, topology)) = self.window(planned) {
             window.at(planned, topology, Figures::missed);
+        }
+    }
+
+    /// A canary that was handed to the injector was too old when its put would have begun, so it was not sent.
+    pub fn not_put(&mut self, tenant: TenantId, size: u32, planned: Timestamp) {
+        if let Some((window, topology)) = self.window(planned) {
+            window.at(planned, topology, |figures| {
+                figures.missed += 1;
+                let (sizes, tenants) = (&mut figures.sizes, &mut figures.tenants);
+                let parts = [sizes.get_mut(&size), tenants.get_mut(&tenant), Some(&mut figures.whole)];
+                parts.into_iter().flatten().for_each(|group| group.sent = group.sent.saturating_sub(1));
+            });
+            if let Some(third) = window.third(planned) {
+                let group = &mut window.thirds[third];
+                group.sent = group.sent.saturating_sub(1);
+            }
         }
     }
 
@@ -282,19 +303,32 @@ fn trace_of(event: &Event) -> Option<TraceId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::topology::fixture::topology;
+    use crate::domain::topology::fixture::{ACME, topology};
+    use crate::load::search::{Rates, Search};
 
-    /// How latency grows in a minute of which the first and the last third have these medians in seconds, and so many
-    /// canaries that never arrived.
-    fn growth(thirds: [(u64, u64); 2]) -> Option<Span> {
+    /// How latency grows in a minute of which the canaries of the first and the last third took at least and at most so
+    /// many seconds, and so many never arrived.
+    fn growth_between(thirds: [(u64, u64, u64); 2]) -> Option<Span> {
         let (from, until) = (Timestamp::from_secs(0), Timestamp::from_secs(60));
         let mut window = Window::new(&topology(), Purpose::Judged, from, until, 1.0);
-        for (group, (median, missing)) in window.thirds.iter_mut().zip(thirds) {
-            let latency = Duration::from_secs(median);
-            (0..3).for_each(|_| group.latency.add(latency, latency));
+        for (group, (least, most, missing)) in window.thirds.iter_mut().zip(thirds) {
+            (0..3).for_each(|_| group.latency.add(Duration::from_secs(least), Duration::from_secs(most)));
             group.latency.missing = missing;
         }
         window.growth()
+    }
+
+    /// The same, where the latencies are known.
+    fn growth([(first, of_first), (last, of_last)]: [(u64, u64); 2]) -> Option<Span> {
+        growth_between([(first, first, of_first), (last, last, of_last)])
+    }
+
+    /// What a threshold says of a growth, and what a search takes for the throughput of 10/s that broke one.
+    fn judged(growth: Option<Span>) -> (Judged, Option<f64>) {
+        let judged = Threshold::parse("growth", "value<0.03").unwrap().judge(growth);
+        let mut search = Search::new(Rates { rates: vec![10.0], precision: 0.1 });
+        search.take(10.0, Judged::Broken, growth);
+        (judged, search.throughput())
     }
 
     #[test]
@@ -304,9 +338,49 @@ mod tests {
     }
 
     #[test]
+    fn the_interval_of_the_polls_is_no_growth_of_the_pipeline() {
+        // The table is polled every 13 seconds. Where a canary lies between two polls is chance.
+        for (first, last) in [((1, 14), (1, 14)), ((2, 15), (5, 18)), ((5, 18), (2, 15))] {
+            let growth = growth_between([(first.0, first.1, 0), (last.0, last.1, 0)]);
+            let (judged, throughput) = judged(growth);
+            assert_eq!(judged, Judged::Undecided, "{first:?}, {last:?}: {growth:?}");
+            assert_eq!(throughput, None, "{first:?}, {last:?}: {growth:?}");
+        }
+    }
+
+    #[test]
+    fn polls_that_are_short_in_comparison_leave_the_growth_known() {
+        let (judged, _) = judged(growth_between([(1, 4, 0), (1, 4, 0)]));
+        assert_eq!(judged, Judged::Kept);
+    }
+
+    #[test]
+    fn a_growth_beyond_the_interval_of_the_polls_is_broken() {
+        let (judged, throughput) = judged(growth_between([(1, 3, 0), (21, 23, 0)]));
+        assert_eq!(judged, Judged::Broken);
+        // By half a second a second: 10/s leave at 10/1.5.
+        assert!((throughput.unwrap() - 6.67).abs() < 0.1, "{throughput:?}");
+    }
+
+    #[test]
     fn a_median_that_never_arrived_says_nothing_of_the_growth() {
         assert_eq!(growth([(1, 9), (2, 0)]), None);
         assert_eq!(growth([(1, 0), (2, 9)]), None);
         assert_eq!(growth([(1, 9), (2, 9)]), None);
+    }
+
+    #[test]
+    fn what_was_not_put_in_time_is_missed_and_was_not_sent() {
+        let mut record = Record::new(Arc::new(topology()));
+        let from = Timestamp::from_secs(0);
+        record.begin(Purpose::Judged, from, from + Duration::from_secs(60), 1.0);
+        (1..=2).for_each(|second| record.sent(ACME, 500, Timestamp::from_secs(second)));
+        record.not_put(ACME, 500, Timestamp::from_secs(1));
+        let window = &record.windows[0];
+        let figures = &window.figures;
+        assert_eq!((figures.planned, figures.missed, window.thirds[0].sent), (2, 1, 1));
+        for group in [&figures.whole, &figures.sizes[&500], &figures.tenants[&ACME]] {
+            assert_eq!((group.sent, group.refused, group.unknown()), (1, 0, 1));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Finds the knee: raises the rate until a threshold breaks, then narrows the gap between the last rate that
 //! kept all and the first that did not.
 
-use super::threshold::Judged;
+use super::estimate::short;
+use super::threshold::{Judged, Span};
 
 /// What rates to try.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +30,10 @@ pub struct Trial {
 pub struct Search {
     rates: Rates,
     trials: Vec<Trial>,
-    /// What came out of the end while a rate was sent that was too high, in events per second.
-    throughput: Option<f64>,
+    /// A rate that was too high, and what came out of the end while it was sent, in events per second.
+    throughput: Option<(f64, f64)>,
+    /// Why rates that remain are not tried.
+    stopped: Option<String>,
 }
 
 /// Where the pipeline stops keeping up.
@@ -45,14 +48,14 @@ pub struct Knee {
 impl Search {
     #[must_use]
     pub const fn new(rates: Rates) -> Self {
-        Self { rates, trials: Vec::new(), throughput: None }
+        Self { rates, trials: Vec::new(), throughput: None, stopped: None }
     }
 
     /// The rate of the next trial; `None` if there is none.
     #[must_use]
     pub fn next_rate(&self) -> Option<f64> {
         // Whether a rate is good cannot be told, so nothing above it can be.
-        if self.trials.iter().any(|trial| trial.judged == Judged::Undecided) {
+        if self.stopped.is_some() || self.trials.iter().any(|trial| trial.judged == Judged::Undecided) {
             return None;
         }
         let Knee { good, bad } = self.knee();
@@ -68,7 +71,7 @@ impl Search {
     /// The rate to try between a good and a bad one: just below and just above what came out of the end, if
     /// that is known, otherwise the middle.
     fn between(&self, good: f64, bad: f64) -> f64 {
-        let near = self.throughput.into_iter().flat_map(|throughput| {
+        let near = self.throughput().into_iter().flat_map(|throughput| {
             // Together a little less than the precision apart.
             let by = self.rates.precision / 2.5;
             [throughput * (1.0 - by), throughput * (1.0 + by)]
@@ -78,13 +81,38 @@ impl Search {
 
     /// Takes what came of the rate that was next. Of a rate that was too high, `growth` is by how many
     /// seconds latency grew in a second.
-    pub fn take(&mut self, rate: f64, judged: Judged, growth: Option<f64>) {
+    pub fn take(&mut self, rate: f64, judged: Judged, growth: Option<Span>) {
         self.trials.push(Trial { rate, judged });
+        self.measure(growth);
+    }
+
+    /// Takes the growth of the last trial, of which more is known once its queue is gone: a rate is judged too high as
+    /// soon as that is certain, when those that took longest are still on their way.
+    pub fn measure(&mut self, growth: Option<Span>) {
+        let Some(Trial { rate, judged: Judged::Broken }) = self.trials.last().copied() else { return };
         // The first one is the furthest above the knee, and so the clearest.
-        if judged == Judged::Broken && self.throughput.is_none() {
-            self.throughput =
-                growth.filter(|growth| *growth > LEAST_GROWTH).map(|growth| rate / (1.0 + growth));
+        if self.throughput.is_none_or(|(of, _)| of == rate) {
+            self.throughput = growth.and_then(|growth| throughput(rate, growth)).map(|found| (rate, found));
         }
+    }
+
+    /// Takes how many canaries of the last trial were given up, or are in flight after the longest wait. The pipeline may
+    /// still hold them: the next rate would wait behind them and look too high, so none is tried.
+    pub fn leave_behind(&mut self, given_up: u64) {
+        let (Some(next), Some(last)) = (self.next_rate(), self.trials.last()) else { return };
+        if given_up > 0 && last.judged == Judged::Broken && next < last.rate {
+            let rate = short(last.rate);
+            self.stopped = Some(format!(
+                "the queue of {rate}/s may not be empty: {given_up} of its canaries were given up, and the pipeline may \
+                 still hold them, so lower rates were not tried; a longer give_up lets the search go on"
+            ));
+        }
+    }
+
+    /// Why the search ended before the last good and the first bad rate were close enough; `None` if it did not.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
     }
 
     /// Takes what is known of the trials at the end of the run, in their order. A trial can only become worse by it: what
@@ -98,8 +126,8 @@ impl Search {
     /// What came out of the end while a rate was sent that was too high; `None` if none was, or if latency
     /// did not grow.
     #[must_use]
-    pub const fn throughput(&self) -> Option<f64> {
-        self.throughput
+    pub fn throughput(&self) -> Option<f64> {
+        self.throughput.map(|(_, throughput)| throughput)
     }
 
     #[must_use]
@@ -118,6 +146,11 @@ impl Search {
         let good = of(Judged::Kept).filter(|good| bad.is_none_or(|bad| *good < bad)).reduce(f64::max);
         Knee { good, bad }
     }
+}
+
+/// What came out of the end while `rate` was sent; `None` if latency may not have grown.
+fn throughput(rate: f64, growth: Span) -> Option<f64> {
+    (growth.low > LEAST_GROWTH).then(|| rate / (1.0 + f64::midpoint(growth.low, growth.high)))
 }
 
 impl Rates {
@@ -163,7 +196,7 @@ mod tests {
         let mut search = Search::new(rates);
         while let Some(rate) = search.next_rate() {
             let judged = if rate <= capacity { Judged::Kept } else { Judged::Broken };
-            search.take(rate, judged, tells.map(|throughput| rate / throughput - 1.0));
+            search.take(rate, judged, tells.map(|throughput| Span::exactly(rate / throughput - 1.0)));
         }
         search
     }
@@ -229,6 +262,59 @@ mod tests {
         search.take(100.0, Judged::Undecided, None);
         assert_eq!(search.next_rate(), None);
         assert_eq!(search.knee(), Knee { good: Some(50.0), bad: None });
+    }
+
+    /// A search of a pipeline of which 50/s are good and 100/s are not.
+    fn narrowing() -> Search {
+        let mut search = Search::new(rates(0.1));
+        search.take(50.0, Judged::Kept, None);
+        search.take(100.0, Judged::Broken, None);
+        search
+    }
+
+    #[test]
+    fn no_lower_rate_is_tried_behind_a_queue_that_may_not_be_empty() {
+        let mut search = narrowing();
+        search.leave_behind(312);
+        assert_eq!((search.next_rate(), search.knee()), (None, Knee { good: Some(50.0), bad: Some(100.0) }));
+        let why = search.stopped().unwrap();
+        assert!(
+            why.starts_with("the queue of 100/s may not be empty: 312 of its canaries were given up"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_search_goes_on_behind_a_queue_that_is_empty() {
+        let mut search = narrowing();
+        search.leave_behind(0);
+        assert_eq!((search.next_rate(), search.stopped()), (Some(75.0), None));
+    }
+
+    #[test]
+    fn a_search_that_is_over_left_no_rate_out() {
+        let mut search = Search::new(rates(0.1));
+        search.take(50.0, Judged::Broken, None);
+        search.leave_behind(9);
+        assert_eq!((search.next_rate(), search.stopped()), (None, None));
+    }
+
+    #[test]
+    fn the_throughput_is_that_of_the_first_bad_rate_once_its_queue_is_gone() {
+        let mut search = narrowing();
+        assert_eq!(search.throughput(), None);
+        search.measure(Some(Span { low: 0.3, high: 0.5 }));
+        search.measure(Some(Span { low: 0.2, high: 0.3 }));
+        assert_eq!(search.throughput(), Some(80.0));
+        search.take(75.0, Judged::Broken, Some(Span::exactly(2.0)));
+        assert_eq!(search.throughput(), Some(80.0));
+    }
+
+    #[test]
+    fn a_growth_that_may_be_none_tells_no_throughput() {
+        let mut search = narrowing();
+        search.measure(Some(Span { low: -0.2, high: 0.4 }));
+        assert_eq!(search.throughput(), None);
     }
 
     #[test]

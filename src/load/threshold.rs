@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::ratio::Ratio;
 use crate::keys::value::{Parsed, duration, show_duration, size};
 
 /// Between what two values that lies which is measured. Durations are in seconds.
@@ -38,6 +39,8 @@ pub enum Metric {
     Duplicates,
     /// Copies that were found with another tenant.
     Leaks,
+    /// Copies that are cut or changed.
+    Corrupted,
     /// Canaries that the log group did not take.
     Refused,
     /// Canaries that were put, of those planned.
@@ -49,11 +52,12 @@ pub enum Metric {
 }
 
 impl Metric {
-    const NAMES: [(&'static str, Self); 8] = [
+    const NAMES: [(&'static str, Self); 9] = [
         ("latency", Self::Latency),
         ("loss", Self::Loss),
         ("duplicates", Self::Duplicates),
         ("leaks", Self::Leaks),
+        ("corrupted", Self::Corrupted),
         ("refused", Self::Refused),
         ("reached", Self::Reached),
         ("throttled", Self::Throttled),
@@ -69,9 +73,12 @@ impl Metric {
     const fn allows(self, of: Aggregate) -> bool {
         match self {
             Self::Latency => matches!(of, Aggregate::Percentile(_) | Aggregate::Max),
-            Self::Loss | Self::Duplicates | Self::Leaks | Self::Refused | Self::Throttled => {
-                matches!(of, Aggregate::Rate | Aggregate::Count)
-            }
+            Self::Loss
+            | Self::Duplicates
+            | Self::Leaks
+            | Self::Corrupted
+            | Self::Refused
+            | Self::Throttled => matches!(of, Aggregate::Rate | Aggregate::Count),
             Self::Reached => matches!(of, Aggregate::Rate),
             Self::Growth => matches!(of, Aggregate::Value),
         }
@@ -80,9 +87,30 @@ impl Metric {
     const fn aggregates(self) -> &'static str {
         match self {
             Self::Latency => "p(95) or any other percentile, med, max",
-            Self::Loss | Self::Duplicates | Self::Leaks | Self::Refused | Self::Throttled => "rate, count",
+            Self::Loss
+            | Self::Duplicates
+            | Self::Leaks
+            | Self::Corrupted
+            | Self::Refused
+            | Self::Throttled => "rate, count",
             Self::Reached => "rate",
             Self::Growth => "value",
+        }
+    }
+
+    /// Whether it tells of a fault that too high a rate does not excuse: a pipeline may queue or refuse what is too
+    /// much for it, but must not give it to another tenant or damage it.
+    #[must_use]
+    pub const fn is_harm(self) -> bool {
+        match self {
+            Self::Leaks | Self::Corrupted => true,
+            Self::Latency
+            | Self::Loss
+            | Self::Duplicates
+            | Self::Refused
+            | Self::Reached
+            | Self::Throttled
+            | Self::Growth => false,
         }
     }
 }
@@ -267,6 +295,39 @@ impl Threshold {
         }
     }
 
+    /// Why it says little that so many canaries keep it: `300 canaries cannot show a loss below 1.3 %`. A rate is kept
+    /// if no canary of a few is counted, although the 95 % interval of the true one reaches beyond the limit; and a
+    /// percentile of a few is the longest of them.
+    #[must_use]
+    pub fn cannot_show(&self, canaries: u64) -> Option<String> {
+        let what = match (self.metric, self.aggregate) {
+            (Metric::Latency, Aggregate::Percentile(percent)) => {
+                // Without what rounding adds: 100 / (100 - 99.9) is a little more than 1,000.
+                let least = (100.0 / (100.0 - percent) - 1e-6).ceil();
+                let is_few = percent < 100.0 && (1.0..least).contains(&(canaries as f64));
+                return is_few
+                    .then(|| format!("{canaries} canaries cannot show P{percent}, which needs {least:.0}"));
+            }
+            (Metric::Loss, Aggregate::Rate) => "a loss",
+            (Metric::Duplicates, Aggregate::Rate) => "a rate of duplicates",
+            (Metric::Leaks, Aggregate::Rate) => "a rate of leaks",
+            (Metric::Corrupted, Aggregate::Rate) => "a rate of corrupted copies",
+            (Metric::Refused, Aggregate::Rate) => "a rate of refused events",
+            // Counts and the longest are what they are. Calls that are throttled, and what was reached, are not
+            // samples of canaries.
+            (Metric::Latency | Metric::Reached | Metric::Throttled | Metric::Growth, _)
+            | (
+                Metric::Loss | Metric::Duplicates | Metric::Leaks | Metric::Corrupted | Metric::Refused,
+                Aggregate::Percentile(_) | Aggregate::Max | Aggregate::Count | Aggregate::Value,
+            ) => return None,
+        };
+        // No number of canaries shows that there is none at all.
+        let has_limit = matches!(self.comparison, Comparison::Below | Comparison::AtMost) && self.limit > 0.0;
+        let high = Ratio::of(0, canaries)?.high;
+        (has_limit && high > self.limit)
+            .then(|| format!("{canaries} canaries cannot show {what} below {}", percent_of(high)))
+    }
+
     /// Of what: `latency{hop:archive}`.
     #[must_use]
     pub fn subject(&self) -> String {
@@ -290,6 +351,37 @@ impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject(), self.expression)
     }
+}
+
+/// What thresholds say little of, each judged on so many canaries: [`Threshold::cannot_show`], with those of one text
+/// together.
+#[must_use]
+pub fn cannot_show<'a>(all: impl IntoIterator<Item = (&'a Threshold, u64)>) -> Vec<String> {
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for (threshold, canaries) in all {
+        let Some(text) = threshold.cannot_show(canaries) else { continue };
+        let threshold = threshold.to_string();
+        match told.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, of)) => of.push(threshold),
+            None => told.push((text, vec![threshold])),
+        }
+    }
+    let line =
+        |(text, of): (String, Vec<String>)| format!("{text}; a longer run is needed for {}", of.join(", "));
+    told.into_iter().map(line).collect()
+}
+
+/// A small ratio in percent, with two digits.
+fn percent_of(ratio: f64) -> String {
+    let percent = ratio * 100.0;
+    let digits = match percent {
+        percent if percent >= 10.0 => 0,
+        percent if percent >= 1.0 => 1,
+        percent if percent >= 0.1 => 2,
+        percent if percent >= 0.01 => 3,
+        _ => 4,
+    };
+    format!("{percent:.digits$} %")
 }
 
 /// Refuses a comparison that says nothing, because every value keeps it, or none does.
@@ -384,6 +476,28 @@ mod tests {
         assert_eq!(judged("leaks", "count==0", 0.0, 1.0), Judged::Undecided);
         assert_eq!(judged("leaks", "count==0", 1.0, 3.0), Judged::Broken);
         assert_eq!(judged("reached", "rate>=0.99", 0.98, 0.985), Judged::Broken);
+    }
+
+    #[test]
+    fn a_few_canaries_that_keep_a_threshold_show_little() {
+        let told = |subject: &str, expression: &str, canaries| {
+            Threshold::parse(subject, expression).unwrap().cannot_show(canaries)
+        };
+        let expected = "300 canaries cannot show a loss below 1.3 %".to_owned();
+        assert_eq!(told("loss{hop:archive}", "rate<0.001", 300), Some(expected.clone()));
+        assert_eq!(told("loss", "rate<=0.01", 300), Some(expected));
+        assert_eq!(told("loss", "rate<0.02", 300), None);
+        assert_eq!(told("loss", "rate<0.001", 4_000), None);
+        assert_eq!(told("leaks", "count==0", 3), None, "of those that were sent, there is none");
+        assert_eq!(told("loss", "rate<=0", 3), None, "no number would do");
+        assert_eq!(told("loss", "rate<0.001", 0), None, "nothing was measured at all");
+        let expected = "99 canaries cannot show P99, which needs 100".to_owned();
+        assert_eq!(
+            (told("latency", "p(99)<1s", 99), told("latency", "p(99)<1s", 100)),
+            (Some(expected), None)
+        );
+        assert_eq!((told("latency", "p(99.9)<1s", 1_000), told("latency", "max<1s", 1)), (None, None));
+        assert_eq!((told("latency", "p(100)<1s", 1), told("latency", "p(95)<1s", 20)), (None, None));
     }
 
     #[test]

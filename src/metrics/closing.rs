@@ -99,6 +99,8 @@ pub struct ClosingHistogram {
 #[derive(Clone, Debug)]
 pub struct ClosingSeries {
     bucket_bounds: BucketBounds,
+    /// Those that it was made for, if it was made for any.
+    thresholds: Arc<[Duration]>,
     /// The engine writes it and a scrape reads it; both hold the lock for microseconds.
     data: Arc<Mutex<SeriesData>>,
 }
@@ -149,13 +151,15 @@ impl ClosingHistogram {
     }
 
     /// Makes the series with these label values one with the [sparse](BucketBounds::sparse) bounds of these
-    /// thresholds. It starts again from 0 if its bounds change, because what would be in the new ones is not known.
+    /// thresholds. It starts again from 0 if they change, because what would be in the new bounds is not known, and what
+    /// was past the old ones is judged again.
     pub fn set_thresholds(&self, values: &[impl AsRef<str>], thresholds: &[Duration]) {
         let bounds = self.bucket_bounds.sparse(thresholds);
         let mut all = lock(&self.series);
-        let series = all.entry(to_owned_labels(values)).or_insert_with(|| ClosingSeries::new(&bounds));
-        if series.bucket_bounds != bounds {
-            *series = ClosingSeries::new(&bounds);
+        let make = || ClosingSeries { thresholds: thresholds.into(), ..ClosingSeries::new(&bounds) };
+        let series = all.entry(to_owned_labels(values)).or_insert_with(make);
+        if series.bucket_bounds != bounds || *series.thresholds != *thresholds {
+            *series = make();
         }
     }
 
@@ -179,7 +183,8 @@ impl ClosingSeries {
         let buckets = bucket_bounds.0.len() + 1;
         let data =
             SeriesData { buckets: vec![0; buckets], exemplars: vec![None; buckets], count: 0, sum: 0.0 };
-        Self { bucket_bounds: bucket_bounds.clone(), data: Arc::new(Mutex::new(data)) }
+        let thresholds = Arc::default();
+        Self { bucket_bounds: bucket_bounds.clone(), thresholds, data: Arc::new(Mutex::new(data)) }
     }
 
     /// Counts an event of a trace at time `at`. `latency` is how long the trace took, or how long the probe

@@ -50,7 +50,7 @@ families! {
     conditions: IntGauge<OfCondition> = "traceprobe_condition",
         "1 while a condition is a problem, as on /traces/recent; docs/conditions.md defines each. tenant is empty for a stage of all tenants, stage for a tenant as a whole, both for the probe itself. slow and losing name the hop that is to blame for most, so their stage may change: aggregate over it.";
     incidents: Counter<TenantCondition> = "traceprobe_incidents_total",
-        "Incidents that began: unbroken episodes of a condition that is a problem. tenant is empty for a stage of all tenants and for the probe itself.";
+        "Incidents that began: unbroken episodes of a condition that is a problem. One that turns out to be another condition counts there, too. tenant is empty for a stage of all tenants and for the probe itself.";
     drill_active: IntGauge<NoLabels> = "traceprobe_drill_active",
         "1 while a drill withholds the canaries of the tenant drill.";
     drill_proven: Gauge<NoLabels> = "traceprobe_drill_last_proven_timestamp_seconds",

@@ -218,13 +218,11 @@ impl Metrics {
                 hop.count(TraceEvent::Overdue, Duration::ZERO, trace, now);
             }
             Event::HopMissing { tenant, hop, trace, waited, counted } => {
-                let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
-                f.hop_latency.at(TenantHop { tenant, hop }).count(event, waited, trace, now);
+                self.gave_up_hop(TenantHop { tenant, hop }, waited, counted, trace, now);
                 f.missing_hops.at(TenantHop { tenant, hop }).inc();
             }
             Event::HopNeverSeen { tenant, hop, trace, waited, counted } => {
-                let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
-                f.hop_latency.at(TenantHop { tenant, hop }).count(event, waited, trace, now);
+                self.gave_up_hop(TenantHop { tenant, hop }, waited, counted, trace, now);
             }
             Event::EndToEnd { tenant, trace, latency, judgement, counted } => {
                 let event = if counted { TraceEvent::ArrivedOverdue } else { TraceEvent::Arrived };
@@ -375,9 +373,9 @@ impl Metrics {
         self.families.total_stall.only().set(i64::from(stalled));
     }
 
-    /// Counts an episode that began.
+    /// Counts an episode that began, or that turned out to be one of another condition.
     pub fn incident(&self, episode: &Episode, step: Step) {
-        if step == Step::Began {
+        if matches!(step, Step::Began | Step::Became { .. }) {
             let (tenant, name) = (episode.condition.subject.tenant, episode.condition.name);
             self.families.incidents.at(TenantCondition { tenant, name }).inc();
         }
@@ -389,6 +387,20 @@ impl Metrics {
             Outcome::Lost(hops) => self.families.lost.at(TenantHopRange { tenant, hops }).inc(),
             Outcome::Refused(_) => self.inject(tenant, Put::Refused, 1),
             Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved(_) => {}
+        }
+    }
+
+    fn gave_up_hop(
+        &self,
+        hop: TenantHop,
+        waited: Option<Duration>,
+        counted: bool,
+        trace: TraceId,
+        now: Timestamp,
+    ) {
+        let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
+        if let Some(waited) = waited {
+            self.families.hop_latency.at(hop).count(event, waited, trace, now);
         }
     }
 

@@ -1,13 +1,15 @@
 use super::*;
 use crate::config::Config;
+use crate::domain::canary::Integrity;
 use crate::domain::conditions::Criteria;
 use crate::domain::copies::UnchargedReason;
 use crate::domain::cost::{BytePrice, Costs, Operation};
-use crate::domain::sighting::{Drift, FailureKind, Locator};
+use crate::domain::format::FoundIn;
+use crate::domain::sighting::{Drift, FailureKind, Locator, Poll, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Purpose, Tag};
 use crate::domain::time::Interval;
 use crate::domain::topology::{Capabilities, HopRange, Role, Source, Stage, fixture};
-use crate::domain::tracker::{Drifted, LeakedTenant, Queue, Settings, Tracker};
+use crate::domain::tracker::{Drifted, Input, LeakedTenant, PutResult, Queue, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let bounds = BucketBounds::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
@@ -203,7 +205,7 @@ fn every_event(map: &Topology) -> Vec<Event> {
             Event::Full { tenant },
             Event::Missed { tenant, count: 2 },
             Event::Accepted { tenant, trace },
-            Event::Ambiguous { tenant, trace },
+            Event::Ambiguous { tenant, trace, reason: "no answer".into() },
             Event::Overdue { tenant, trace },
             Event::GaveUp { tenant, trace, waited, counted: false },
         ]);
@@ -247,7 +249,7 @@ fn every_event(map: &Topology) -> Vec<Event> {
                 events.extend([
                     Event::HopMeasured { tenant, hop: stage, trace, latency, counted: false },
                     Event::HopOverdue { tenant, hop: stage, trace },
-                    Event::HopMissing { tenant, hop: stage, trace, waited, counted: true },
+                    Event::HopMissing { tenant, hop: stage, trace, waited: Some(waited), counted: true },
                 ]);
             }
         }
@@ -428,4 +430,82 @@ fn a_budget_that_is_half_used_is_shown_by_service() {
     let line = text.lines().find(|line| line.starts_with("traceprobe_budget_used_ratio{")).unwrap();
     assert!(line.contains("service=\"kinesis\"") && line.contains("budget=\"calls\""), "{line}");
     assert!(line.ends_with(" 0.5"), "{line}");
+}
+
+/// The values of the lines of a scrape that begin like this.
+fn values(metrics: &Metrics, begin: &str) -> Vec<f64> {
+    let text = metrics.render(Format::Text);
+    let lines = text.lines().filter(|line| line.starts_with(begin));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn a_missing_hop_that_a_previous_run_counted_as_overdue_enters_no_histogram() {
+    let metrics = metrics();
+    let (tenant, hop, trace) = (fixture::ACME, fixture::ARCHIVE, TraceId::from_u128(1));
+    let event = Event::HopMissing { tenant, hop, trace, waited: None, counted: true };
+    metrics.record(&event, Timestamp::from_secs(1_000));
+    let missing = r#"traceprobe_missing_hops_total{stage="archive",tenant="acme"}"#;
+    assert_eq!(values(&metrics, missing), [1.0]);
+    for number in ["count", "sum"] {
+        let series = format!(r#"traceprobe_hop_latency_seconds_{number}{{tenant="acme",stage="archive"}}"#);
+        assert_eq!(values(&metrics, &series), [0.0], "{series}");
+    }
+}
+
+#[test]
+fn no_bucket_exceeds_the_count_if_the_target_changes_while_a_hop_is_overdue() {
+    let map = fixture::topology();
+    let with_target = |target| {
+        let stages = map.stages().iter().cloned();
+        let stages = stages.map(|stage| Stage { target: Some(Duration::from_secs(target)), ..stage });
+        Arc::new(Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap())
+    };
+    let bounds = BucketBounds::new(&[1, 5, 6, 7, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(with_target(6), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let planned_at = Timestamp::from_secs(1_000);
+    let after = |secs| planned_at + Duration::from_secs(secs);
+    let mut tracker = Tracker::new(with_target(6), rules(), planned_at);
+    let trace = TraceId::new(planned_at, [1; 10]);
+    let tag = Tag::new(trace, map.tenant(fixture::ACME).code, rules().instance, 200, Purpose::Probe);
+    tracker.plan(tag, planned_at, &mut Vec::new()).unwrap();
+    let source = map.source_of(fixture::ACME, fixture::STREAM);
+    let poll = |tracker: &Tracker, secs, sightings| Input::Polled {
+        source,
+        poll: Poll {
+            revision: tracker.wanted(source).revision,
+            started: after(secs),
+            finished: after(secs),
+            watermark: Some(after(secs)),
+            sightings,
+            stats: ReadStats::default(),
+            unreadable: Vec::new(),
+            failed_batches: Vec::new(),
+        },
+    };
+    let record = |events: Vec<Event>, secs| events.iter().for_each(|it| metrics.record(it, after(secs)));
+    let count = r#"traceprobe_hop_latency_seconds_count{tenant="acme",stage="stream"}"#;
+    let put = Input::Put { trace, result: PutResult::Accepted { doubled: false } };
+    record(tracker.apply(put, planned_at), 0);
+    let nothing = poll(&tracker, 8, Vec::new());
+    record(tracker.apply(nothing, after(8)), 8);
+    assert_eq!(values(&metrics, count), [1.0], "it is overdue");
+    let events = tracker.succeed(with_target(7), after(9));
+    metrics.succeed(with_target(7));
+    record(events, 9);
+    let sighting = Sighting {
+        tag,
+        stamp: Stamp::Millis(after(9)),
+        seen_by: after(10),
+        locator: Locator::new("1"),
+        label: None,
+        integrity: Integrity::Intact,
+        found_in: FoundIn::default(),
+    };
+    let arrival = poll(&tracker, 10, vec![sighting]);
+    record(tracker.apply(arrival, after(10)), 10);
+    let counted = values(&metrics, count)[0];
+    let buckets = values(&metrics, r#"traceprobe_hop_latency_seconds_bucket{tenant="acme",stage="stream""#);
+    assert_eq!(buckets.len(), 5);
+    assert!(buckets.iter().all(|bucket| *bucket <= counted), "{buckets:?} {counted}");
 }

@@ -2,17 +2,24 @@
 //!
 //! Neither provider documents them as an interface, so they may change; nothing depends on them but links for
 //! people. The host of an AWS console follows from the region (AWS Management Console user guide, "Sign in to a
-//! Region" and the guides for China and GovCloud).
+//! Region" and the guides for China, GovCloud and the European Sovereign Cloud; that of the secret partitions is in the
+//! domain in which they sign in, by the endpoints of AWS Sign-In in the SDKs).
 
 use std::fmt::Write as _;
 
+use crate::cloud::aws::dns_suffix;
 use crate::domain::evidence::Question;
 
-/// The host of the AWS console for a region, in the partitions aws, aws-cn and aws-us-gov.
+/// The host of the AWS console for a region.
 fn aws(region: &str) -> String {
-    let domain = match region {
-        _ if region.starts_with("cn-") => "console.amazonaws.cn",
+    let domain = match dns_suffix(region) {
         _ if region.starts_with("us-gov-") => "console.amazonaws-us-gov.com",
+        "amazonaws.com.cn" => "console.amazonaws.cn",
+        "amazonaws.eu" => "console.amazonaws-eusc.eu",
+        "c2s.ic.gov" => "console.c2shome.ic.gov",
+        "sc2s.sgov.gov" => "console.sc2shome.sgov.gov",
+        "csp.hci.ic.gov" => "console.csphome.hci.ic.gov",
+        "cloud.adc-e.uk" => "console.csphome.adc-e.uk",
         _ => "console.aws.amazon.com",
     };
     format!("https://{}.{domain}", encoded(region))
@@ -117,10 +124,18 @@ mod tests {
             stream("eu-central-1", "logs-acme"),
             "https://eu-central-1.console.aws.amazon.com/kinesis/home?region=eu-central-1#/streams/details/logs-acme/dataViewer"
         );
-        assert!(stream("cn-north-1", "s").starts_with("https://cn-north-1.console.amazonaws.cn/"));
-        assert!(
-            stream("us-gov-west-1", "s").starts_with("https://us-gov-west-1.console.amazonaws-us-gov.com/")
-        );
+        for (region, domain) in [
+            ("cn-north-1", "amazonaws.cn"),
+            ("us-gov-west-1", "amazonaws-us-gov.com"),
+            ("eusc-de-east-1", "amazonaws-eusc.eu"),
+            ("us-iso-east-1", "c2shome.ic.gov"),
+            ("us-isob-east-1", "sc2shome.sgov.gov"),
+            ("us-isof-south-1", "csphome.hci.ic.gov"),
+            ("eu-isoe-west-1", "csphome.adc-e.uk"),
+        ] {
+            let url = stream(region, "s");
+            assert!(url.starts_with(&format!("https://{region}.console.{domain}/")), "{url}");
+        }
     }
 
     #[test]

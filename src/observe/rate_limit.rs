@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// The rate limit of one account; clones share it.
+/// The rate limit of one account; clones share it. One clone is kept to make the others, and each of them is a user.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimit {
     // tokio's mutex is a fair queue: the caller that holds it waits out the pause after the last call.
@@ -25,6 +25,18 @@ impl RateLimit {
             tokio::time::sleep_until(next).await;
         }
         *next = Some(Instant::now() + pause);
+    }
+
+    /// The same, but not beyond `until`. Returns whether a call may be made.
+    pub async fn take_until(&self, until: Instant, pause: Duration) -> bool {
+        tokio::time::timeout_at(until, self.take(pause)).await.is_ok()
+    }
+
+    /// How many users share it.
+    #[must_use]
+    pub fn users(&self) -> u32 {
+        let others = Arc::strong_count(&self.next).saturating_sub(1).max(1);
+        u32::try_from(others).unwrap_or(u32::MAX)
     }
 }
 
@@ -46,5 +58,24 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::from_millis(700));
         other.take(pause).await;
         assert_eq!(start.elapsed(), Duration::from_secs(1), "a caller that was dropped uses up no slot");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_waits_for_a_slot_only_as_long_as_it_has_time() {
+        let (start, limit) = (Instant::now(), RateLimit::default());
+        let pause = Duration::from_secs(1);
+        let until = start + pause;
+        assert!(limit.take_until(until, pause).await && limit.take_until(until, pause).await);
+        assert!(!limit.take_until(until, pause).await);
+        assert_eq!(start.elapsed(), pause);
+    }
+
+    #[test]
+    fn users_are_the_clones_of_the_first() {
+        let limit = RateLimit::default();
+        let clones = [limit.clone(), limit.clone(), limit.clone()];
+        assert_eq!((limit.users(), clones[0].users()), (3, 3));
+        drop(clones);
+        assert_eq!(limit.users(), 1);
     }
 }

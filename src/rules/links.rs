@@ -1,6 +1,6 @@
 //! Where alerts link to.
 
-use super::rule::{About, Alert};
+use super::rule::{About, Alert, Group, Rule};
 
 /// The addresses that alerts link to.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,17 @@ pub struct Links {
 }
 
 impl Links {
+    /// How many alerts of these groups have no link that can be followed. What is about no instance has no address of a
+    /// scrape, so it names a file of the repository.
+    #[must_use]
+    pub fn missing(&self, groups: &[Group]) -> usize {
+        let alerts = groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
+            Rule::Alert(alert) => Some(alert),
+            Rule::Record(_) => None,
+        });
+        alerts.filter(|alert| self.runbook.is_none() && self.base(alert.about).is_none()).count()
+    }
+
     /// The annotations of an alert that hold links.
     pub(super) fn annotations(&self, alert: &Alert) -> Vec<(&'static str, String)> {
         let Alert { about, chapter, .. } = *alert;

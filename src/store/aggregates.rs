@@ -46,9 +46,11 @@ pub(super) fn upsert(to: &Transaction<'_>, unsaved: &Unsaved, map: &Topology) ->
     )?;
     let hops = number(to, HOPS, &layout(map)?)?;
     let mut tenants: BTreeMap<TenantId, i64> = BTreeMap::new();
+    // The full state is a hundred thousand buckets, which the file usually has: those cost no write.
     let mut upsert = to.prepare(
         "INSERT INTO aggregate (step, start, tenant, hops, bucket) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (step, start, tenant) DO UPDATE SET hops = excluded.hops, bucket = excluded.bucket",
+         ON CONFLICT (step, start, tenant) DO UPDATE SET hops = excluded.hops, bucket = excluded.bucket
+         WHERE hops != excluded.hops OR bucket != excluded.bucket",
     )?;
     for KeptBucket { tenant, step, start, bytes } in &unsaved.buckets {
         let number = match tenants.get(tenant) {

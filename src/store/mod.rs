@@ -9,6 +9,8 @@
 mod aggregates;
 mod drills;
 mod episodes;
+mod open_file;
+mod proof_source;
 mod record;
 mod schema;
 mod schemas;
@@ -18,12 +20,14 @@ pub(crate) mod tests;
 mod violations;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
+use self::open_file::OpenFile;
 use self::record::{Record, Unreadable};
 use crate::domain::aggregates::Kept;
 use crate::domain::drill::DrillProof;
@@ -31,7 +35,7 @@ use crate::domain::flaw::flaws;
 use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::Topology;
+use crate::domain::topology::{TenantId, Topology};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{Changes, LearnedSchema, Restored, SeenSource, Violation};
 
@@ -46,6 +50,9 @@ const KEPT_OF_OUTCOME: i64 = 100;
 /// size for ever.
 const WAL_LIMIT: i64 = 16 << 20;
 
+/// The columns of a trace, in the order in which [`trace_of`] reads them.
+const COLUMNS: &str = "id, tenant, planned_at, known";
+
 /// Traces, each with whether it is finished.
 pub type Batch = Vec<(Arc<Trace>, bool)>;
 
@@ -53,6 +60,8 @@ pub type Batch = Vec<(Arc<Trace>, bool)>;
 pub struct Store {
     connection: Connection,
     topology: Arc<Topology>,
+    /// `None` if it is in memory, or cannot be told from others.
+    file: Option<OpenFile>,
 }
 
 /// The result of [`Store::open`].
@@ -165,12 +174,16 @@ pub enum StoreError {
     Newer { found: i64, known: i64 },
     #[error("the file is another program's database: it was not changed")]
     NotOurs,
+    #[error("{} is a text and no store: it was not changed; set another path", .0.display())]
+    Text(PathBuf),
     #[error("another process has locked the store")]
     Locked(#[source] rusqlite::Error),
     #[error("the disk is full")]
     Full(#[source] rusqlite::Error),
     #[error("the store cannot be written")]
     ReadOnly(#[source] rusqlite::Error),
+    #[error("{} was deleted or replaced while it was open", .0.display())]
+    Replaced(PathBuf),
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     #[error("cannot rename the damaged store to {}", .to.display())]
@@ -186,10 +199,13 @@ impl StoreError {
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         match self {
-            Self::NoFolder(_) | Self::NotAFile(_) | Self::Newer { .. } | Self::NotOurs => true,
+            Self::NoFolder(_) | Self::NotAFile(_) | Self::Newer { .. } | Self::NotOurs | Self::Text(_) => {
+                true
+            }
             Self::Locked(_)
             | Self::Full(_)
             | Self::ReadOnly(_)
+            | Self::Replaced(_)
             | Self::Corrupt(_)
             | Self::QuarantineFailed { .. }
             | Self::Json(_)
@@ -212,7 +228,7 @@ impl From<rusqlite::Error> for StoreError {
 
 impl Store {
     /// Opens the database at `path`, or creates it. A damaged file is renamed to `<path>.corrupt-<now>`,
-    /// never deleted, and replaced by a new one.
+    /// never deleted, and replaced by a new one. A text is refused.
     ///
     /// # Errors
     ///
@@ -227,6 +243,7 @@ impl Store {
             return Err(StoreError::NotAFile(path.to_owned()));
         }
         let damage = match Self::try_open(path, topology.clone()) {
+            Err(StoreError::Corrupt(_)) if is_text(path) => return Err(StoreError::Text(path.to_owned())),
             Err(StoreError::Corrupt(damage)) => damage,
             other => return other.map(|store| Opened { store, quarantine: None }),
         };
@@ -240,7 +257,8 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        Self::set_up(Connection::open_with_flags(path, flags)?, topology)
+        let store = Self::set_up(Connection::open_with_flags(path, flags)?, topology)?;
+        Ok(Self { file: OpenFile::at(path), ..store })
     }
 
     fn set_up(mut connection: Connection, topology: Arc<Topology>) -> Result<Self, StoreError> {
@@ -266,7 +284,25 @@ impl Store {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection, topology })
+        Ok(Self { connection, topology, file: None })
+    }
+
+    /// Checks that the file that is open is still the one at its path.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Replaced`]. Then close the store and open it again: nothing finds what is written to it.
+    pub fn check_file(&self) -> Result<(), StoreError> {
+        match &self.file {
+            Some(file) if file.is_gone() => {
+                // The log keeps its name, and SQLite does not delete it if the file was moved. It must not be
+                // applied to the file that is now at the path. If this fails, that is checked for damage.
+                let empty_log = "PRAGMA wal_checkpoint(TRUNCATE)";
+                let _emptied = self.connection.query_row(empty_log, [], |_| Ok(()));
+                Err(StoreError::Replaced(file.path().to_owned()))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Takes over a topology that succeeds the present one.
@@ -327,7 +363,8 @@ impl Store {
 
     /// Writes the full state, after a time in which changes were not saved. Traces that are in flight in the
     /// file but are not in `all` ended in that time and are deleted: restored, they would end a second time. So
-    /// are episodes that go on in the file: restored, they would be incidents of their own.
+    /// are episodes that go on in the file: restored, they would be incidents of their own. Traces that cannot
+    /// be read stay: they were not restored either.
     ///
     /// # Errors
     ///
@@ -335,14 +372,16 @@ impl Store {
     pub fn save_all(&mut self, all: &Changes) -> Result<(), StoreError> {
         let known: HashSet<TraceId> = all.traces.iter().map(|(trace, _)| trace.id()).collect();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut stale = Vec::new();
+        let (mut stale, mut dropped_stages) = (Vec::new(), BTreeSet::new());
         {
-            let mut select = transaction.prepare("SELECT id, tenant FROM trace WHERE finished = 0")?;
+            let open = format!("SELECT {COLUMNS} FROM trace WHERE finished = 0");
+            let mut select = transaction.prepare(&open)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                let id = id_of(row)?;
-                let tenant: String = row.get(1)?;
-                if !known.contains(&id) && self.topology.tenant_by_name(&tenant).is_some() {
+                let (id, tenant): (TraceId, String) = (id_of(row)?, row.get(1)?);
+                let Some(tenant) = self.topology.tenant_by_name(&tenant) else { continue };
+                if !known.contains(&id) && trace_of(row, tenant, &self.topology, &mut dropped_stages).is_ok()
+                {
                     stale.push(id);
                 }
             }
@@ -363,7 +402,6 @@ impl Store {
     /// If the database cannot be read. A single unreadable row is not an error; it is counted in
     /// [`Loaded::unreadable`].
     pub fn load(&mut self, limits: LoadLimits) -> Result<Loaded, StoreError> {
-        const COLUMNS: &str = "id, tenant, planned_at, known";
         let rows = |max: usize| i64::try_from(max).unwrap_or(i64::MAX);
         let since = limits.since.micros();
         let mut loaded = Loaded::default();
@@ -410,13 +448,7 @@ impl Store {
                 *loaded.unknown_tenants.entry(tenant).or_default() += 1;
                 continue;
             };
-            let planned_at = Timestamp::from_micros(row.get(2)?);
-            let known: String = row.get(3)?;
-            let trace = serde_json::from_str(&known).map_err(Unreadable::from).and_then(|record: Record| {
-                let dropped = &mut loaded.dropped_stages;
-                record.into_trace(id_of(row)?, tenant_id, planned_at, &self.topology, dropped)
-            });
-            match trace {
+            match trace_of(row, tenant_id, &self.topology, &mut loaded.dropped_stages) {
                 Ok(trace) => loaded.traces.push(trace),
                 Err(Unreadable::Json(_) | Unreadable::Code | Unreadable::Stage | Unreadable::Row(_)) => {
                     loaded.unreadable += 1;
@@ -512,8 +544,35 @@ fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) ->
     Ok(())
 }
 
+/// The trace of a row with [`COLUMNS`].
+fn trace_of(
+    row: &Row<'_>,
+    tenant: TenantId,
+    map: &Topology,
+    dropped_stages: &mut BTreeSet<String>,
+) -> Result<Trace, Unreadable> {
+    let planned_at = Timestamp::from_micros(row.get(2)?);
+    let known: String = row.get(3)?;
+    let record: Record = serde_json::from_str(&known)?;
+    record.into_trace(id_of(row)?, tenant, planned_at, map, dropped_stages)
+}
+
 fn id_of(row: &Row<'_>) -> rusqlite::Result<TraceId> {
     Ok(TraceId::from_u128(u128::from_be_bytes(row.get(0)?)))
+}
+
+/// Whether a file begins as a text and not as a database, damaged or not: somebody's own file, under a path that was
+/// written by mistake.
+#[must_use]
+pub fn is_text(path: &Path) -> bool {
+    /// Where a database has numbers and zeros.
+    const HEAD: u64 = 256;
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    // A character may be cut at the end.
+    let valid = head.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+    let is_printed = |char: char| !char.is_control() || matches!(char, '\t' | '\n' | '\r');
+    read.is_ok() && !valid.is_empty() && head.len() - valid.len() < 4 && valid.chars().all(is_printed)
 }
 
 /// Renames a damaged database and the journal files that belong to it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::proof_source::mark;
 use crate::domain::canary::Integrity;
 use crate::domain::copies::{Check, CopyStanding, Round, StoredCopy, UnchargedReason};
 use crate::domain::outcome::{Outcome, UnobservedReason};
@@ -122,6 +123,10 @@ struct VisitRecord {
     gap_since_poll: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     withheld: bool,
+    /// The [`mark`] of the source that was polled. `None` if none was, or if a version wrote it that did not
+    /// know it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    source: Option<u32>,
     #[serde(default, skip_serializing_if = "is_default")]
     copies: Vec<CopyRecord>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -224,7 +229,8 @@ pub(super) enum Unreadable {
 
 impl Record {
     pub(super) fn of(trace: &Trace, map: &Topology) -> Self {
-        let visits = trace.stages.iter().zip(map.stages()).filter(|(visit, _)| **visit != Visit::default());
+        let visits = (0..).map(StageId).zip(&trace.stages).zip(map.stages());
+        let visits = visits.filter(|((_, visit), _)| **visit != Visit::default());
         let ended = |(outcome, at): &(Outcome, Timestamp)| EndRecord {
             outcome: outcome_out(outcome, map),
             at: at.micros(),
@@ -265,7 +271,12 @@ impl Record {
                 Origin::Restored => OriginRecord::Restored,
                 Origin::Adopted => OriginRecord::Adopted,
             },
-            visits: visits.map(|(visit, stage)| (stage.name.to_string(), visit_out(visit))).collect(),
+            visits: visits
+                .map(|((id, visit), stage)| {
+                    let source = map.source(map.source_of(trace.tenant, id));
+                    (stage.name.to_string(), visit_out(visit, mark(&source.name)))
+                })
+                .collect(),
         }
     }
 
@@ -292,7 +303,14 @@ impl Record {
         let mut stages = vec![Visit::default(); map.stages().len()];
         for (name, visit) in self.visits {
             match stage_named(&name, map) {
-                Some(stage) => stages[usize::from(stage.0)] = visit_in(visit),
+                Some(stage) => {
+                    let source = map.source(map.source_of(tenant, stage));
+                    let is_moved = visit.source.is_some_and(|polled| polled != mark(&source.name));
+                    let is_over = self.ended.is_some() && map.main_path().contains(&stage);
+                    let visit = visit_in(visit);
+                    let unproven = is_moved && !is_over && awaits_polls(&visit);
+                    stages[usize::from(stage.0)] = if unproven { without_proof(visit) } else { visit };
+                }
                 None => drop(dropped.insert(name)),
             }
         }
@@ -390,8 +408,30 @@ fn hop_range_in(first: &str, last: &str, map: &Topology) -> HopRange {
     }
 }
 
-fn visit_out(visit: &Visit) -> VisitRecord {
+/// Whether what polls prove still matters: the canary has not arrived, and the hop is not closed.
+fn awaits_polls(visit: &Visit) -> bool {
+    let is_open = match visit.hop {
+        Hop::Open | Hop::Overdue | Hop::Inherited => true,
+        Hop::Measured { .. }
+        | Hop::Unjudged
+        | Hop::Inverted
+        | Hop::Skipped
+        | Hop::Missing
+        | Hop::NeverSeen => false,
+    };
+    is_open && visit.arrival.is_none()
+}
+
+/// The visit to a stage whose source is another one since it was polled.
+fn without_proof(visit: Visit) -> Visit {
+    Visit { absent_until: None, empty_polls: 0, withheld: false, ..visit }
+}
+
+/// Converts a visit to a stage whose source has this [`mark`].
+fn visit_out(visit: &Visit, source: u32) -> VisitRecord {
+    let was_polled = visit.absent_until.is_some() || visit.empty_polls > 0 || visit.withheld;
     VisitRecord {
+        source: was_polled.then_some(source),
         arrival: visit.arrival.as_ref().map(|arrival| ArrivalRecord {
             earliest: arrival.interval.earliest.micros(),
             latest: arrival.interval.latest.micros(),

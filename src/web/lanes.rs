@@ -279,7 +279,7 @@ pub(crate) fn state(lane: &Lane<'_>, now: Timestamp) -> String {
                 Hop::Measured { latency, .. } => format!("took {} ± {half}{target}", words::short(latency)),
                 Hop::Unjudged => format!("arrived, ± {half}: unknown whether within its target"),
                 Hop::Inverted => "arrived before its parent: the clocks disagree".to_owned(),
-                Hop::Inherited => "arrived; counted before a restart".to_owned(),
+                Hop::Inherited => "arrived; counted before a restart or a reload".to_owned(),
                 Hop::Skipped => "arrived, but not found at the stage before".to_owned(),
                 Hop::Open | Hop::Overdue | Hop::Missing | Hop::NeverSeen => format!("arrived, ± {half}"),
             }

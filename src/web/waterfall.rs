@@ -210,7 +210,7 @@ pub(crate) fn text(lane: &Lane<'_>, now: Timestamp) -> String {
             (Hop::Measured { latency, .. }, _) => words::short(latency),
             (Hop::Unjudged, _) => "arrived, not judged".to_owned(),
             (Hop::Inverted, _) => "arrived before its parent: the clocks disagree".to_owned(),
-            (Hop::Inherited, _) => "arrived; counted before a restart".to_owned(),
+            (Hop::Inherited, _) => "arrived; counted before a restart or a reload".to_owned(),
             (Hop::Skipped, _) => "arrived, but not seen at the stage before".to_owned(),
             (Hop::Open | Hop::Overdue | Hop::Missing | Hop::NeverSeen, _) => "arrived".to_owned(),
         },

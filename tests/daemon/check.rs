@@ -420,6 +420,23 @@ async fn a_canary_that_is_lost_is_missing_where_it_was_lost() {
     let (code, canaries) = canaries(&stand, &["--timeout", "5s"]).await;
     assert_eq!((code, &canaries[0]["outcome"]), (Some(3), &Value::from("missing")), "{canaries:#?}");
     assert_eq!((state(&canaries[0], "transit"), state(&canaries[0], "bigquery")), ("arrived", "missing"));
+    let detail = canaries[0]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("lost after transit; bigquery: missing"), "{detail}");
+    assert!(canaries[0]["advice"].to_string().contains("was lost between"), "{:#}", canaries[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_is_followed_for_less_than_its_deadline_is_not_called_lost() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Lose { probability: 1.0 }));
+    let (code, canaries) = canaries(&stand, &["--timeout", "4s"]).await;
+    assert_eq!((code, &canaries[0]["outcome"]), (Some(3), &Value::from("missing")), "{canaries:#?}");
+    assert_eq!(
+        canaries[0]["detail"],
+        "not arrived at bigquery within 4 s (--timeout); it may still be on its way, probe.give_up is 5s"
+    );
+    let advice = canaries[0]["advice"].to_string();
+    assert!(!advice.contains("was lost between"), "{advice}");
 }
 
 /// What `check --canary` says of one canary with these keys.

@@ -34,7 +34,8 @@ async fn a_port_in_use_is_reported_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = stand.config();
-    let same_port = variables(&[("PROBE_LISTEN", &address)]);
+    // With a shorter interval than a second, there would be a note on it.
+    let same_port = variables(&[("PROBE_LISTEN", &address), ("PROBE_INTERVAL", "1s")]);
     let output = program(&["run", "--config", config.to_str().unwrap()], &same_port).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let printed = stderr(&output);
@@ -147,6 +148,29 @@ async fn a_health_check_calls_the_address_of_the_daemon() {
     daemon.terminate(SOON).await;
 }
 
+#[tokio::test]
+async fn a_health_check_does_not_guess_the_address_of_a_file_that_it_cannot_read() {
+    let arguments = ["healthcheck", "--config", "/no/such/file.toml"];
+    let output = program(&arguments, &[]).await;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(stderr(&output).contains("/no/such/file.toml: cannot be read"), "{output:?}");
+    // Nothing of the file is needed.
+    let output = program(&arguments, &variables(&[("PROBE_LISTEN", "127.0.0.1:1")])).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[tokio::test]
+async fn arguments_that_exclude_each_other_or_cannot_be_read_are_told_with_what_is_right() {
+    for (arguments, parts) in [
+        (&["check", "--offline", "--timeout", "5m"][..], &["--offline", "--timeout"][..]),
+        (&["demo", "--listen", "localhost:1"][..], &["localhost:1", "such as 127.0.0.1:9464"][..]),
+    ] {
+        let output = program(arguments, &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(parts.iter().all(|part| stderr(&output).contains(part)), "{output:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_variable_of_the_health_check_does_not_stop_the_daemon() {
     let stand = Stand::brisk(1).await;
@@ -183,6 +207,10 @@ async fn the_signature_of_a_tag_is_verified() {
     let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe: 0123456789".to_owned())];
     let output = program(&["tag", &tag], &other).await;
     assert!(stdout(&output).contains("NOT valid"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let output = program(&["tag", &tag], &[]).await;
+    assert!(stdout(&output).contains("signature not checked"), "{output:?}");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let output = program(&["tag", "no tag at all"], &[]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let output = program(&["tag", &tag[..40]], &[]).await;

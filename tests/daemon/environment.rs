@@ -136,6 +136,10 @@ async fn without_a_google_file_the_metadata_server_is_told_with_what_to_set_on_e
     let document = check(&stand, &keys, &[("GCE_METADATA_HOST", "metadata.invalid")]).await;
     let failed = with_mark(&document, "fail");
     assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["what"], "who am I, Google");
+    let columns = the(&document, "columns");
+    let why = "the probe's Google credentials cannot be used; see \"who am I, Google\"";
+    assert_eq!((&columns["mark"], detail(columns)), (&Value::from("not_tried"), why));
     has_all(
         detail(failed[0]),
         &[

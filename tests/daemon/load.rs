@@ -213,13 +213,15 @@ async fn every_shipped_profile_is_sent_completely_and_every_canary_is_found() {
 }
 
 #[tokio::test]
-async fn a_known_knee_is_found_within_ten_percent() {
+async fn a_known_knee_is_found() {
     let bench = Bench::new("knee", 1).await;
     bench.sandbox.fault(Fault::stage(Stage::Transit, StageEffect::Limit { per_second: 57.0 }));
     let config = bench.config("allow = [\"acme\"]");
-    // A machine that is busy moves the median by tenths of a second, so growth must be large in six seconds.
-    let search = "[search]\nrates = [30, 114]\nhold = \"6s\"\nprecision = 0.3\n";
-    let text = format!("sizes = [\"200B\"]\n{search}[thresholds]\ngrowth = \"value<0.12\"\n");
+    // A median is known to the half second of a poll, and a machine that is busy moves it by tenths of a second: so
+    // growth must be far beyond a second in a trial. Only growth is to break, and no canary is given up in a queue.
+    let search = "[search]\nrates = [30, 114]\nhold = \"16s\"\nprecision = 0.48\n";
+    let thresholds = "[thresholds]\ngrowth = \"value<0.1\"\nlatency = \"p(95)<1m\"\n";
+    let text = format!("sizes = [\"200B\"]\ngive_up = \"40s\"\n{search}{thresholds}");
     let profile = bench.file("knee.toml", &text);
     let (code, report, printed) = bench.load(&config, &["--profile", &profile]).await;
     assert_eq!(code, 0, "{printed}");
@@ -228,7 +230,7 @@ async fn a_known_knee_is_found_within_ten_percent() {
     assert!((throughput / 57.0 - 1.0).abs() <= 0.1, "{throughput}: {printed}");
     let (good, bad) = (of("good"), of("bad"));
     assert!(
-        (30.0..=80.0).contains(&good) && good < bad && bad <= good * 1.3 + 1e-9,
+        (30.0..=80.0).contains(&good) && good < bad && bad <= good * 1.48 + 1e-9,
         "{good} and {bad}: {printed}"
     );
 }

@@ -112,11 +112,24 @@ async fn a_daemon_runs_without_its_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_of_the_demo_is_all_of_its_stdout() {
+    let address = free_address();
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("configuration-of-the-demo.toml");
+    let stdout = File::create(&file).unwrap().into();
+    let demo = start(&["demo", "--print-config", "--listen", &address], &[], stdout, Stdio::null());
+    until_it_answers(&address).await;
+    assert_eq!(terminate(demo).await.code(), Some(0));
+    let printed: toml::Table = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    assert_eq!(printed["probe"]["listen"].as_str(), Some(&*address));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_report_is_a_failure_but_a_reader_that_has_ended_is_none() {
     let tag = ["tag", "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a000lv4o2uhkunem"];
-    let lost = ended(start(&tag, &[], full_disk(), Stdio::null())).await;
+    let key = [("TAG_KEY", "0123456789abcdef")];
+    let lost = ended(start(&tag, &key, full_disk(), Stdio::null())).await;
     assert_eq!(lost.code(), Some(1));
-    let closed = ended(start(&tag, &[], closed_pipe(), Stdio::null())).await;
+    let closed = ended(start(&tag, &key, closed_pipe(), Stdio::null())).await;
     assert_eq!(closed.code(), Some(0));
 }
 

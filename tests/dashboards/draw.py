@@ -352,7 +352,7 @@ def main():
     port, own = free_port(), options.fault in ("healthy", "archive", "cost")
     log = open(scratch / "demo.log", "w+")
     demo = subprocess.Popen([PROGRAM, "demo", "--listen", f"127.0.0.1:{port}", "--tenants", str(options.tenants), "--print-config",
-                             "--scenario", "healthy" if own else options.fault], stdout=log, stderr=subprocess.DEVNULL)
+                             "--scenario", "healthy" if own else options.fault], stdout=log, stderr=subprocess.STDOUT)
     target = f"127.0.0.1:{port}"
     prometheus = None
     try:

@@ -141,7 +141,7 @@ const FAULTS: [Fault; 22] = [
         wrong: Wrong::Configuration(|config| set_stage(config, "bigquery", "id_column", "message")),
         exit_code: 3,
         said: &[
-            &["FAIL", "canary of acme", "lost after transfer", "bigquery: missing"],
+            &["FAIL", "canary of acme", "not arrived at bigquery within 12 s (--timeout)", "give_up is"],
             &["look ", "bigquery", "write id_column = \"trace_id\"", "stage.bigquery.id_column"],
         ],
         unsaid: &["it was lost between"],
@@ -188,7 +188,7 @@ const FAULTS: [Fault; 22] = [
         exit_code: 3,
         said: &[
             &["subscription filters", "no-line-has-this-term"],
-            &["FAIL", "canary of acme", "lost after injection", "tenant_stream: missing"],
+            &["FAIL", "canary of acme", "not arrived at tenant_stream within 12 s (--timeout)"],
             &["look ", "compare the subscription filter of /ecs/acme/app", "its pattern"],
         ],
         unsaid: &[],

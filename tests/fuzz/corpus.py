@@ -242,7 +242,7 @@ def configurations() -> dict[str, bytes]:
         "braces": CONFIGURATION.replace("{tenant}", "{tenant}{tenant}{x}{").replace("%Y/%m/%d", "%Q%%%5Y%é"),
         "loops": CONFIGURATION.replace('after = "stream"', 'after = "table"'), "twice": CONFIGURATION + CONFIGURATION,
         "without-end": CONFIGURATION.replace("end = true", ""), "names": CONFIGURATION.replace("acme", "\u202e ac\\u0000me"),
-        "many-tenants": CONFIGURATION + "".join(f'[[tenant]]\nname="t{at}"\nlog_group="/t"\n' for at in range(30)),
+        "many-tenants": CONFIGURATION + "".join(f'[[tenant]]\nname="t{at}"\nlog_group="/t{at}"\n' for at in range(30)),
         "deep": "a = " + "[" * 100 + "]" * 100,
     }
     return {name: text.encode() for name, text in variants.items()}

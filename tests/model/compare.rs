@@ -388,6 +388,8 @@ impl Comparison<'_> {
         }
         let never_seen = self.verdict.hops.map(|hop| usize::from(hop == HopState::NeverSeen));
         compare(faults, "hops to a stage never seen", recorded.never_seen, never_seen);
+        let missing = self.verdict.hops.map(|hop| usize::from(hop == HopState::Missing));
+        compare(faults, "missing hops", recorded.missing_hops, missing);
         compare(faults, "where it is missing", &recorded.missing, &self.verdict.missing);
         let copies = &self.verdict.copies;
         compare(faults, "duplicates", recorded.duplicates, copies.charged);

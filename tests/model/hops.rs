@@ -72,12 +72,15 @@ pub fn judge(case: &mut Case<'_>) {
 pub fn close(case: &mut Case<'_>) {
     for stage in case.history.rules.expected_stages() {
         let overdue = case.hops[stage] == HopState::Overdue;
-        if !overdue && case.hops[stage] != HopState::Open {
+        let inherited = case.hops[stage] == HopState::Inherited;
+        if !overdue && !inherited && case.hops[stage] != HopState::Open {
             continue;
         }
         let known = case.known[stage];
         if known.arrived.is_some() {
-            case.hops[stage] = HopState::Skipped;
+            if !inherited {
+                case.hops[stage] = HopState::Skipped;
+            }
         } else if let Some((_, began)) = began(case, stage).filter(|_| case.taken()) {
             // A hop that began late may have been within its target when the canary was given up.
             let due = case.deadline().max(began + case.history.rules.stages[stage].target);
@@ -85,6 +88,10 @@ pub fn close(case: &mut Case<'_>) {
                 continue;
             }
             case.hops[stage] = if case.has_seen(stage) { HopState::Missing } else { HopState::NeverSeen };
+            // A previous run entered it.
+            if inherited {
+                continue;
+            }
             let series = entered(case, stage);
             series.count += usize::from(!overdue);
             series.given_up += 1;

@@ -148,7 +148,7 @@ impl<'a> Judge<'a> {
             match step {
                 Step::Merged => tally.merged += 1,
                 Step::Ended => tally.ended += 1,
-                Step::Began | Step::Changed => {}
+                Step::Began | Step::Became { .. } | Step::Changed => {}
             }
         }
     }

@@ -72,6 +72,8 @@ pub struct Recorded {
     pub late: usize,
     pub arrived: [usize; STAGES],
     pub inversions: [usize; STAGES],
+    /// `HopMissing`.
+    pub missing_hops: [usize; STAGES],
     /// `HopNeverSeen`.
     pub never_seen: [usize; STAGES],
     pub duplicates: [usize; STAGES],
@@ -142,10 +144,13 @@ impl Recorded {
                 hop.latency = Some(*latency);
             }
             Event::HopOverdue { hop, .. } => self.run(run).hops[at(hop)].count += 1,
-            Event::HopMissing { hop, counted, .. } => self.run(run).hops[at(hop)].give_up(*counted),
-            Event::HopNeverSeen { hop, counted, .. } => {
+            Event::HopMissing { hop, waited, counted, .. } => {
+                self.missing_hops[at(hop)] += 1;
+                self.gave_up(run, at(hop), *waited, *counted);
+            }
+            Event::HopNeverSeen { hop, waited, counted, .. } => {
                 self.never_seen[at(hop)] += 1;
-                self.run(run).hops[at(hop)].give_up(*counted);
+                self.gave_up(run, at(hop), *waited, *counted);
             }
             Event::EndToEnd { judgement: Judgement::Unjudged, .. } => {
                 self.run(run).end_to_end.unjudged += 1;
@@ -190,6 +195,13 @@ impl Recorded {
             | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => {}
+        }
+    }
+
+    /// A hop was given up. Without `waited`, a previous run entered it.
+    fn gave_up(&mut self, run: usize, hop: usize, waited: Option<Duration>, counted: bool) {
+        if waited.is_some() {
+            self.run(run).hops[hop].give_up(counted);
         }
     }
 

@@ -156,7 +156,9 @@ impl Reviews {
         for (episode, step) in self.unsaved.drain(..) {
             match step {
                 Step::Merged => self.merged.push(episode.id),
-                Step::Began | Step::Changed | Step::Ended => drop(self.committed.insert(episode.id, episode)),
+                Step::Began | Step::Became { .. } | Step::Changed | Step::Ended => {
+                    drop(self.committed.insert(episode.id, episode));
+                }
             }
         }
     }

@@ -459,8 +459,8 @@ impl Run {
         let result = match canary.answer {
             Answer::Accepted => PutResult::Accepted { doubled: false },
             Answer::AcceptedDoubled => PutResult::Accepted { doubled: true },
-            Answer::Ambiguous => PutResult::Ambiguous { doubled: false },
-            Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
+            Answer::Ambiguous => PutResult::Ambiguous { doubled: false, reason: "no answer".into() },
+            Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true, reason: "no answer".into() },
             Answer::Refused => PutResult::Refused { reason: "no".into() },
         };
         let input = Input::Put { trace: self.tag(which).trace, result };

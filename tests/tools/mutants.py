@@ -29,6 +29,7 @@ TESTS = os.environ.get("MUTANTS_TESTS", f"{CARGO} test --locked --lib domain::")
 TIMEOUT = int(os.environ.get("MUTANTS_TIMEOUT", "900"))
 
 TRACKER = "src/domain/tracker.rs"
+PUT = "src/domain/tracker/put.rs"
 COPIES = "src/domain/tracker/copies.rs"
 DECIDE = "src/domain/tracker/decide.rs"
 EXPIRY = "src/domain/tracker/expiry.rs"
@@ -106,8 +107,8 @@ MUTANTS = [
     ("an older copy changes nothing", SIGHTED, "arrival.interval.earliest.min(stored.interval.earliest)", "arrival.interval.earliest"),
     ("a restart counts overdue canaries again", RESTART, "        trace.judgement = Judgement::Slow;\n", "        trace.judgement = Judgement::Pending;\n"),
     ("no grace after a restart", EXPIRY, "None => usual.max(since + self.settings.grace),", "None => usual,"),
-    ("a refusal outweighs a sighting", TRACKER, "if trace.stages.iter().all(|visit| visit.arrival.is_none()) {", "if trace.put != Put::Planned {"),
-    ("a retried put is charged to the pipeline", TRACKER, "trace.put = Put::Accepted { at: now };\n                trace.doubled_by_us |= doubled;", "trace.put = Put::Accepted { at: now };"),
+    ("a refusal outweighs a sighting", PUT, "PutResult::Refused { .. } if trace.taken() =>", "PutResult::Refused { .. } if trace.ended.is_some() =>"),
+    ("a retried put is charged to the pipeline", PUT, "trace.put = Put::Accepted { at: now };\n                trace.doubled_by_us |= doubled;", "trace.put = Put::Accepted { at: now };"),
     ("what was given up is not looked for", DECIDE, "Some(*at + self.settings.give_up).filter", "Some(*at).filter"),
     # Conditions.
     ("all tenants have the same window", CRITERIA, "Self::WINDOW.max(interval * Self::WINDOW_CANARIES)", "Self::WINDOW"),

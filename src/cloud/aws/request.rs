@@ -10,7 +10,7 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use serde_json::Value as Json;
 
-use super::Aws;
+use super::{Aws, dns_suffix};
 use crate::cloud::account::Account;
 use crate::cloud::bounded::{MAX_ANSWER_BYTES, whole};
 use crate::cloud::calls::CallResult;
@@ -51,8 +51,8 @@ impl Aws {
         let config = self.config(request.service, request.account);
         let region = &request.account.region;
         let endpoint = config.endpoint_url().map(str::to_owned);
-        let endpoint =
-            endpoint.unwrap_or_else(|| format!("https://{}.{region}.amazonaws.com", request.service));
+        let usual = || format!("https://{}.{region}.{}", request.service, dns_suffix(region));
+        let endpoint = endpoint.unwrap_or_else(usual);
         let url = format!("{}{}", endpoint.trim_end_matches('/'), request.path);
         let url = reqwest::Url::parse(&url).map_err(|error| error.to_string())?;
         let host = url.host_str().unwrap_or_default();

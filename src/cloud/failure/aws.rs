@@ -214,6 +214,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
         "ProvisionedThroughputExceededException"
         | "LimitExceededException"
         | "KMSThrottlingException"
+        | "KMS.ThrottlingException"
         | "KmsThrottled"
         | "Throttling"
         | "ThrottlingException"

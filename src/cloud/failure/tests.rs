@@ -227,6 +227,7 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled, Put::Retried),
         ("RequestLimitExceeded", 503, FailureKind::Throttled, Put::Retried),
         ("SlowDown", 503, FailureKind::Throttled, Put::Retried),
+        ("KMS.ThrottlingException", 400, FailureKind::Throttled, Put::Retried),
         ("AccessDeniedException", 400, FailureKind::Denied, Put::Refused),
         ("UnrecognizedClientException", 400, FailureKind::Denied, Put::Retried),
         ("IncompleteSignature", 400, FailureKind::Denied, Put::Refused),
@@ -236,13 +237,13 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         ("ResourceNotFoundException", 400, FailureKind::NotFound, Put::Refused),
         ("RequestTimeout", 400, FailureKind::Timeout, Put::MaybeIn),
         ("InvalidParameterException", 400, FailureKind::Error, Put::Refused),
-        ("ServiceUnavailableException", 503, FailureKind::Error, Put::Retried),
+        ("ServiceUnavailableException", 503, FailureKind::Error, Put::MaybeIn),
         ("InternalFailure", 500, FailureKind::Error, Put::MaybeIn),
         ("", 403, FailureKind::Denied, Put::Refused),
         ("", 404, FailureKind::Unreachable, Put::Refused),
         ("", 429, FailureKind::Throttled, Put::Retried),
         ("", 502, FailureKind::Error, Put::MaybeIn),
-        ("", 503, FailureKind::Error, Put::Retried),
+        ("", 503, FailureKind::Error, Put::MaybeIn),
         ("", 504, FailureKind::Timeout, Put::MaybeIn),
     ];
     for (code, status, kind, injected) in table {

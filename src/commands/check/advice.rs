@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::patience::Patience;
 use crate::cloud::Clients;
 use crate::config::Config;
 use crate::daemon::build;
@@ -21,6 +22,7 @@ pub(super) struct Adviser<'a> {
     config: &'a Config,
     clients: &'a Clients,
     clock: WallClock,
+    patience: Patience,
     topology: Topology,
     recognizer: Recognizer,
     shared: observe::Shared,
@@ -28,11 +30,16 @@ pub(super) struct Adviser<'a> {
 }
 
 impl<'a> Adviser<'a> {
-    pub(super) fn new(config: &'a Config, clients: &'a Clients, clock: WallClock) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        clients: &'a Clients,
+        clock: WallClock,
+        patience: Patience,
+    ) -> Self {
         let topology = config.topology();
         let recognizer = build::recognizer(&config.keyring, &topology);
         let (shared, examined) = Default::default();
-        Self { config, clients, clock, topology, recognizer, shared, examined }
+        Self { config, clients, clock, patience, topology, recognizer, shared, examined }
     }
 
     /// What to look at because of this canary; empty if it is everywhere and whole.
@@ -150,6 +157,8 @@ impl<'a> Adviser<'a> {
                 name(*stage),
                 self.place_key(*stage),
             )),
+            // It may still come, so no template is to blame.
+            (Fate::Missing(_), Some(_)) if self.patience != Patience::Full => None,
             (Fate::Missing(stage), Some(last)) => Some(format!(
                 "it was lost between {} and {}, or is at {} where its keys do not look: compare {template} with a line that what reads {} accepts",
                 name(*last),

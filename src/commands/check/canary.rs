@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::advice::Adviser;
 use super::finding::Mark;
 use super::lookups::{CanaryLookup, lookups, story};
+use super::patience::Patience;
 use super::report::{Format, Progress, Report};
 use crate::cloud::Clients;
 use crate::commands::output::say;
@@ -76,7 +77,8 @@ pub(super) async fn send(
     let run = canary::run(config, clients.clone(), clock.clone(), errand, stop, |now| live.show(now));
     let followed = run.await?;
     live.progress.clear();
-    let mut adviser = Adviser::new(config, &clients, clock.wall());
+    let patience = Patience::new(errand.timeout, config.probe.give_up);
+    let mut adviser = Adviser::new(config, &clients, clock.wall(), patience);
     let (mut code, mut with_commands) = (0, 0);
     for canary in &followed {
         let (advice, lookups) = match (stop.is_cancelled(), canary.has_ended()) {
@@ -89,7 +91,7 @@ pub(super) async fn send(
                 (vec![story(config, &topology, canary)], lookups)
             }
         };
-        let canary = CanaryReport { advice, lookups, ..CanaryReport::of(canary, &topology) };
+        let canary = CanaryReport { advice, lookups, ..CanaryReport::of(canary, &topology, patience) };
         code = code.max(canary.exit_code);
         report.add_canary(canary);
     }
@@ -173,7 +175,7 @@ fn describe(state: &State) -> String {
 }
 
 impl CanaryReport {
-    fn of(canary: &Followed, topology: &Topology) -> Self {
+    fn of(canary: &Followed, topology: &Topology, patience: Patience) -> Self {
         let name = |stage: StageId| topology.stage(stage).name.to_string();
         let stages = topology.stage_ids().zip(&canary.stages);
         let at = |stage: StageId| {
@@ -214,7 +216,8 @@ impl CanaryReport {
                 let last = last_seen(canary, topology);
                 let after = last
                     .map_or_else(|| "after injection".to_owned(), |stage| format!("after {}", name(stage)));
-                ("missing", format!("lost {after}; {}: {}", name(*stage), at(*stage)), MISSING)
+                let lost = || format!("lost {after}; {}: {}", name(*stage), at(*stage));
+                ("missing", patience.not_arrived_at(&name(*stage)).unwrap_or_else(lost), MISSING)
             }
             Fate::Unknown(stage) => ("unknown", format!("{}: {}", name(*stage), at(*stage)), UNKNOWN),
         };

@@ -228,7 +228,7 @@ pub(super) fn mend(subject: &Subject<'_>, symptom: Symptom<'_>, identity: &Ident
 }
 
 /// ADC found no file and asked a server that only machines of Google Cloud have.
-fn without_google_file() -> Mend {
+pub(super) fn without_google_file() -> Mend {
     let possibilities = vec![
         "on ECS, GOOGLE_APPLICATION_CREDENTIALS names the federation file, as docs/google.md has it step by step"
             .to_owned(),

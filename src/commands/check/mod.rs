@@ -9,6 +9,7 @@ mod canary;
 mod finding;
 mod lookups;
 mod mend;
+mod patience;
 mod region;
 mod report;
 mod run;
@@ -50,7 +51,8 @@ Exit codes:
    0  nothing failed, and with --canary, every canary arrived everywhere
    1  something failed; its line says why
    2  wrong arguments, such as a tenant that is not in the file
-   3  a canary was not accepted, is missing at a stage, is among the dead letters or was found with another tenant
+   3  a canary was not accepted, is missing at a stage or not there yet when --timeout ended, is among the dead
+      letters or was found with another tenant
    4  a stage could not be read in time, so whether a canary arrived there is unknown
   78  the configuration is faulty; every fault is on stderr
  130  stopped by SIGINT, after printing what was known; 143 if it was SIGTERM, 129 if SIGHUP";
@@ -82,8 +84,15 @@ pub struct Check {
     /// Send one canary into each log group, and follow it until it has arrived everywhere.
     #[arg(long)]
     canary: bool,
-    /// How long to follow canaries, such as 90s or 5m [default: probe.give_up].
-    #[arg(long, value_name = "DURATION", requires = "canary", value_parser = duration)]
+    /// How long to follow canaries, such as 90s or 5m [default: probe.give_up]. What has not arrived by then is only
+    /// called lost if that is not shorter than probe.give_up.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        requires = "canary",
+        conflicts_with = "offline",
+        value_parser = duration
+    )]
     timeout: Option<Duration>,
 }
 

@@ -109,12 +109,14 @@ fn explanation(
     identity: &Identity,
     is_refusal_told: &mut bool,
 ) -> Option<&'static str> {
-    // In another cloud, there are other credentials.
-    subject.account?;
     let failed = proofs.iter().find_map(|proof| match &proof.verdict {
         Verdict::Failed(refusal) => Some(refusal.text.as_str()),
         Verdict::Ok(_) | Verdict::NotTried { .. } => None,
     })?;
+    // In another cloud, there are other credentials.
+    if subject.account.is_none() {
+        return identity.explains_at_google(failed);
+    }
     if let Some(why) = identity.explains(failed) {
         return Some(why);
     }
@@ -229,8 +231,10 @@ impl<'a> Stand<'a> {
             |source: &Source| matches!(spec(source.settings.kind()).provider, Provider::Google(_));
         for (at, source) in self.config.sources.iter().enumerate().filter(|(_, source)| is_google(source)) {
             if let Some(answer) = source.settings.principal(&self.site(at), &self.shared).await {
-                return answer
-                    .map_or_else(|error| GoogleIdentity::Failed(error.detail), GoogleIdentity::Known);
+                return answer.map_or_else(
+                    |error| GoogleIdentity::Failed { kind: error.kind, text: error.detail },
+                    GoogleIdentity::Known,
+                );
             }
         }
         GoogleIdentity::NotTried(

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::finding::{Failed, Finding, Mark};
-use super::mend::Mend;
+use super::mend::{Mend, without_google_file};
 use crate::cloud::Clients;
 use crate::cloud::aws::Caller;
 use crate::cloud::failure::aws::{NO_CREDENTIALS, has_code_of_refused_credentials};
 use crate::cloud::failure::{Effect, Failure};
+use crate::cloud::google::NO_FILE;
 use crate::cloud::pending::within;
 use crate::config::Config;
 use crate::domain::foreign::ForeignText;
@@ -26,6 +27,7 @@ const WHO: &str = "who am I";
 
 /// Why nothing else that needs the probe's own AWS credentials was tried.
 const UNUSABLE: &str = "the probe's own AWS credentials cannot be used; see \"who am I, AWS\"";
+const UNUSABLE_AT_GOOGLE: &str = "the probe's Google credentials cannot be used; see \"who am I, Google\"";
 const REFUSED: &str = "the credentials were refused; see \"who am I, AWS\"";
 const REFUSED_ELSEWHERE: &str = "the credentials were refused; see the first FAIL that says so";
 
@@ -39,7 +41,10 @@ pub(super) enum GoogleIdentity {
     /// Nobody was asked, for this reason.
     NotTried(&'static str),
     Known(String),
-    Failed(ForeignText),
+    Failed {
+        kind: FailureKind,
+        text: ForeignText,
+    },
 }
 
 impl Default for GoogleIdentity {
@@ -102,7 +107,7 @@ impl Identity {
     pub(super) fn google(&self) -> Option<&str> {
         match &self.google {
             GoogleIdentity::Known(name) => Some(name),
-            GoogleIdentity::NotTried(_) | GoogleIdentity::Failed(_) => None,
+            GoogleIdentity::NotTried(_) | GoogleIdentity::Failed { .. } => None,
         }
     }
 
@@ -120,6 +125,12 @@ impl Identity {
         // Each service has a code and a sentence of its own for it.
         let refused = has_code_of_refused_credentials;
         (refused(&failure.text) && refused(text)).then_some(REFUSED)
+    }
+
+    /// Why a failure at Google need not be told again: there is no access token for any call.
+    pub(super) fn explains_at_google(&self, text: &str) -> Option<&'static str> {
+        let GoogleIdentity::Failed { text: own, .. } = &self.google else { return None };
+        (lacks_token(own) && lacks_token(text)).then_some(UNUSABLE_AT_GOOGLE)
     }
 
     /// Why a failure need not be told again if STS could not be asked who we are, and another service has refused our
@@ -169,7 +180,19 @@ impl Identity {
         let what = format!("{WHO}, Google");
         Some(match &self.google {
             GoogleIdentity::Known(name) => Finding::general(Mark::Ok, &what, name.clone()),
-            GoogleIdentity::Failed(text) => Finding::general(Mark::NotTried, &what, text.to_string()),
+            GoogleIdentity::Failed { kind, text } if lacks_token(text) => {
+                let failed = Failed {
+                    kind: kind.as_str(),
+                    principal: None,
+                    permission: None,
+                    resource: "bigquery".to_owned(),
+                    sentence: text.to_string(),
+                };
+                let finding = Finding::general(Mark::Fail, &what, text.to_string());
+                Finding { failure: Some(failed), ..finding.with_mend(of_google_credentials(config, text)) }
+            }
+            // The right to query may be missing, which nothing else needs.
+            GoogleIdentity::Failed { text, .. } => Finding::general(Mark::NotTried, &what, text.to_string()),
             GoogleIdentity::NotTried(why) => Finding::general(Mark::NotTried, &what, *why),
         })
     }
@@ -212,6 +235,28 @@ pub(super) fn of_own_credentials(text: &str) -> Mend {
     }
 }
 
+/// What the texts of failures begin with that have got no access token ([`GoogleError`]), after the call.
+///
+/// [`GoogleError`]: crate::cloud::google::GoogleError
+const WITHOUT_TOKEN: [&str; 3] =
+    ["cannot use the Google credentials", "cannot fetch an access token", "no access token"];
+
+/// Whether a call to Google failed because there is no access token.
+fn lacks_token(text: &str) -> bool {
+    text.split(": ").any(|part| WITHOUT_TOKEN.iter().any(|begin| part.starts_with(begin)))
+}
+
+/// What to do about credentials for Google with which no access token is given.
+fn of_google_credentials(config: &Config, text: &str) -> Mend {
+    if text.contains(NO_FILE) {
+        return without_google_file();
+    }
+    let key = config.google.credentials_from().unwrap_or_else(|| "gcp.auth".to_owned());
+    let right = "what it names is valid and has not been revoked, and the hosts under \"Network\" in docs/permissions.md \
+                 can be reached (docs/google.md)";
+    Mend { key: Some(key), possibilities: vec![right.to_owned()], ..Mend::default() }
+}
+
 /// What needs no cloud: the tag key and the store.
 pub(super) fn own(config: &Config, sample: &WantedTrace) -> Vec<Finding> {
     let signed = config.keyring.sign(&sample.tag);
@@ -237,23 +282,27 @@ pub(super) fn own(config: &Config, sample: &WantedTrace) -> Vec<Finding> {
 
 /// Opens the file for writing without writing, and makes a file beside it, as SQLite does. A running daemon may hold
 /// the file, so it is neither locked nor changed.
-fn try_store(path: &Path) -> io::Result<String> {
+fn try_store(path: &Path) -> Result<String, String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("the folder {} does not exist", folder.display()));
+    }
     let beside = folder.join(format!(".traceprobe-check-{}", std::process::id()));
-    OpenOptions::new().write(true).create_new(true).open(&beside)?;
-    fs::remove_file(&beside)?;
+    let made = OpenOptions::new().write(true).create_new(true).open(&beside);
+    made.and_then(|_| fs::remove_file(&beside)).map_err(|error| error.to_string())?;
     match OpenOptions::new().append(true).open(path) {
         Ok(_) => Ok(format!("{} exists and may be written", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(format!("{} does not exist yet and may be created", path.display()))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::google::GoogleError;
 
     fn identity(skew: i64) -> Identity {
         let theirs = Timestamp::from_secs(1_000);
@@ -330,8 +379,31 @@ mod tests {
     }
 
     #[test]
+    fn missing_credentials_of_google_are_told_once() {
+        let failed = |text: String| Identity {
+            google: GoogleIdentity::Failed { kind: FailureKind::Unreachable, text: text.into() },
+            ..Identity::default()
+        };
+        let errors = [
+            GoogleError::Credentials("m".to_owned()),
+            GoogleError::TokenDenied("m".to_owned()),
+            GoogleError::TokenFetchFailed("m: n".to_owned()),
+            GoogleError::TokenTimedOut(Duration::from_secs(5), ""),
+        ];
+        for error in errors {
+            let identity = failed(format!("query on `p`: {error}"));
+            let of_stage = format!("tables.get of `p.d.t`: {error}");
+            assert_eq!(identity.explains_at_google(&of_stage), Some(UNUSABLE_AT_GOOGLE), "{error}");
+            assert_eq!(identity.explains_at_google("tables.get of `p.d.t`: accessDenied: no"), None);
+        }
+        let denied = failed("query on `p`: accessDenied: no".to_owned());
+        assert_eq!(denied.explains_at_google("tables.get of `p.d.t`: no access token: m"), None);
+    }
+
+    #[test]
     fn a_store_whose_folder_is_missing_cannot_be_written() {
-        assert!(try_store(Path::new("/no/such/folder/traceprobe.db")).is_err());
+        let missing = try_store(Path::new("/no/such/folder/traceprobe.db")).unwrap_err();
+        assert_eq!(missing, "the folder /no/such/folder does not exist");
         let folder = std::env::temp_dir();
         assert!(try_store(&folder.join("traceprobe-check-no-such.db")).unwrap().contains("may be created"));
     }

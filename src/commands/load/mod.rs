@@ -90,7 +90,7 @@ pub struct Load {
     /// Multiply every rate of the profile by this.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     scale_rate: f64,
-    /// Multiply every time of the profile by this.
+    /// Multiply every time of the profile by this, but not give_up, which is the time that the pipeline takes.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
     scale_time: f64,
     /// List prices to use in place of those that are compiled in.

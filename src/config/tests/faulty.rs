@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 127] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 138] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[log]\nlevel = \"hyper=warn\"", "log.level:", "\"hyper=warn\" is not a valid log level"),
@@ -484,5 +484,71 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 127] = [
         "{tenant}/%Y/%m/%d/%H/%M/\"\nkey_slack = \"50m\"",
         "stage.archive.key:",
         "probe.give_up, twice probe.grace and key_slack are 1h15m together, and may be at most 1h2m; shorten one of them, or leave %M out",
+    ),
+    (
+        "name = \"globex\"",
+        "name = \"drill\"",
+        "tenant.drill.name:",
+        "it is that of the tenant of drills; choose another, such as \"drill-tenant\"",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_group = \"/acme\"",
+        "tenant.globex.log_group:",
+        "\"/acme\" is that of tenant.acme.log_group as well",
+    ),
+    (
+        "[canary]",
+        "[canary]\nsizes = [\"10XB\", \"-1B\", \"2MB\", 5]",
+        "canary.sizes:",
+        "; and \"-1B\" is not a valid size; write for example \"500B\", \"10KB\" or \"64MB\" (1 KB = 1 KiB = 1024 B); and 2MB is out of range",
+    ),
+    (
+        "[canary]",
+        "[drill]\nschedule = [\"mon\", \"tue 25:00\"]\n[canary]",
+        "drill.schedule:",
+        "; and \"tue 25:00\" is not a valid time of a drill",
+    ),
+    (
+        "[gcp]",
+        "[pipeline]\nvpn_connections = [\"foo\"]\n[gcp]",
+        "pipeline.vpn_connections:",
+        "\"foo\" is not a valid id; write for example \"vpn-0",
+    ),
+    (
+        "[gcp]",
+        "[pipeline]\nnat_gateways = [\"vpn-1\"]\n[gcp]",
+        "pipeline.nat_gateways:",
+        "\"vpn-1\" is not a valid id; write for example \"nat-0",
+    ),
+    (
+        "[gcp]",
+        "[pipeline]\nalarms = [\"traceprobe-task-stopped\"]\n[gcp]",
+        "pipeline.alarms:",
+        "\"traceprobe-task-stopped\" is not the ARN of an alarm",
+    ),
+    (
+        "[gcp]",
+        "[pipeline]\nmetrics_role = \"metrics-reader\"\n[gcp]",
+        "pipeline.metrics_role:",
+        "write for example \"arn:aws:iam::{account}:role/metrics-reader\"",
+    ),
+    (
+        "kind = \"s3\"",
+        "kind = \"s3\"\nmissing_after = \"16m\"",
+        "stage.archive.missing_after:",
+        "16m is longer than probe.give_up, 15m",
+    ),
+    (
+        "id_column",
+        "schema = [\"trace_id STRNG\"]\nid_column",
+        "stage.table.schema:",
+        "STRNG of column trace_id is not a type of BigQuery; it has BIGDECIMAL, ",
+    ),
+    (
+        "id_column",
+        "schema = [\"trace_id STRNG\"]\nid_column",
+        "stage.table.schema:",
+        "did you mean `STRING`?",
     ),
 ];

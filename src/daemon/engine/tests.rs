@@ -5,7 +5,7 @@ use super::*;
 use crate::daemon::hold::Polled;
 use crate::daemon::reload::Reloads;
 use crate::daemon::store_writer::{OpenedStore, Settings as WriterSettings};
-use crate::domain::aggregates::{self, Aggregates};
+use crate::domain::aggregates::{self, Aggregates, Kept, KeptBucket};
 use crate::domain::conditions::Criteria;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
@@ -207,6 +207,37 @@ async fn a_clock_that_is_set_ends_the_engine_and_what_was_in_flight_is_unobserve
     for trace in loaded.traces {
         assert!(matches!(trace.ended, Some((Outcome::Unobserved(_), _))), "{trace:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_whose_file_was_deleted_gets_every_bucket_again() {
+    let folder = Folder::new();
+    let mut engine = engine(&folder, 16).await.engine;
+    let now = engine.clock.now();
+    // Final, except for the last one, which still changes. None of them has changed since it was saved.
+    let bucket = |hours: u64, form: u8| {
+        let (step, tenant) = (aggregates::Step::Hour, fixture::ACME);
+        let start = step.start(step.slot_of(now - secs(hours * 3_600)));
+        KeptBucket { tenant, step, start, bytes: [form, 1, 0].into() }
+    };
+    let buckets: Vec<_> = (1..720).map(|hours| bucket(hours, 1)).chain([bucket(0, 2)]).collect();
+    engine.figures.restore(Kept { known_since: Some(now), buckets: buckets.clone() }, now);
+    let mut commit = async |id: u64| {
+        engine.unsaved.episodes.push(episode(id, fixture::ACME));
+        engine.commit(&mut Round::default(), true).await;
+    };
+    fs::remove_file(folder.file()).unwrap();
+    tokio::time::advance(secs(60)).await;
+    commit(1).await;
+    commit(2).await;
+    tokio::time::advance(secs(15)).await;
+    commit(3).await;
+    assert!(engine.store.degraded().is_none());
+    engine.store.close().await;
+    let mut found = open(&folder.file()).unwrap().store.load(ALL).unwrap().aggregates.buckets;
+    found.sort_by_key(|bucket| std::cmp::Reverse(bucket.start));
+    found.rotate_left(1);
+    assert_eq!(found, buckets);
 }
 
 #[tokio::test]

@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::guard::Guard;
 use self::sender::Sender;
+use super::build;
 use super::clock::ProbeClock;
+use super::injecting::{self, Freshness};
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Common};
-use super::{build, injecting};
 use crate::cloud::Clients;
 use crate::cloud::calls::{CallResult, Calls};
 use crate::config::Config;
@@ -38,8 +39,8 @@ use crate::domain::tag::InstanceCode;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, Topology};
 use crate::domain::tracker::{self, Event, Input, Tracker};
-use crate::inject::Report;
-use crate::load::arrivals::{Arrivals, Phase};
+use crate::inject::{CanaryLine, Report};
+use crate::load::arrivals::{Arrivals, Phase, TOLERANCE};
 use crate::load::figures::Beside;
 use crate::load::plan::{Ceilings, Plan};
 use crate::load::profile::Shape;
@@ -235,6 +236,7 @@ pub async fn run(
     let mut supervisor = Supervisor::new(Handle::current());
     let (to_loop, mut inputs) = mpsc::channel(wire::INPUTS);
     let (reports, mut puts) = mpsc::channel(wire::INPUTS);
+    let (late, mut missed) = mpsc::channel(wire::INPUTS);
     let (guard_says, mut guarded) = mpsc::channel(1);
     let (shown, for_metrics) = watch::channel(String::new());
     if let Some(port) = &controls.metrics {
@@ -245,7 +247,7 @@ pub async fn run(
         supervisor.start(Task::new("guard", guard.watch(guard_says, common.end.clone())));
     }
     let wanted = observers(&common, config, &to_loop, &mut tracker, &mut supervisor, now);
-    let queues = injectors(&common, config, plan, &reports, &mut supervisor);
+    let queues = injectors(&common, config, plan, (&reports, &late), &mut supervisor);
     let start = (clock.now() + HEAD_START).floor_to_millis();
     let mut it = Loop {
         plan,
@@ -319,12 +321,15 @@ pub async fn run(
                 }
             }
             Some(report) = puts.recv() => it.put(report, clock.now()),
+            Some(lines) = missed.recv() => it.miss(&lines, clock.now()),
             Some(input) = inputs.recv() => it.apply(input, clock.now()),
             () = tokio::time::sleep(next.since(now)) => it.apply(Input::Tick, clock.now()),
         }
         for _ in 1..MAX_INPUTS {
             if let Ok(report) = puts.try_recv() {
                 it.put(report, clock.now());
+            } else if let Ok(lines) = missed.try_recv() {
+                it.miss(&lines, clock.now());
             } else if let Ok(input) = inputs.try_recv() {
                 it.apply(input, clock.now());
             } else {
@@ -432,12 +437,13 @@ fn observers(
     all
 }
 
-/// Makes the injectors of the tenants of the plan, and returns the queues to their log groups.
+/// Makes the injectors of the tenants of the plan, and returns the queues to their log groups. `late` gets the canaries
+/// that are not put, because they waited too long for it.
 fn injectors(
     common: &Common,
     config: &Config,
     plan: &Plan,
-    reports: &mpsc::Sender<Report>,
+    (reports, late): (&mpsc::Sender<Report>, &mpsc::Sender<Vec<CanaryLine>>),
     supervisor: &mut Supervisor,
 ) -> sender::Queues {
     let mut queues = sender::Queues::new();
@@ -450,7 +456,9 @@ fn injectors(
         }
         let (outbound, due) = mpsc::channel(room);
         queues.extend(destination.tenants.into_iter().map(|of| (of, outbound.clone())));
-        let injecting = injecting::run(destination.injector, due, reports.clone(), common.end.clone());
+        let freshness = Freshness { within: TOLERANCE, late: late.clone() };
+        let (reports, end) = (reports.clone(), common.end.clone());
+        let injecting = injecting::run_fresh(destination.injector, due, reports, freshness, end);
         supervisor.start(Task::new(destination.name, injecting));
     }
     queues
@@ -510,9 +518,9 @@ impl Loop<'_> {
                 if judged == Judged::Undecided && !self.is_settled(now) {
                     return false;
                 }
-                let growth = self.record.windows.last().and_then(Window::growth).map(|growth| growth.high);
+                let growth = self.record.windows.last().and_then(Window::growth);
                 if let Some(search) = &mut self.search {
-                    search.take(rate, judged, growth.filter(|growth| growth.is_finite()));
+                    search.take(rate, judged, growth);
                 }
                 if judged == Judged::Broken {
                     self.doing = Doing::Recovering;
@@ -523,12 +531,24 @@ impl Loop<'_> {
             }
             Doing::Recovering => {
                 if self.tracker.in_flight() == 0 || now >= self.wait_until {
+                    self.end_recovery();
                     self.next_trial(now);
                 }
             }
             Doing::Draining => return self.is_settled(now),
         }
         false
+    }
+
+    /// Takes what is known of a bad trial when nothing of it is in flight any more, or will be waited for.
+    fn end_recovery(&mut self) {
+        let Some(window) = self.record.windows.last() else { return };
+        // A dead letter has left the pipeline. What else did not arrive may only be late.
+        let given_up = window.figures.lost.values().sum::<u64>() + window.figures.whole.unknown();
+        if let Some(search) = &mut self.search {
+            search.measure(window.growth());
+            search.leave_behind(given_up);
+        }
     }
 
     /// Whether nothing more will be known of what was sent. What waits at a source that cannot be read now
@@ -617,10 +637,27 @@ impl Loop<'_> {
             if let tracker::PutResult::Refused { reason } = &result {
                 self.refusal.get_or_insert_with(|| reason.to_string());
                 if let Some(trace) = self.tracker.trace(trace) {
-                    self.sender.refused(trace.tag.size);
+                    self.sender.not_stored(trace.tag.size);
                 }
             }
             self.apply(Input::Put { trace, result }, now);
+        }
+    }
+
+    /// Takes canaries that waited so long for their put that they were not sent.
+    fn miss(&mut self, lines: &[CanaryLine], now: Timestamp) {
+        for line in lines {
+            let id = line.trace;
+            let Some(trace) = self.tracker.trace(id) else { continue };
+            let (tenant, size) = (trace.tenant, trace.tag.size);
+            self.sender.not_stored(size);
+            self.record.not_put(tenant, size, line.planned_at);
+            // For the tracker, it never was in the pipeline. No log group refused it, so that is not recorded.
+            let reason = "not put in time".into();
+            let input = Input::Put { trace: id, result: tracker::PutResult::Refused { reason } };
+            let mut events = self.tracker.apply(input, now);
+            events.retain(|event| !matches!(event, Event::Ended { trace, .. } if *trace == id));
+            self.take(&events);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::daemon::random;
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, TenantId, Topology};
-use crate::domain::tracker::{Event, Input, PutResult, Tracker};
+use crate::domain::tracker::{Event, Tracker};
 use crate::inject::CanaryLine;
 use crate::load::arrivals::{Arrivals, Spacing};
 use crate::load::estimate::EVENT_OVERHEAD;
@@ -78,8 +78,8 @@ impl Sender {
         self.bytes + EVENT_OVERHEAD * self.lines
     }
 
-    /// A log group refused a line of this size.
-    pub(super) fn refused(&mut self, size: u32) {
+    /// A line of this size is in no log group: it was refused, or not put in time.
+    pub(super) fn not_stored(&mut self, size: u32) {
         self.bytes = self.bytes.saturating_sub(u64::from(size));
         self.lines = self.lines.saturating_sub(1);
     }
@@ -123,6 +123,12 @@ impl Sender {
         }
         let (tenant, size, group) = (lane.tenant, lane.size, LogGroupId(lane.next_group));
         lane.next_group = (lane.next_group + 1) % lane.log_groups;
+        // Room first: what cannot be handed over is a limit of this machine, and not an answer of the log group.
+        let room = self.queues.get(&(tenant, group)).map(mpsc::Sender::try_reserve);
+        let Some(Ok(room)) = room else {
+            record.missed(at);
+            return;
+        };
         let trace = TraceId::new(at, random::for_trace_id());
         let spec = topology.tenant(tenant);
         let tag = Tag::new(trace, spec.code, self.instance, size, Purpose::Load);
@@ -133,15 +139,8 @@ impl Sender {
         }
         record.sent(tenant, size, trace.planned_at());
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
-        let bytes = line.len() as u64;
-        let line = CanaryLine { trace, tenant, planned_at: trace.planned_at(), line };
-        let queued = self.queues.get(&(tenant, group)).map(|queue| queue.try_send(line));
-        if matches!(queued, Some(Ok(()))) {
-            self.bytes += bytes;
-            self.lines += 1;
-        } else {
-            let reason = "the queue to the log group is full: earlier puts are not answered".into();
-            events.extend(tracker.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now));
-        }
+        self.bytes += line.len() as u64;
+        self.lines += 1;
+        room.send(CanaryLine { trace, tenant, planned_at: trace.planned_at(), line });
     }
 }

@@ -7,6 +7,8 @@ use tokio::runtime::Builder;
 
 use super::*;
 use crate::daemon::clock;
+use crate::domain::steady::Offset;
+use crate::domain::time::Timestamp;
 use crate::store::tests::Folder;
 
 /// A listening socket that stands for an external service. Connections wait in its backlog.
@@ -156,4 +158,72 @@ async fn a_daemon_runs_no_task_and_makes_no_call_before_it_is_started() {
     let running = built.start();
     idle.ecs.called().await;
     drop(running);
+}
+
+/// A daemon with a grace period of a minute whose engine does this.
+fn running(engine: impl FnOnce(CancellationToken, oneshot::Sender<engine::End>) -> Task) -> Running {
+    let (report_end, engine_end) = oneshot::channel();
+    let (stop, (_, ends)) = (CancellationToken::new(), reload::channels());
+    let mut supervisor = Supervisor::new(Handle::current());
+    supervisor.start(engine(stop.clone(), report_end));
+    let handles = Handles {
+        stop,
+        end: CancellationToken::new(),
+        engine_end,
+        scrapes: Arc::default(),
+        stop_grace: Duration::from_secs(60),
+        reloader: ends.reloader,
+        new_tasks: ends.tasks,
+    };
+    Running { supervisor, handles }
+}
+
+/// How the clock was set.
+fn an_hour() -> Offset {
+    Offset::between(Timestamp::from_secs(0), Timestamp::from_secs(3_600))
+}
+
+/// An engine that gives up after two hours because the clock was set. It takes a second, in which the tasks
+/// that it has `dismissed` end.
+fn that_gives_up(
+    stop: CancellationToken,
+    dismissed: CancellationToken,
+    report_end: oneshot::Sender<engine::End>,
+) -> Task {
+    Task::new(ENGINE, async move {
+        tokio::time::sleep(Duration::from_secs(7_200)).await;
+        stop.cancel();
+        dismissed.cancel();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        report_end.send(engine::End::ClockStepped(an_hour())).unwrap();
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_before_the_engine_does_not_hide_that_the_clock_was_set() {
+    let dismissed = CancellationToken::new();
+    let leaves = dismissed.clone();
+    let mut daemon = running(|stop, report_end| that_gives_up(stop, dismissed.clone(), report_end));
+    let observer = Task::new("observe", async move { leaves.cancelled().await }).until(dismissed);
+    daemon.supervisor.start(observer);
+    let began = Instant::now();
+    let error = daemon.until(std::future::pending()).await.unwrap_err();
+    assert!(error.is::<ClockStepped>(), "{error:#}");
+    assert_eq!(began.elapsed().as_secs(), 7_201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_after_it_gave_up_is_abandoned_after_the_grace_period() {
+    let daemon = running(|stop, report_end| {
+        Task::new(ENGINE, async move {
+            stop.cancel();
+            std::future::pending::<()>().await;
+            drop(report_end);
+        })
+    });
+    let began = Instant::now();
+    let error = daemon.until(std::future::pending()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the engine stopped by itself and did not end in time");
+    let at_most = Duration::from_secs(60) + LAST_COMMIT + ENDING;
+    assert_eq!(began.elapsed().as_secs(), at_most.as_secs());
 }

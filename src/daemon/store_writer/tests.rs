@@ -258,3 +258,24 @@ async fn traces_beyond_the_limit_are_removed_between_commits() {
     writer.close().await;
     assert_eq!(on_disk(&folder), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_deleted_degrades_the_store_until_the_full_state_is_in_a_new_one() {
+    let folder = Folder::new();
+    let mut writer = start(&folder, "host").await.writer;
+    done(&writer.commit(changes([1]), nothing_to_resync).await);
+    std::fs::remove_file(folder.file()).unwrap();
+    done(&writer.commit(changes([2]), nothing_to_resync).await);
+    advance(writer.settings.prune_every).await;
+    done(&writer.commit(changes([3]), nothing_to_resync).await);
+    let deleted = format!("{} was deleted or replaced while it was open", folder.file().display());
+    assert_eq!(reason(&writer.commit(changes([4]), nothing_to_resync).await), deleted);
+    advance(writer.settings.retry_delay).await;
+    done(&writer.commit(changes([5]), || changes(1..6)).await);
+    assert_eq!(*writer.subscribe_state().borrow(), StoreState::Healthy);
+    advance(writer.settings.prune_every).await;
+    done(&writer.commit(changes([6]), nothing_to_resync).await);
+    done(&writer.commit(changes([7]), nothing_to_resync).await);
+    writer.close().await;
+    assert_eq!(on_disk(&folder), 7);
+}

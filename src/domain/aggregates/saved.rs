@@ -45,10 +45,25 @@ impl Aggregates {
         let bucket = |key: &Key| {
             let forming = self.forming.get(key).map(packed::pack_forming);
             let bytes = forming.or_else(|| Some(self.closed(*key)?.bytes.clone()))?;
-            let Key { step, slot, tenant } = *key;
-            Some(KeptBucket { tenant, step, start: step.start(slot), bytes })
+            Some(kept(*key, bytes))
         };
         Unsaved { known_since: self.known_since, buckets: self.unsaved.iter().filter_map(bucket).collect() }
+    }
+
+    /// Every bucket, for a store that may lack any of them.
+    #[must_use]
+    pub fn everything(&self) -> Unsaved {
+        let mut buckets = Vec::new();
+        for step in Step::ALL {
+            for (tenant, closed) in (0..).map(TenantId).zip(&self.closed[step as usize]) {
+                let closed = closed.iter();
+                buckets.extend(closed.map(|it| kept(Key { step, slot: it.slot, tenant }, it.bytes.clone())));
+            }
+        }
+        buckets.extend(self.forming.iter().map(|(key, content)| kept(*key, packed::pack_forming(content))));
+        // In the order of the rows of a store, which is the fastest to write.
+        buckets.sort_unstable_by_key(|bucket| (bucket.step as u8, bucket.start, bucket.tenant));
+        Unsaved { known_since: self.known_since, buckets }
     }
 
     /// Says that what [`unsaved`](Self::unsaved) returned is saved.
@@ -80,6 +95,11 @@ impl Aggregates {
             }
         }
     }
+}
+
+fn kept(key: Key, bytes: Box<[u8]>) -> KeptBucket {
+    let Key { step, slot, tenant } = key;
+    KeptBucket { tenant, step, start: step.start(slot), bytes }
 }
 
 /// The bytes of a bucket whose series had other names, for the series of a topology: those that are new have

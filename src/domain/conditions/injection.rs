@@ -27,7 +27,7 @@ pub(super) fn late(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
     let now = history.snapshot.at;
     let late = history.judge(criteria.thresholds.late_injection, |canary| was_late(canary, criteria, now));
     found.extend(late.map(|it| {
-        let delays = history.recent().iter().filter_map(|canary| delay(canary.trace, now));
+        let delays = history.recent().iter().filter_map(|canary| taken_after(canary.trace));
         let longest = delays.max().unwrap_or_default();
         let subject = Subject::tenant(history.tenant);
         it.condition(ConditionName::LateInjection, history, subject, Detail::Injection(longest))
@@ -72,13 +72,21 @@ fn refused_or_silent(history: &History<'_>) -> Option<Silence> {
     })
 }
 
+/// A canary that was not answered yet is not late: if no answer comes, it counts as refused, and the tenant as not
+/// injecting.
 fn was_late(canary: &Canary<'_>, criteria: &Criteria, now: Timestamp) -> Option<Sample> {
-    let is_late = delay(canary.trace, now)? > criteria.late_after;
-    match canary.trace.put {
-        _ if is_late => Some(Sample::Affected),
-        Put::Planned => Some(Sample::Pending),
-        Put::Accepted { .. } => Some(Sample::Good),
-        Put::Ambiguous { .. } | Put::Refused { .. } => None,
+    match taken_after(canary.trace) {
+        Some(took) if took > criteria.late_after => Some(Sample::Affected),
+        Some(_) => Some(Sample::Good),
+        None => delay(canary.trace, now).map(|_| Sample::Pending),
+    }
+}
+
+/// How long CloudWatch Logs took for a canary, from the planned injection; `None` if it did not take it, or not yet.
+fn taken_after(trace: &Trace) -> Option<Duration> {
+    match trace.put {
+        Put::Accepted { at } => Some(at.since(trace.planned_at)),
+        Put::Planned | Put::Ambiguous { .. } | Put::Refused { .. } => None,
     }
 }
 

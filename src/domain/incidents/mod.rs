@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use self::canaries::AffectedCanaries;
 pub use self::episode::{Episode, IncidentId, State};
 pub use self::incident::Incident;
-use super::conditions::{Assessment, Condition};
+use super::conditions::{Assessment, Condition, ConditionName};
 use super::time::Timestamp;
 use super::topology::Topology;
 use super::tracker::Snapshot;
@@ -47,6 +47,10 @@ pub struct Incidents {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     Began,
+    /// Its condition turned out to be another one than this. Numbers, place and state may have changed, too.
+    Became {
+        was: ConditionName,
+    },
     /// Its numbers, place or state changed.
     Changed,
     /// It turned out to follow from another one, and is part of that.
@@ -299,6 +303,9 @@ pub(super) fn settle(found: &mut [Condition], episodes: &[Arc<Episode>], map: &T
 fn changes(before: &[Episode], now: &[Episode]) -> Vec<(Episode, Step)> {
     let step = |episode: &Episode| match before.iter().find(|old| old.id == episode.id) {
         None => Some(Step::Began),
+        Some(old) if old.condition.name != episode.condition.name => {
+            Some(Step::Became { was: old.condition.name })
+        }
         Some(old) if episode.is_news_to(old) => Some(Step::Changed),
         Some(_) => None,
     };

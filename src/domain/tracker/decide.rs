@@ -107,7 +107,11 @@ impl Tracker {
             self.topology.stage_ids().filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
         let open_ends: Vec<_> = path[after..].iter().take_while(unproven).copied().collect();
         // A dead-letter stage is rarely seen at all; whether it was read is what counts.
-        let open_dead = dead_letters.filter(|stage| !trace.visit(*stage).absent_at(deadline));
+        let is_read = |stage: &StageId| {
+            let source = &self.sources[self.topology.source_of(trace.tenant, *stage)];
+            trace.visit(*stage).absent_at(deadline) || source.has_answered_since(deadline)
+        };
+        let open_dead = dead_letters.filter(|stage| !is_read(stage));
         let awaited = |stage: &StageId| {
             let state = &self.sources[self.topology.source_of(trace.tenant, *stage)];
             match self.topology.stage(*stage).role {
@@ -245,16 +249,21 @@ impl Tracker {
             }
             let begun = trace.hop_start(&self.topology, stage);
             let visit = &mut trace.stages[usize::from(stage.0)];
-            let (Hop::Open | Hop::Overdue) = visit.hop else {
+            // What another process counted of a canary that was adopted is not known.
+            let is_inherited = visit.hop == Hop::Inherited && trace.origin != Origin::Adopted;
+            if !is_inherited && !matches!(visit.hop, Hop::Open | Hop::Overdue) {
                 continue;
-            };
+            }
             // A hop that began shortly before the deadline may still be within its target then.
             let due = |begun: &Interval| deadline.max(begun.latest + spec.target.unwrap_or_default());
-            let counted = visit.hop == Hop::Overdue;
+            let counted = is_inherited || visit.hop == Hop::Overdue;
             if visit.arrival.is_some() {
-                visit.hop = Hop::Skipped;
+                if !is_inherited {
+                    visit.hop = Hop::Skipped;
+                }
             } else if let Some(begun) = begun.filter(|begun| taken && visit.absent_at(due(begun))) {
-                let (tenant, waited) = (trace.tenant, deadline.since(begun.latest));
+                let tenant = trace.tenant;
+                let waited = (!is_inherited).then(|| deadline.since(begun.latest));
                 let seen = self.sources[self.topology.source_of(tenant, stage)].has_seen(tenant);
                 visit.hop = if seen { Hop::Missing } else { Hop::NeverSeen };
                 events.push(if seen {
@@ -341,7 +350,9 @@ fn judge_hop(trace: &Trace, hop: StageId, topology: &Topology, events: &mut Vec<
     } else {
         let latency = arrived.latest.since(begun.latest);
         events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
-        Some(Hop::Measured { latency, was_overdue: counted })
+        // The proof may be of a source in whose place a reload has put another one.
+        let was_overdue = counted && target.is_some_and(|target| arrived.latest > target);
+        Some(Hop::Measured { latency, was_overdue })
     }
 }
 

@@ -6,8 +6,8 @@
 //! * A later canary of the tenant was found here in a readable record. A stream that always carries
 //!   somebody's binary records still proves losses; an archive that changes to a format that is not opened
 //!   proves none. It lifts nothing where a record of the tenant's own format was not read to its end: of objects
-//!   that are damaged, exceed a limit or are deleted too early, the next one may show its canary and this
-//!   one hide another.
+//!   that are damaged, exceed a limit, are refused or are deleted too early, the next one may show its canary
+//!   and this one hide another.
 //! * An intact canary of the tenant was found in a record of the same shape. Formats such as MessagePack or
 //!   protobuf keep strings as they are, so absence in that shape counts.
 
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_later_canary_lifts_nothing_where_records_of_its_own_format_are_not_read_to_their_end() {
         use UnreadableReason::{
-            Damaged, DecoderPanic, Deleted, Encrypted, OverLimit, Refused, Truncated, UnknownFormat,
+            Damaged, DecoderPanic, Deleted, Encrypted, Hidden, OverLimit, Refused, Truncated, UnknownFormat,
         };
         let gzip = Shape::NONE.then(Format::Gzip);
         for (reason, shape, lifts) in [
@@ -209,7 +209,8 @@ mod tests {
             (Truncated, gzip.then(Format::Tar), true),
             (UnknownFormat, Shape::NONE.then(Format::Orc), true),
             (Encrypted, gzip, true),
-            (Refused, Shape::NONE, true),
+            (Refused, Shape::NONE, false),
+            (Hidden, Shape::NONE, true),
         ] {
             let mut source = Readability::default();
             let part = Unreadable { shape, reason };

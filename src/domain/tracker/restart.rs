@@ -32,7 +32,8 @@ pub struct Restored {
     pub schemas: Vec<LearnedSchema>,
     /// Sources at which tenants' canaries were found.
     pub seen: Vec<SeenSource>,
-    /// Those of the traces that the store has as open. Those of them that are over by now finish again.
+    /// Those of the traces that the store has as open. Those of them that are over by now finish again. The others have
+    /// finished if they have an outcome, and stay so.
     pub open: HashSet<TraceId>,
 }
 
@@ -56,7 +57,7 @@ impl Tracker {
         // The store has these as they are.
         let outbox = std::mem::take(&mut self.outbox);
         for trace in traces {
-            self.restore_trace(trace, now);
+            self.restore_trace(trace, &open, now);
         }
         let of_restored = std::mem::replace(&mut self.outbox, outbox);
         self.outbox.take_finished(of_restored, &open);
@@ -96,7 +97,7 @@ impl Tracker {
         }
     }
 
-    fn restore_trace(&mut self, mut trace: Trace, now: Timestamp) {
+    fn restore_trace(&mut self, mut trace: Trace, open: &HashSet<TraceId>, now: Timestamp) {
         // Tenants are numbered by the configuration; the tag is what stays.
         let tenant = self.topology.tenant_of(&trace.tag);
         let stages = self.topology.stages().len();
@@ -108,9 +109,18 @@ impl Tracker {
         };
         trace.stages.resize(stages, Visit::default());
         trace.tenant = tenant;
-        trace.origin = Origin::Restored;
+        if trace.origin == Origin::Planned {
+            trace.origin = Origin::Restored;
+        }
+        let is_open = trace.ended.is_none() && trace.arrival(self.topology.end()).is_none();
+        if trace.origin == Origin::Restored && trace.judgement == Judgement::Unjudged && is_open {
+            // An earlier version did not keep that it was adopted.
+            trace.origin = Origin::Adopted;
+        }
         take_over(&mut trace);
-        let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
+        // One that has finished is not finished again, whatever stages and deadlines there are now.
+        let has_finished = trace.ended.is_some() && !open.contains(&trace.id());
+        let over = has_finished || self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
         let state = &mut self.injections[usize::from(trace.tenant.0)];
         state.planned_at = state.planned_at.max(Some(trace.planned_at));
         if let Put::Accepted { at } = trace.put {
@@ -135,7 +145,7 @@ impl Tracker {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
-        if self.trace(id).is_some_and(|known| known.origin == Origin::Restored) {
+        if self.trace(id).is_some_and(|known| known.origin != Origin::Planned) {
             self.injections[usize::from(tenant.0)].record_missed(1, now);
             events.push(Event::Missed { tenant, count: 1 });
         }

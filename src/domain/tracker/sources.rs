@@ -357,6 +357,11 @@ impl SourceState {
         self.can_be_read() && !self.readability.blind().contains_key(&tenant) && self.has_seen(tenant)
     }
 
+    /// Whether a poll that shows presence only, of a source that can prove no absence, began after an instant.
+    pub(super) fn has_answered_since(&self, at: Timestamp) -> bool {
+        self.presence_read_at.is_some_and(|began| began > at)
+    }
+
     /// Until when the source was read, as far as its kind can tell.
     fn read_until(&self) -> Option<Timestamp> {
         self.watermark.max(self.presence_read_at)

@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::injection::InjectionState;
-use super::{Event, Tracker};
+use super::{Event, Tracker, on_the_way};
 use crate::domain::checkpoints::HopDue;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
-use crate::domain::trace::{Trace, Visit};
+use crate::domain::trace::{Hop, Trace, Visit};
 
 /// The new places of the log groups of tenants that have other ones now.
 type Regrouped = Vec<(TenantId, Vec<Option<LogGroupId>>)>;
@@ -28,6 +28,8 @@ impl Tracker {
         let map = &*topology;
         let regrouped = self.make_room(&before, map);
         let gone: Vec<StageId> = before.stage_ids().filter(|stage| !map.has_stage(*stage)).collect();
+        let is_recounted = |stage: &StageId| before.has_stage(*stage) && is_recounted(&before, map, *stage);
+        let recounted: Vec<StageId> = map.stage_ids().filter(is_recounted).collect();
         let open: Vec<_> = self.open.keys().copied().collect();
         for id in &open {
             let Some(mut trace) = self.open.get(id).cloned() else { continue };
@@ -49,10 +51,12 @@ impl Tracker {
                     moved.insert(stage);
                 }
             }
-            if amend(&mut trace, map, &gone, &moved, &regrouped) {
+            let is_amended = amend(&mut trace, map, &gone, &moved, &regrouped);
+            let inherits = inherit(&mut trace, &recounted);
+            if is_amended || inherits {
                 self.outbox.note_changed(*id);
-                self.open.insert(*id, trace);
             }
+            self.open.insert(*id, trace);
         }
         for id in self.finished.ids() {
             if let Some(trace) = self.finished.get_mut(id) {
@@ -135,11 +139,40 @@ fn amend(
         trace.stages[usize::from(stage.0)] = Visit::default();
     }
     for stage in moved {
-        trace.stages[usize::from(stage.0)].gap_since_poll = true;
+        // What was read of the source that it had before proves nothing of the one that it has now. What decided an
+        // outcome stays.
+        let has_decided = trace.ended.is_some() && map.main_path().contains(stage);
+        let visit = &mut trace.stages[usize::from(stage.0)];
+        if !has_decided {
+            (visit.absent_until, visit.empty_polls, visit.withheld) = (None, 0, false);
+        }
+        visit.gap_since_poll = true;
     }
     if let Some((_, places)) = group {
         let place = |group: LogGroupId| places.get(usize::from(group.0)).copied().flatten();
         trace.log_group = trace.log_group.and_then(place);
     }
     forgets || group.is_some() || !moved.is_empty()
+}
+
+/// Whether the histogram of the hop to a stage begins again from 0, because it is compared with other thresholds or
+/// was not there.
+fn is_recounted(before: &Topology, map: &Topology, stage: StageId) -> bool {
+    let of = |map: &Topology| {
+        let stage = map.stage(stage);
+        let thresholds: Vec<_> = stage.target.into_iter().chain(stage.critical).collect();
+        (thresholds, on_the_way(stage.role))
+    };
+    of(before) != of(map)
+}
+
+/// Marks the hops of an open trace that histograms counted which begin again from 0, as at a restart. Returns whether
+/// there are any.
+fn inherit(trace: &mut Arc<Trace>, recounted: &[StageId]) -> bool {
+    let is_counted = |stage: &&StageId| trace.visit(**stage).hop == Hop::Overdue;
+    let counted: Vec<StageId> = recounted.iter().filter(is_counted).copied().collect();
+    for stage in &counted {
+        Arc::make_mut(trace).stages[usize::from(stage.0)].hop = Hop::Inherited;
+    }
+    !counted.is_empty()
 }

@@ -9,8 +9,8 @@ use crate::domain::format::FoundIn;
 use crate::domain::outcome::UnobservedReason;
 use crate::domain::sighting::{Decoding, Sighting, Stamp};
 use crate::domain::tag::{Claim, Purpose, TenantCode};
-use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
+use crate::domain::topology::{HopRange, Source, Stage};
 use crate::domain::trace::{FoundLate, Hop, Standing};
 
 mod copies;
@@ -110,6 +110,19 @@ pub(crate) fn seen_everywhere(map: &Topology) -> Vec<SeenSource> {
         })
     };
     map.source_ids().flat_map(of_source).collect()
+}
+
+/// The side stage of [`with_mirror`].
+const MIRROR: StageId = StageId(5);
+
+/// The fixture's topology with one more side stage.
+fn with_mirror() -> Topology {
+    let map = topology();
+    let stage = Stage { name: "mirror".into(), ..map.stage(ARCHIVE).clone() };
+    let source = Source { stage: MIRROR, ..map.source(map.source_of(ACME, TABLE)).clone() };
+    let stages = map.stages().iter().cloned().chain([stage]).collect();
+    let sources = map.sources().iter().cloned().chain([source]).collect();
+    Topology::new(map.tenants().to_vec(), stages, sources).unwrap()
 }
 
 pub(super) struct World {

@@ -68,10 +68,10 @@ pub fn lines(bytes: u64, record: &Record, used: &[Used], prices: &Prices) -> Vec
     std::iter::once(ingest).chain(used.iter().flat_map(|used| priced.lines(used))).collect()
 }
 
-/// What all lines that could be read cost for a million events.
+/// What all lines that could be read cost for a million events. `None` if log groups accepted none.
 #[must_use]
-pub fn per_million(lines: &[CostLine]) -> f64 {
-    lines.iter().filter_map(|line| line.dollars_per_million).sum()
+pub fn per_million(lines: &[CostLine]) -> Option<f64> {
+    lines.iter().filter_map(|line| line.dollars_per_million).reduce(|all, line| all + line)
 }
 
 struct Priced<'a> {
@@ -95,10 +95,12 @@ impl Priced<'_> {
     fn lines(&self, used: &Used) -> Vec<CostLine> {
         match used {
             Used::Stream { name, records, bytes } => {
-                // Every record is at least one unit.
+                // Every record is at least one unit, and the last unit of each may be nearly empty. Only sizes of single
+                // records would tell how many units there were.
                 let units = records.max((bytes / PUT_UNIT).ceil());
-                let formula = format!("max({records} records, {bytes} B / {PUT_UNIT} B) / 1e6");
-                vec![self.line(format!("puts into stream {name}"), Item::KinesisPut, units / 1e6, formula)]
+                let formula = format!("at least max({records} records, {bytes} B / {PUT_UNIT} B) / 1e6");
+                let what = format!("puts into stream {name}, at least");
+                vec![self.line(what, Item::KinesisPut, units / 1e6, formula)]
             }
             Used::Function { name, invocations, millis, memory_mb } => {
                 let formula = format!("{invocations} invocations / 1e6");
@@ -189,7 +191,18 @@ mod tests {
         // 1 GB at 0.50; 3,125,000 units of 25 KB at 0.014 a million; 0.5 million at 0.20; 50,000 GB-seconds
         // at 0.0000166667; 0.02 million at 5; 1 million at 0.40; 10 GB at 0.09.
         assert_eq!(cents, [Some(50), Some(4), Some(10), Some(83), Some(10), Some(40), Some(90), None]);
-        assert_eq!((per_million(&lines) * 100.0).round() as i64, 288);
+        assert_eq!((per_million(&lines).unwrap() * 100.0).round() as i64, 288);
+        assert!(
+            lines[1].what.ends_with(", at least") && lines[1].formula.starts_with("at least "),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn without_an_event_the_cost_for_a_million_is_not_known() {
+        let prices = Prices::parse("prices", SHIPPED).unwrap();
+        let lines = lines(0, &Record::new(Arc::new(topology())), &[], &prices);
+        assert_eq!(per_million(&lines), None);
     }
 
     #[test]

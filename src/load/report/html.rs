@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::junit::escaped;
 use super::svg::{Line, chart};
-use super::text::seconds;
+use super::text::{percentile, seconds};
 use super::{Percentiles, Report, SliceLine, Verdict};
 use crate::load::estimate::short;
 
@@ -229,14 +229,14 @@ fn charts(page: &mut String, report: &Report) {
 }
 
 fn row(of: &Percentiles) -> [String; 3] {
-    let none = if of.count > 0 { "never" } else { "-" };
-    [of.p50, of.p95, of.p99].map(|value| value.map_or_else(|| none.to_owned(), seconds))
+    [of.p50, of.p95, of.p99].map(|value| percentile(of, value))
 }
 
 fn latencies(page: &mut String, report: &Report) {
     let cells = |name: &str, of: &Percentiles, target: Option<f64>| {
         let [p50, p95, p99] = row(of);
-        let [from, target] = [of.p95_from, target].map(|it| it.map_or_else(|| "-".to_owned(), seconds));
+        let from = percentile(of, of.p95_from);
+        let target = target.map_or_else(|| "-".to_owned(), seconds);
         let (missing, unknown) = (of.missing.to_string(), of.unknown.to_string());
         vec![escaped(name), of.count.to_string(), p50, p95, p99, from, target, missing, unknown]
     };

@@ -13,7 +13,8 @@ pub fn xml(report: &Report) -> String {
         let name = format!("{}: {}", line.subject, line.expression);
         cases.push((name, line.judged.clone(), line.measured.clone()));
     }
-    if report.thresholds.is_empty() {
+    // Of a search, only thresholds that every rate must keep are among them.
+    if report.knee.is_some() || report.thresholds.is_empty() {
         let judged = match report.verdict {
             Verdict::Passed => Judged::Kept,
             Verdict::Failed => Judged::Broken,

@@ -1,6 +1,7 @@
 //! What is told of a run: a JSON document, from which everything else is printed.
 
 mod cost;
+mod harm;
 pub mod html;
 pub mod junit;
 mod svg;
@@ -22,7 +23,7 @@ use super::profile::Shape;
 use super::ratio::Ratio;
 use super::record::{Purpose, Puts, Record, Window};
 use super::search::{Knee, Search};
-use super::threshold::{Aggregate, Judged, Metric, Span, Threshold};
+use super::threshold::{Aggregate, Judged, Metric, Span, Threshold, cannot_show};
 use crate::domain::aggregates::sketch::{MAX_BINS, Sketch};
 use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
@@ -97,6 +98,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why it is not `passed`, and why the run ended early.
     pub reasons: Vec<String>,
+    /// Of a search, those that every rate must keep: on leaks, and on what is cut or changed.
     pub thresholds: Vec<ThresholdLine>,
     /// Of everything that is judged.
     pub totals: Totals,
@@ -104,6 +106,8 @@ pub struct Report {
     pub hops: Vec<Series>,
     pub sizes: Vec<Series>,
     pub tenants: Vec<Series>,
+    /// Where canaries were lost, and at which side stages they were missing. The latter may have arrived at the end
+    /// stage.
     pub losses: Vec<Count>,
     pub unobserved: Vec<Count>,
     pub knee: Option<KneeLine>,
@@ -146,7 +150,9 @@ pub struct Totals {
     /// Found at the end stage after they had been given up.
     pub found_late: u64,
     pub duplicates: u64,
+    /// Found with another tenant, warm-up included.
     pub leaks: u64,
+    /// Copies that were cut or changed, warm-up included.
     pub corrupted: u64,
     /// Bytes put into log groups, warm-up included.
     pub bytes: u64,
@@ -167,7 +173,8 @@ pub struct RatioLine {
     pub high: f64,
 }
 
-/// Percentiles in seconds. `null` if there are none, or if one falls on a canary that never arrived.
+/// Percentiles in seconds: the most that each can be, whatever is not known. `null` if there are none, if one falls on
+/// a canary that never arrived, or if it may, because it is not known whether enough others arrived.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     pub count: u64,
@@ -178,8 +185,8 @@ pub struct Percentiles {
     pub p50: Option<f64>,
     pub p95: Option<f64>,
     pub p99: Option<f64>,
-    /// The least that each can be. Stages that do not stamp arrivals are known only to the poll, so the true percentile
-    /// lies between the two.
+    /// The least that each can be; 0 if it may fall on a canary of which nothing is known. Stages that do not stamp
+    /// arrivals are known only to the poll, so the true percentile lies between the two.
     #[serde(default)]
     pub p50_from: Option<f64>,
     #[serde(default)]
@@ -278,7 +285,9 @@ impl Report {
     pub fn new(plan: &Plan, prices: &Prices, facts: &Facts<'_>) -> Self {
         let record = facts.record;
         let topology = record.topology();
-        let judged = record.judged();
+        let mut judged = record.judged();
+        let warm_up = harm::of_warm_up(record);
+        judged.add_warm_up(warm_up);
         // Without a search, one window is judged.
         let window = record.windows.iter().rfind(|window| window.purpose == Purpose::Judged);
         let Puts { throttled, all: calls } = window.map(|window| window.puts).unwrap_or_default();
@@ -293,13 +302,13 @@ impl Report {
         let search = search.as_ref();
         let trials = search.map(|it| trials(plan, record, it, beside.cut_searches)).unwrap_or_default();
         let thresholds = match search {
-            Some(_) => Vec::new(),
+            Some(search) => harm::thresholds(plan, record, search, beside.cut_searches),
             None => threshold_lines(&plan.thresholds, &judged, &beside, topology),
         };
         let (verdict, reasons) = verdict(plan, facts, search, &judged, &thresholds);
         let seconds: f64 = of_purpose(record, Purpose::Judged).map(length).sum();
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-        let whole = &judged.whole;
+        let (whole, found) = (&judged.whole, judged.harm());
         let totals = Totals {
             seconds,
             planned: judged.planned,
@@ -314,8 +323,8 @@ impl Report {
             unknown: whole.unknown(),
             found_late: judged.found_late,
             duplicates: judged.hops.iter().map(|hop| hop.duplicates).sum(),
-            leaks: judged.hops.iter().map(|hop| hop.leaks).sum(),
-            corrupted: judged.hops.iter().map(|hop| hop.corrupted).sum(),
+            leaks: found.leaks + warm_up.leaks,
+            corrupted: found.corrupted + warm_up.corrupted,
             bytes: facts.bytes,
             due_rate: rate(judged.planned),
             accepted_rate: rate(judged.accepted),
@@ -330,7 +339,10 @@ impl Report {
         notes.extend(facts.cut_searches.iter().map(|(table, canaries)| {
             format!("second rows of {canaries} canaries in {table} were looked for for less than two minutes")
         }));
+        notes.extend(harm::note(warm_up));
+        notes.extend(search.and_then(Search::stopped).map(str::to_owned));
         notes.extend(not_read(plan, topology));
+        notes.extend(too_few(plan, record, search, &judged, &beside));
         let call = |(service, operation, result, count): &(String, String, String, u64)| Count {
             what: format!("{service} {operation}, {result}"),
             count: *count,
@@ -429,6 +441,31 @@ fn unobserved_at(judged: &Figures, topology: &Topology) -> Vec<String> {
     hops.filter(|(_, hop)| hop.unobserved > 0).map(note).collect()
 }
 
+/// What the run kept, and was too small to show: of a search, the trial with the fewest canaries that kept everything.
+fn too_few(
+    plan: &Plan,
+    record: &Record,
+    search: Option<&Search>,
+    judged: &Figures,
+    beside: &Beside,
+) -> Vec<String> {
+    let topology = record.topology();
+    let of = |figures: &Figures, beside: &Beside| {
+        let kept = plan.thresholds.iter().filter(|threshold| {
+            threshold.judge(figures.measure(threshold, beside, topology)) == Judged::Kept
+        });
+        cannot_show(kept.map(|threshold| (threshold, figures.canaries(threshold, topology))))
+    };
+    let Some(search) = search else { return of(judged, beside) };
+    let trials = search.trials().iter().zip(of_purpose(record, Purpose::Judged));
+    let kept = trials.filter(|(trial, _)| trial.judged == Judged::Kept);
+    let Some((trial, window)) = kept.min_by_key(|(_, window)| window.figures.whole.taken()) else {
+        return Vec::new();
+    };
+    let all = of(&window.figures, &window.beside(beside.cut_searches));
+    all.into_iter().map(|text| format!("at {} events a second, {text}", short(trial.rate))).collect()
+}
+
 /// The sources in which no canary of the run belongs. They are not read, so a leak into them is not noticed.
 fn not_read(plan: &Plan, topology: &Topology) -> Option<String> {
     let is_loaded = |tenant: &TenantId| plan.lanes.iter().any(|lane| lane.tenant == *tenant);
@@ -512,7 +549,7 @@ fn verdict(
     }
     if judged.missed as f64 > MAX_MISSED * judged.planned as f64 {
         reasons.push(format!(
-            "this machine did not send {} of {} events in time, so it measured itself; use a larger one or a lower rate",
+            "{} of {} events were not sent in time: this machine is too small, or log groups answer its puts too slowly; use a larger one or a lower rate",
             judged.missed, judged.planned
         ));
         worsen(Judged::Undecided);
@@ -590,7 +627,10 @@ fn trials(plan: &Plan, record: &Record, search: &Search, cut_searches: u64) -> V
             rate: trial.rate,
             judged: trial.judged.as_str().to_owned(),
             accepted_rate: window.figures.accepted as f64 / length(window).max(f64::MIN_POSITIVE),
-            growth: beside.growth.map(|span| span.high).filter(|growth| growth.is_finite()),
+            growth: beside
+                .growth
+                .map(|span| f64::midpoint(span.low, span.high))
+                .filter(|growth| growth.is_finite()),
             lost: whole.lost,
             latency: percentiles(&whole.latency, whole.untimed(), Detail::Percentiles),
             broken: match trial.judged {
@@ -615,8 +655,9 @@ enum Detail {
 }
 
 fn percentiles(latencies: &Latencies, unknown: u64, detail: Detail) -> Percentiles {
-    let at = |percent| latencies.at(percent).filter(|seconds| seconds.is_finite());
-    let from = |percent| latencies.between(percent, unknown).map(|it| it.low).filter(|it| it.is_finite());
+    let between = |percent| latencies.between(percent, unknown);
+    let at = |percent| between(percent).map(|it| it.high).filter(|it| it.is_finite());
+    let from = |percent| between(percent).map(|it| it.low).filter(|it| it.is_finite());
     Percentiles {
         count: latencies.known(),
         missing: latencies.missing,
@@ -668,7 +709,15 @@ fn losses(figures: &Figures, topology: &Topology) -> Vec<Count> {
         what: format!("dead-lettered at {}", topology.stage(*stage).name),
         count: *count,
     });
-    lost.chain(dead).collect()
+    let side_stages = topology
+        .stage_ids()
+        .zip(&figures.hops)
+        .filter(|(stage, _)| is_hop(topology, *stage) && !topology.main_path().contains(stage));
+    let missing = side_stages.filter(|(_, hop)| hop.latency.missing > 0).map(|(stage, hop)| Count {
+        what: format!("missing at {}", topology.stage(stage).name),
+        count: hop.latency.missing,
+    });
+    lost.chain(dead).chain(missing).collect()
 }
 
 /// The slices of all windows. The first that are judged are of so many trials.

@@ -15,8 +15,8 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
-/// A percentile: `never` if it falls on a canary that did not arrive, `-` if there was none.
-fn percentile(of: &Percentiles, value: Option<f64>) -> String {
+/// A percentile: `never` if it falls on a canary that did not arrive, or may fall on one; `-` if nothing is known.
+pub(super) fn percentile(of: &Percentiles, value: Option<f64>) -> String {
     value.map_or_else(|| if of.count > 0 { "never".to_owned() } else { "-".to_owned() }, seconds)
 }
 
@@ -69,7 +69,8 @@ pub fn summary(report: &Report) -> Vec<String> {
     }
     if is_wide(&report.end_to_end) || report.hops.iter().any(|hop| is_wide(&hop.percentiles)) {
         lines.push(
-            "  the true P95 lies between \"P95 from\" and P95: a stage that does not stamp arrivals is known to the poll"
+            "  the true P95 lies between \"P95 from\" and P95: arrivals that are not stamped are known to the poll, and \
+             canaries that are not known may be the shortest or the longest"
                 .to_owned(),
         );
     }
@@ -80,9 +81,13 @@ pub fn summary(report: &Report) -> Vec<String> {
     lines
 }
 
-/// Whether intervals are so wide that a percentile may be a tenth less than what is told.
+/// Whether so much is not known that a percentile may be a tenth less than what is told.
 fn is_wide(of: &Percentiles) -> bool {
-    of.p95.zip(of.p95_from).is_some_and(|(p95, from)| from < p95 * 0.9)
+    match (of.p95_from, of.p95) {
+        (Some(from), Some(p95)) => from < p95 * 0.9,
+        (Some(_), None) => of.count > 0,
+        (None, _) => false,
+    }
 }
 
 fn counts(totals: &Totals) -> Vec<String> {
@@ -115,6 +120,12 @@ pub fn cost(report: &Report) -> String {
     let unknown: Vec<_> =
         report.cost.iter().filter(|line| line.dollars.is_none()).map(|line| &*line.what).collect();
     let but = if unknown.is_empty() { String::new() } else { format!(", without {}", unknown.join(", ")) };
-    let dollars = per_million(&report.cost);
-    format!("cost: ${dollars:.2} for a million events{but} (target ${target:.0}, critical ${critical:.0})")
+    match per_million(&report.cost) {
+        Some(dollars) => {
+            format!(
+                "cost: ${dollars:.2} for a million events{but} (target ${target:.0}, critical ${critical:.0})"
+            )
+        }
+        None => "cost for a million events: not known, because log groups accepted none".to_owned(),
+    }
 }

@@ -166,7 +166,7 @@ impl Visibility {
         }
         let record = |(tenant, tag): (&String, &Tag)| UnreadableRecord {
             arrived_by: now,
-            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused },
+            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Hidden },
             // How many rows are hidden is unknown, so that is counted once.
             count: u64::from(self.hidden.insert(tenant.clone())),
             owner: Some(RecordOwner::Tag(*tag)),

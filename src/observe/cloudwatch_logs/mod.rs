@@ -12,11 +12,13 @@
 mod settings;
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
 use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
+use tokio::time::Instant;
 
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
@@ -24,6 +26,7 @@ use super::decode::{Limits, Scan};
 use super::failure::explain;
 use super::rate_limit::RateLimit;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::count::counted;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -158,6 +161,20 @@ impl CloudWatchLogs {
         self.settings.log_group.trim_end_matches(":*")
     }
 
+    /// The rate limit, which is our own, left no call to this poll.
+    fn crowded(&self) -> ObserveError {
+        let (groups, pause) = (self.rate_limit.users(), self.settings.min_call_interval);
+        let rate = Duration::from_secs(1).div_duration_f64(pause).round();
+        let text = format!(
+            "{}: not called; {} of this account and region share max_calls_per_second = {rate}, so a round of polls \
+             takes at least {} s: raise it, or interval",
+            self.call(),
+            counted(groups.into(), "log group"),
+            (pause * groups).as_secs().max(1)
+        );
+        ObserveError::new(FailureKind::OverBudget, text)
+    }
+
     /// Names the call for people.
     fn call(&self) -> String {
         format!("FilterLogEvents on `{}`", self.group())
@@ -214,7 +231,7 @@ impl CloudWatchLogs {
 
 impl Observe for CloudWatchLogs {
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
-        let started = self.clock.now();
+        let (started, begun) = (self.clock.now(), Instant::now());
         let oldest = wanted.oldest().unwrap_or(started);
         // Since then, events may have arrived that no poll has read, because nothing waited.
         let gap_start = self.covered_until.filter(|_| self.settings.gaps == Gaps::Read);
@@ -228,7 +245,15 @@ impl Observe for CloudWatchLogs {
             if page_number > 0 && self.clock.now().since(started) >= self.settings.poll_time_budget {
                 break;
             }
-            self.rate_limit.take(self.settings.min_call_interval).await;
+            // Without the first page, nothing is known, so that may wait for longer.
+            let budget = self.settings.poll_time_budget;
+            let until = begun + if page_number == 0 { budget * 8 / 5 } else { budget };
+            if !self.rate_limit.take_until(until, self.settings.min_call_interval).await {
+                if page_number == 0 {
+                    return Err(self.crowded());
+                }
+                break;
+            }
             let page = self.fetch_page(&read).await?;
             let seen_by = self.clock.now();
             let answered = page.events.unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::CloudWatchLogs;
-use crate::cloud::account::{self, Account};
+use crate::cloud::account::{self, Account, account_of_arn};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
 use crate::domain::evidence::{Evidence, LOG_GROUP_CHECKS, Link, Lookup, NamedPlace, Question};
@@ -80,8 +80,8 @@ pub struct Settings {
     pub gaps: Gaps,
     /// Maximum number of pages per poll; the next poll continues a longer search.
     pub max_pages: usize,
-    /// After this time a poll requests no further page and reports what it has found. It must be shorter than
-    /// the timeout of a poll by the time that one page may take.
+    /// After this time a poll requests no further page and reports what it has found; a poll that the rate limit
+    /// left no call by then fails. It must be shorter than the timeout of a poll by the time that one page may take.
     pub poll_time_budget: Duration,
     /// Minimum time between two calls of all sources that share a quota.
     pub min_call_interval: Duration,
@@ -146,7 +146,9 @@ impl KindSettings for Settings {
     }
 
     fn identity(&self) -> String {
-        format!("{} {} {}", self.log_group, self.filter_pattern, self.account.identity())
+        let name = account::log_group_name(&self.log_group);
+        let account = account_of_arn(&self.log_group).or(self.account.number()).unwrap_or_default();
+        format!("{name} {} {account} {}", self.filter_pattern, self.account.identity())
     }
 
     fn account(&self) -> Option<&Account> {
@@ -220,6 +222,7 @@ fn group_name(log_group: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::account::Role;
     use crate::domain::time::Timestamp;
 
     const QUESTION: Question<'_> =
@@ -239,6 +242,17 @@ mod tests {
                 "aws logs tail /ecs/acme/app --region eu-central-1 --since 2026-11-22T04:29:41Z --format short",
             ]
         );
+    }
+
+    #[test]
+    fn a_log_group_is_one_place_whether_it_is_given_by_its_name_or_its_arn() {
+        let arn = "arn:aws:iam::111111111111:role/read".to_owned();
+        let of_role =
+            Account { role: Some(Role { arn, external_id: None }), ..Account::in_region("eu-central-1") };
+        let identity = |account: &Account, group: &str| Settings::new(account.clone(), group).identity();
+        let arn = "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/app";
+        assert_eq!(identity(&of_role, "/ecs/acme/app"), identity(&of_role, arn));
+        assert_ne!(identity(&of_role, "/ecs/acme/app"), identity(&of_role, "/ecs/acme/web"));
     }
 
     #[test]

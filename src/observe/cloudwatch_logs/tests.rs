@@ -45,6 +45,10 @@ fn wanted() -> Wanted {
 type Sent = Arc<Mutex<Vec<Value>>>;
 
 fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
+    observer_within(RateLimit::default(), answers)
+}
+
+fn observer_within(rate_limit: RateLimit, answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
     let answers = Mutex::new(VecDeque::from(answers));
     let sent = Sent::default();
     let log = sent.clone();
@@ -70,7 +74,7 @@ fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
     let mut settings = Settings::new(Account::in_region("eu-central-1"), "/export");
     settings.max_pages = 2;
     let client = Client::from_conf(config);
-    (CloudWatchLogs::new(settings, RateLimit::default(), client, recognizer, clock), sent)
+    (CloudWatchLogs::new(settings, rate_limit, client, recognizer, clock), sent)
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -191,6 +195,40 @@ async fn a_poll_reads_two_pages_a_second_until_its_time_budget_is_used_up() {
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!((poll.watermark, sent.lock().unwrap().len()), (None, 5));
     assert_eq!(start.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_the_rate_limit_leaves_no_call_says_so_and_calls_nothing() {
+    let (limit, timeout) = (RateLimit::default(), Duration::from_secs(20));
+    let groups = (0..60).map(|_| {
+        let answers = vec![(200, json!({"events": []})); 20];
+        observer_within(limit.clone(), answers)
+    });
+    let mut groups: Vec<_> = groups.collect();
+    let wanted = wanted();
+    let wanted = &wanted;
+    let polls = groups.iter_mut().map(|(group, _)| async move {
+        let (mut answered, mut failures) = (0, Vec::new());
+        for _ in 0..5 {
+            match tokio::time::timeout(timeout, group.poll(wanted)).await {
+                Ok(Ok(_)) => answered += 1,
+                Ok(Err(failure)) => failures.push(failure),
+                Err(_) => panic!("it would be called a service that does not answer"),
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        (answered, failures)
+    });
+    let polls = futures::future::join_all(polls).await;
+    assert!(polls.iter().any(|(answered, _)| *answered > 0));
+    let failures: Vec<_> = polls.into_iter().flat_map(|(_, failures)| failures).collect();
+    assert!(!failures.is_empty());
+    for failure in failures {
+        assert_eq!(failure.kind, FailureKind::OverBudget);
+        let text = "FilterLogEvents on `/export`: not called; 60 log groups of this account and region share \
+                    max_calls_per_second = 2, so a round of polls takes at least 30 s: raise it, or interval";
+        assert_eq!(&*failure.detail, text);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -180,22 +180,22 @@ impl Evidence for Settings {
                 },
             ],
             None => {
-                let prefix = self.objects.key.prefix_of(question.planned_at);
-                let objects = quoted(&format!("gs://{bucket}/{prefix}**"));
-                vec![
-                    Lookup {
-                        what: "list the objects of that hour",
-                        command: format!("gcloud storage ls --long {objects}"),
-                    },
-                    Lookup {
-                        what: "search every object of that hour",
-                        command: format!(
-                            "gcloud storage ls {objects} | while read -r object; do gcloud storage cat \"$object\" \
-                             | {UNPACK} | grep -a -F -H --label=\"$object\" {}; done",
-                            quoted(question.tag),
-                        ),
-                    },
-                ]
+                let prefixes = self.objects.prefixes_around(question.planned_at);
+                let objects = |prefix: &String| quoted(&format!("gs://{bucket}/{prefix}**"));
+                let list = |prefix: &String| Lookup {
+                    what: "list the objects of that hour",
+                    command: format!("gcloud storage ls --long {}", objects(prefix)),
+                };
+                let search = |prefix: &String| Lookup {
+                    what: "search every object of that hour",
+                    command: format!(
+                        "gcloud storage ls {} | while read -r object; do gcloud storage cat \"$object\" \
+                         | {UNPACK} | grep -a -F -H --label=\"$object\" {}; done",
+                        objects(prefix),
+                        quoted(question.tag),
+                    ),
+                };
+                prefixes.iter().map(list).chain(prefixes.iter().map(search)).collect()
             }
         }
     }

@@ -342,6 +342,17 @@ fn a_copy_is_fetched_by_its_generation() {
 }
 
 #[test]
+fn the_hour_before_is_searched_as_well_where_the_writer_may_have_begun_in_it() {
+    let settings = Settings::new(ObjectSettings { key_slack: Duration::from_secs(300), ..objects() });
+    let lookups = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at: t(121) });
+    let commands: Vec<_> = lookups.iter().map(|lookup| lookup.command.as_str()).collect();
+    let [list, list_before, search, search_before] = commands[..] else { panic!("{commands:?}") };
+    assert_eq!(list, "gcloud storage ls --long 'gs://transit/in/05/**'");
+    assert_eq!(list_before, "gcloud storage ls --long 'gs://transit/in/04/**'");
+    assert!(search.contains("in/05/**") && search_before.contains("in/04/**"), "{commands:?}");
+}
+
+#[test]
 fn bucket_names_follow_the_rules_of_cloud_storage() {
     for name in ["sre-transit", "a_b", "0ab", "logs.example.com", &"a".repeat(63)] {
         assert!(check_bucket(name.to_owned()).is_ok(), "{name}");

@@ -1,8 +1,9 @@
 //! Enhanced fan-out: the service sends what a shard gets to a registered consumer, which has 2 MiB a second of each
 //! shard to itself (Kinesis quotas). So nothing is taken from what all other readers of the shard share.
 //!
-//! A subscription is one long answer. Nothing in it says when an event was sent. But what had not come yet when a
-//! poll had looked, was sent after the poll began: that bounds from below up to when an event is complete.
+//! A subscription is one long answer. Nothing in it says when an event was sent. But what had not come yet when two
+//! polls had taken all that had come, was sent after the first of them began: that bounds from below up to when an event
+//! is complete. One poll is not enough, because an event may be on its way for longer than a poll takes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::get_records::{Answer, Page, PageError, date, is_arn, is_invalid};
-use super::read_budget::Pages;
+use super::read_budget::Room;
 use super::{Kinesis, Position};
 use crate::cloud::bounded::{Held, MAX_ANSWER_BYTES};
 use crate::domain::sighting::FailureKind;
@@ -57,6 +58,8 @@ pub(super) struct Subscription {
     held: Held,
     /// What comes from now on was sent after this.
     sent_after: Timestamp,
+    /// When the last poll began that had taken all that had come.
+    quiet_at: Option<Timestamp>,
     /// When the last event came.
     heard: Instant,
 }
@@ -103,7 +106,7 @@ pub(super) struct NextEvent {
     pub(super) not_before: Option<Instant>,
     /// When the poll began to look.
     pub(super) started: Timestamp,
-    pub(super) pages: Pages,
+    pub(super) room: Room,
     pub(super) clock: WallClock,
 }
 
@@ -117,7 +120,7 @@ impl NextEvent {
                 Err(error) => return self.answer(None, Err(error)),
             },
         };
-        let room = self.pages.room().await;
+        let room = self.room.take().await;
         let page = match subscription.next(patience, self.started).await {
             None if subscription.heard.elapsed() >= SILENCE => {
                 let text = format!("{}: no event for {} s", self.call(), SILENCE.as_secs());
@@ -161,7 +164,7 @@ impl NextEvent {
         match request.customize().interceptor(held.clone()).send().await {
             Ok(answer) => {
                 let (receiver, heard) = (answer.event_stream, Instant::now());
-                Ok(Subscription { receiver, held, sent_after, heard })
+                Ok(Subscription { receiver, held, sent_after, quiet_at: None, heard })
             }
             Err(error) if matches!(self.position, Position::After(_)) && is_invalid(error.code()) => {
                 Err(PageError::PositionLost)
@@ -179,7 +182,9 @@ impl NextEvent {
             Some(NOT_FOUND) => PageError::Absent(failure),
             Some(IN_USE) => {
                 let text = format!(
-                    "{}; another reader uses the same consumer: give each probe one of its own (consumer)",
+                    "{}; either another reader uses the same consumer: give each probe one of its own (consumer), \
+                     or the consumer is not ACTIVE yet, or this probe was restarted within 5 s of its last \
+                     subscription",
                     failure.detail
                 );
                 PageError::Failed(ObserveError::new(failure.kind, text))
@@ -231,8 +236,12 @@ impl Subscription {
             tokio::time::timeout(patience, event).await.ok()
         };
         match event {
-            // Nothing more has come.
-            None => self.sent_after = self.sent_after.max(started),
+            // Nothing more has come. What was sent before this poll may still be on its way, but not what was sent
+            // before the previous one.
+            None => {
+                let previous = self.quiet_at.replace(started);
+                self.sent_after = previous.map_or(self.sent_after, |at| self.sent_after.max(at));
+            }
             // Behind what was skipped, more may have come before the poll began.
             Some(None) => {}
             Some(Some(_)) => self.heard = Instant::now(),

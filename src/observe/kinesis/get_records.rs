@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Position;
 use super::fan_out::Subscription;
-use super::read_budget::Pages;
+use super::read_budget::Room;
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
@@ -30,7 +30,7 @@ pub(super) struct GetRecords {
     pub(super) iterator: Option<String>,
     /// When the shard's read budget allows the call.
     pub(super) not_before: Instant,
-    pub(super) pages: Pages,
+    pub(super) room: Room,
     pub(super) clock: WallClock,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Answer {
     pub(super) page: Result<Option<Page>, PageError>,
     /// When the whole answer had been received.
     pub(super) received_at: Timestamp,
-    /// Held until the page is dropped: see [`Pages`].
+    /// Held until the page is dropped.
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -88,11 +88,17 @@ pub(super) enum PageError {
     Failed(ObserveError),
 }
 
+impl PageError {
+    pub(super) fn is_throttled(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.kind == FailureKind::Throttled)
+    }
+}
+
 impl GetRecords {
     pub(super) async fn send(mut self) -> Answer {
         tokio::time::sleep_until(self.not_before).await;
-        let room = self.pages.room().await;
-        let page = self.page().await.map(|answer| Some(answer.into()));
+        let mut room = None;
+        let page = self.page(&mut room).await.map(|answer| Some(answer.into()));
         let received_at = self.clock.now();
         Answer {
             shard: self.shard,
@@ -104,7 +110,9 @@ impl GetRecords {
         }
     }
 
-    async fn page(&mut self) -> Result<GetRecordsOutput, PageError> {
+    /// Takes the room for the answer before it is requested, but not for the iterator, which needs none: that call may
+    /// also wait for credentials.
+    async fn page(&mut self, room: &mut Option<OwnedSemaphorePermit>) -> Result<GetRecordsOutput, PageError> {
         let mut fresh = self.iterator.is_none();
         loop {
             let iterator = match &self.iterator {
@@ -112,6 +120,9 @@ impl GetRecords {
                 None => self.open().await?,
             };
             self.iterator = Some(iterator.clone());
+            if room.is_none() {
+                *room = self.room.take().await;
+            }
             let request = self.client.get_records().shard_iterator(iterator).limit(self.limit);
             let request = request.set_stream_arn(self.arn.clone());
             let error = match request.send().await {
@@ -122,6 +133,7 @@ impl GetRecords {
                 // Iterators expire after five minutes; open a new one at the position.
                 Some("ExpiredIteratorException") if !fresh => {
                     self.iterator = None;
+                    *room = None;
                     fresh = true;
                 }
                 Some("ResourceNotFoundException") => {

@@ -3,7 +3,8 @@
 //! The stream itself stamps arrivals, so more frequent reads would not be more precise. They would only take
 //! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. Therefore a
 //! poll goes through the shards once, each within its `budget`. A poll that does not reach the tip of every
-//! shard has no watermark, and the next poll continues.
+//! shard has no watermark, and the next poll continues. A shard that a poll does not call, because there is no
+//! time left or the service throttles it, is covered up to the poll that reached its tip.
 //!
 //! The observer must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that
 //! the tip was reached. A position moves only together with the sightings that were read up to it, so a poll
@@ -16,6 +17,7 @@ mod get_records;
 mod proof;
 mod read_budget;
 mod settings;
+mod throttling;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -31,11 +33,13 @@ use tokio::time::Instant;
 use self::fan_out::{ARRIVAL, NextEvent, Parked, RESUBSCRIBE, Subscription};
 use self::get_records::{Answer, GetRecords, PageError, date, is_arn, is_invalid};
 pub use self::read_budget::Pages;
-use self::read_budget::{GAP, MAX_WAIT, ReadBudget};
+use self::read_budget::{GAP, MAX_WAIT, ReadBudget, Room};
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
+use self::throttling::Throttled;
 use super::decode::Limits;
 use super::failure::explain;
+use super::pace::Rhythm;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::cloud::aws::Aws;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
@@ -63,8 +67,8 @@ pub struct Kinesis {
     aws: Option<Aws>,
     /// The ARN of the consumer whose name is configured, once it is known.
     consumer: Option<String>,
-    /// Limits the answers in memory, for all streams together.
-    room: Pages,
+    /// Limits the answers in memory.
+    room: Room,
     client: Client,
     recognizer: Recognizer,
     decoder: Decoder,
@@ -73,6 +77,12 @@ pub struct Kinesis {
     cursors: BTreeMap<String, Cursor>,
     /// How long a poll may list shards.
     list_time: Duration,
+    /// How long a poll begins calls.
+    read_time: Duration,
+    /// A shard that is throttled for so long is why nothing more is proven.
+    throttled_after: Duration,
+    /// The latest watermark of all polls.
+    proven: Option<Timestamp>,
     /// Whether the shards must be listed before the next read.
     unlisted: bool,
     /// Whether no trace waited since the last poll.
@@ -112,6 +122,8 @@ struct Cursor {
     /// Pages that the current poll has requested.
     pages: u8,
     budget: ReadBudget,
+    /// Set while its calls are throttled.
+    throttled: Option<Throttled>,
 }
 
 /// Where to continue in a shard. Unlike an iterator it does not expire.
@@ -139,6 +151,7 @@ impl Cursor {
             requested: 0,
             pages: 0,
             budget: ReadBudget::default(),
+            throttled: None,
         }
     }
 
@@ -210,6 +223,8 @@ impl Cursor {
 struct Progress {
     /// When the poll began.
     started: Timestamp,
+    /// The same, to measure how long it takes.
+    begun: Instant,
     /// Records that arrived before this are of no interest.
     start: Timestamp,
     queue: VecDeque<String>,
@@ -236,13 +251,16 @@ impl Kinesis {
             arn,
             aws: None,
             consumer: None,
-            room,
+            room: room.of_stream(),
             client,
             recognizer,
             decoder: Decoder::default(),
             clock,
             cursors: BTreeMap::new(),
             list_time: Duration::MAX,
+            read_time: Duration::MAX,
+            throttled_after: Rhythm::USUAL.proof_every,
+            proven: None,
             unlisted: true,
             idle: false,
             poll_number: 0,
@@ -263,10 +281,12 @@ impl Kinesis {
         }
     }
 
-    /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
-    /// say that the service answered all the time.
-    pub(super) fn within(self, timeout: Duration) -> Self {
-        Self { list_time: timeout * 9 / 10, ..self }
+    /// Limits listings to most of the time that a poll may take, and the start of calls to half of it, which leaves
+    /// the last of them time to be answered. A poll that is dropped at its timeout could not say that the service
+    /// answered all the time.
+    pub(super) fn within(self, rhythm: Rhythm) -> Self {
+        let (list_time, read_time) = (rhythm.timeout * 9 / 10, rhythm.timeout / 2);
+        Self { list_time, read_time, throttled_after: rhythm.proof_every, ..self }
     }
 
     /// How many shards are known.
@@ -274,7 +294,12 @@ impl Kinesis {
         self.cursors.len()
     }
 
-    async fn read_source(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Progress, ObserveError> {
+    async fn read_source(
+        &mut self,
+        started: Timestamp,
+        begun: Instant,
+        oldest: Timestamp,
+    ) -> Result<Progress, ObserveError> {
         let mut start = self.start(oldest);
         self.find_arn().await;
         let consumer = self.find_consumer().await?;
@@ -296,6 +321,7 @@ impl Kinesis {
         }
         let mut progress = Progress {
             started,
+            begun,
             start,
             queue: VecDeque::new(),
             calls: 0,
@@ -340,7 +366,7 @@ impl Kinesis {
             subscription,
             not_before,
             started,
-            pages: self.room.clone(),
+            room: self.room.clone(),
             clock: self.clock.clone(),
         })
     }
@@ -356,7 +382,7 @@ impl Kinesis {
             arn: self.arn.clone(),
             limit: cursor.budget.limit(max_records_per_call, max_bytes_per_second),
             not_before: cursor.budget.take_slot(),
-            pages: self.room.clone(),
+            room: self.room.clone(),
             shard,
             position: cursor.position.clone(),
             iterator: cursor.iterator.clone(),
@@ -365,7 +391,10 @@ impl Kinesis {
     }
 
     fn is_within_limits(&self, progress: &Progress) -> bool {
-        progress.calls < self.settings.max_calls_per_poll
+        // However long the shards took to list, some are read.
+        let in_time = progress.calls < CONCURRENCY || progress.begun.elapsed() < self.read_time;
+        in_time
+            && progress.calls < self.settings.max_calls_per_poll
             && progress.bytes < self.settings.max_bytes_per_poll
             && self.unreported.sightings.len() < MAX_SIGHTINGS
     }
@@ -515,8 +544,12 @@ impl Kinesis {
         };
         cursor.iterator = answer.iterator;
         let page = match answer.page {
-            Ok(Some(page)) => page,
+            Ok(Some(page)) => {
+                cursor.throttled = None;
+                page
+            }
             Ok(None) => {
+                cursor.throttled = None;
                 cursor.subscription = answer.subscription;
                 // A shard at its tip is covered up to when that was known.
                 progress.incomplete |= cursor.behind != Some(Duration::ZERO);
@@ -557,10 +590,12 @@ impl Kinesis {
     }
 
     fn take_error(&mut self, shard: &str, error: PageError, progress: &mut Progress) {
-        progress.incomplete = true;
         let Some(cursor) = self.cursors.get_mut(shard) else {
+            progress.incomplete = true;
             return;
         };
+        // A shard that is throttled at its tip is covered up to the poll that reached it, as one over its budget is.
+        progress.incomplete |= !error.is_throttled() || cursor.behind != Some(Duration::ZERO);
         match error {
             PageError::Absent(failure) => {
                 // The shard, for the same reasons, or the consumer, which may have been registered again.
@@ -582,6 +617,7 @@ impl Kinesis {
                 cursor.begun = begun.min(cursor.begun);
                 self.unlisted = true;
             }
+            PageError::Failed(failure) if failure.kind == FailureKind::Throttled => cursor.back_off(failure),
             PageError::Failed(failure) => {
                 cursor.budget.refund();
                 progress.failure.get_or_insert(failure);
@@ -681,14 +717,18 @@ impl Kinesis {
 
 impl Observe for Kinesis {
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
-        let started = self.clock.now();
+        let (started, begun) = (self.clock.now(), Instant::now());
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let mut progress = self.read_source(started, oldest).await?;
+        let mut progress = self.read_source(started, begun, oldest).await?;
         if let Some(failure) = progress.failure.take() {
             return Err(failure);
         }
-        self.unreported.stats.behind = self.behind();
         let (watermark, finished) = (self.watermark(&progress), self.clock.now());
+        if let Some(failure) = self.why_throttled(watermark) {
+            return Err(failure);
+        }
+        self.proven = self.proven.max(watermark);
+        self.unreported.stats.behind = self.behind();
         Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, finished, watermark))
     }
 
@@ -705,8 +745,12 @@ impl Observe for Kinesis {
         self.idle = true;
         // What nobody waits for need not be sent.
         for cursor in self.cursors.values_mut() {
+            // While it is not called, nothing is known of it.
+            cursor.throttled = None;
             let held = cursor.is_held();
-            let subscription = cursor.subscription.take().filter(|_| held);
+            // The loop calls this again while nothing waits, and what is parked stays so.
+            let Some(subscription) = cursor.subscription.take() else { continue };
+            let subscription = Some(subscription).filter(|_| held);
             cursor.parked = subscription.zip(cursor.subscribe_at).map(|(it, at)| Parked::until(at, it));
         }
     }

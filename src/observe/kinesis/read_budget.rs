@@ -4,7 +4,8 @@
 //! of them are throttled for up to five seconds (Kinesis API reference, GetRecords). One of them is the
 //! pipeline's own consumer. Therefore each shard is read at most once a second, with a record limit that
 //! should fit our budget for a second. If the answer is larger, the next read waits until the budget has
-//! recovered. The budget spans polls, however long and frequent they are.
+//! recovered. The budget spans polls, however long and frequent they are. A shard that is throttled nevertheless
+//! is called after a pause, which grows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,11 @@ pub(super) const MAX_WAIT: Duration = Duration::from_millis(250);
 /// The record limit of the first call, before sizes are known. A record has up to 1 MiB, but most are far
 /// smaller, and an answer has 10 MiB at most.
 const FIRST_LIMIT: u64 = 100;
+/// From a call that was throttled to the next one of the shard. It doubles with each such call in a row, and is shorter
+/// than what the loop waits after as many failures, so that a poll finds the shard due.
+const PAUSE: Duration = Duration::from_millis(750);
+/// How often the pause doubles, to 6 seconds.
+const MAX_DOUBLINGS: u32 = 3;
 
 /// The read budget of one shard.
 #[derive(Debug, Default)]
@@ -30,6 +36,8 @@ pub(super) struct ReadBudget {
     next: Option<Instant>,
     /// The mean of the last answer that had records, at least 1.
     bytes_per_record: Option<u64>,
+    /// How many calls were throttled since the last answer.
+    throttles: u32,
 }
 
 impl ReadBudget {
@@ -52,6 +60,14 @@ impl ReadBudget {
         at
     }
 
+    /// A call was throttled. Returns when the next one is allowed.
+    pub(super) fn back_off(&mut self) -> Instant {
+        let next = Instant::now() + PAUSE * 2_u32.pow(self.throttles.min(MAX_DOUBLINGS));
+        self.throttles = self.throttles.saturating_add(1);
+        self.next = self.next.max(Some(next));
+        next
+    }
+
     /// Returns the last slot: a failed call read nothing, and the loop waits after failures. Otherwise the
     /// next poll could skip the shard and count as answered without a call.
     pub(super) fn refund(&mut self) {
@@ -66,6 +82,7 @@ impl ReadBudget {
 
     /// Charges an answer.
     pub(super) fn charge(&mut self, records: u64, bytes: u64, bytes_per_second: u64) {
+        self.throttles = 0;
         let mean = bytes.checked_div(records).map(|bytes| bytes.max(1));
         self.bytes_per_record = mean.or(self.bytes_per_record);
         let recovery = Duration::from_millis(bytes.saturating_mul(1_000) / bytes_per_second.max(1));
@@ -74,19 +91,19 @@ impl ReadBudget {
     }
 }
 
-/// Limits the answers of GetRecords in memory, for all streams of the process; clones share the limit.
+/// Limits the answers of GetRecords in memory, for all streams of the process; clones share the limit. Each stream has
+/// room for one answer in addition: streams that do not answer must not hold up the others.
 #[derive(Clone, Debug)]
 pub struct Pages(Arc<Semaphore>);
 
 impl Pages {
-    /// Answers at a time. An answer usually has one second's budget of bytes, but up to 10 MiB if records
-    /// suddenly become larger, and a third more while it is received in base64.
+    /// Answers at a time, apart from one of each stream. An answer usually has one second's budget of bytes, but up to
+    /// 10 MiB if records suddenly become larger, and a third more while it is received in base64.
     const MAX: usize = 16;
 
-    /// Waits for room, which is held until the permit is dropped.
-    pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed, so this is always `Some`.
-        self.0.clone().acquire_owned().await.ok()
+    /// The room of another stream.
+    pub(super) fn of_stream(self) -> Room {
+        Room { own: Arc::new(Semaphore::new(1)), pages: self }
     }
 }
 
@@ -96,8 +113,30 @@ impl Default for Pages {
     }
 }
 
+/// Room for the answers of one stream: for one at any time, and for more if there is room in [`Pages`]. Clones are of
+/// the same stream.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    own: Arc<Semaphore>,
+    pages: Pages,
+}
+
+impl Room {
+    /// Waits for room, which is held until the permit is dropped.
+    pub(super) async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        // No semaphore is ever closed, so this is always `Some`.
+        tokio::select! {
+            biased;
+            permit = self.own.clone().acquire_owned() => permit.ok(),
+            permit = self.pages.0.clone().acquire_owned() => permit.ok(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -130,6 +169,33 @@ mod tests {
         assert_eq!(budget.take_slot(), start + Duration::from_secs(5));
         budget.charge(10, 0, 1_000);
         assert_eq!(budget.take_slot(), start + Duration::from_secs(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_shard_is_called_after_a_pause_that_grows_until_it_answers() {
+        let mut budget = ReadBudget::default();
+        for pause in [750, 1_500, 3_000, 6_000, 6_000].map(Duration::from_millis) {
+            let slot = budget.take_slot();
+            tokio::time::sleep_until(slot).await;
+            assert_eq!(budget.back_off(), slot + pause);
+            // There is a second between two calls in any case.
+            assert_eq!(budget.next, Some(slot + pause.max(GAP)));
+        }
+        budget.charge(0, 0, 1_000);
+        tokio::time::sleep_until(budget.take_slot()).await;
+        assert_eq!(budget.back_off(), Instant::now() + PAUSE);
+    }
+
+    #[test]
+    fn a_stream_has_room_for_an_answer_whatever_the_others_hold() {
+        let pages = Pages::default();
+        let (one, other) = (pages.clone().of_stream(), pages.of_stream());
+        let held: Vec<_> = std::iter::from_fn(|| one.take().now_or_never()).take(100).collect();
+        assert_eq!(held.len(), Pages::MAX + 1);
+        let own = other.take().now_or_never();
+        assert!(own.is_some() && other.take().now_or_never().is_none());
+        drop(held);
+        assert!(other.take().now_or_never().is_some());
     }
 
     #[test]

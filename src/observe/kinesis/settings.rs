@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::get_records::is_arn;
 use super::read_budget::Pages;
 use super::{Kinesis, proof};
-use crate::cloud::account::{self, Account};
+use crate::cloud::account::{self, Account, account_of_arn};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
@@ -132,6 +132,11 @@ impl Settings {
             lookback: Duration::from_secs(10),
         }
     }
+
+    /// The name of the stream, which is the end of an ARN.
+    fn name(&self) -> &str {
+        self.stream.rsplit('/').next().unwrap_or(&self.stream)
+    }
 }
 
 impl KindSettings for Settings {
@@ -190,7 +195,8 @@ impl KindSettings for Settings {
     }
 
     fn identity(&self) -> String {
-        format!("{} {}", self.stream, self.account.identity())
+        let account = account_of_arn(&self.stream).or(self.account.number()).unwrap_or_default();
+        format!("{} {account} {}", self.name(), self.account.identity())
     }
 
     fn account(&self) -> Option<&Account> {
@@ -225,7 +231,7 @@ impl KindSettings for Settings {
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let kinesis = Kinesis::new(settings, pages.clone(), client, recognizer, clock);
-        Ok(kinesis.naming(aws.clone()).within(site.rhythm.timeout))
+        Ok(kinesis.naming(aws.clone()).within(site.rhythm))
     }
 }
 
@@ -300,10 +306,9 @@ fn is_name(text: &str) -> bool {
 
 impl Evidence for Settings {
     fn names(&self, _: Timestamp) -> Vec<NamedPlace> {
-        // Commands take the name, which is the end of an ARN.
-        let name = self.stream.rsplit('/').next().unwrap_or(&self.stream);
         vec![
-            ("STREAM", name.to_owned()),
+            // Commands take the name.
+            ("STREAM", self.name().to_owned()),
             ("STREAM_REGION", self.account.region.clone()),
             ("STREAM_ACCOUNT", self.account.holder()),
         ]
@@ -349,10 +354,9 @@ impl Evidence for Settings {
     }
 
     fn consoles(&self, _: Question<'_>) -> Vec<Link> {
-        let name = self.stream.rsplit('/').next().unwrap_or(&self.stream);
         vec![Link {
             what: "data viewer in the Kinesis console",
-            url: console::stream(&self.account.region, name),
+            url: console::stream(&self.account.region, self.name()),
         }]
     }
 }
@@ -386,6 +390,7 @@ fn shard_and_sequence(locator: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::account::Role;
     use crate::domain::sighting::Locator;
 
     #[test]
@@ -398,6 +403,22 @@ mod tests {
             said[0].command,
             format!("aws kinesis list-shards --region eu-central-1 --stream-arn {arn}")
         );
+    }
+
+    #[test]
+    fn a_stream_is_one_place_whether_it_is_given_by_its_name_or_its_arn() {
+        let role = |number: &str, name: &str| {
+            let arn = format!("arn:aws:iam::{number}:role/{name}");
+            Account { role: Some(Role { arn, external_id: None }), ..Account::in_region("eu-central-1") }
+        };
+        let one = role("111111111111", "read");
+        let identity = |account: &Account, stream: &str| Settings::new(account.clone(), stream).identity();
+        let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
+        assert_eq!(identity(&one, "logs-acme"), identity(&one, arn));
+        // Tenants may have roles of their own.
+        assert_ne!(identity(&one, "logs-acme"), identity(&role("111111111111", "other"), "logs-acme"));
+        assert_ne!(identity(&one, "logs-acme"), identity(&one, "logs-globex"));
+        assert_ne!(identity(&one, "logs-acme"), identity(&role("222222222222", "read"), "logs-acme"));
     }
 
     #[test]

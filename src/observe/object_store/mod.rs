@@ -15,29 +15,33 @@ mod growth;
 mod key_labels;
 mod key_template;
 mod likely_form;
+mod object_work;
 mod proof;
+mod refusals;
 mod settings;
 mod stamps;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use tokio::time::Instant;
 
 use self::growth::{Witness, start_of};
 pub use self::key_labels::KeyLabels;
+use self::key_labels::KeyOwner;
 pub use self::key_template::KeyTemplate;
+use self::object_work::{Bounds, Contents, ObjectWork, read_object};
+use self::refusals::Refusals;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
 use self::stamps::{Since, Stamps};
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
-use super::blocking::scan_briefly;
-use super::decode::{Halt, Limits, Scan, Scanner};
+use super::decode::Limits;
 use super::pace::Rhythm;
 use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
@@ -65,6 +69,10 @@ const MOST_KNOWN: usize = 2;
 /// Most polls for which a refused object is not requested; the pause doubles up to this.
 const MAX_PAUSE: u64 = 64;
 
+/// How much of a poll's timeout is waited for the bytes of one object, at most: 2 of 5 parts, and half as much again for
+/// one that was too slow before.
+const FETCH_PARTS: (u32, u32) = (2, 5);
+
 /// How long listings are whole after a new key sorted before the start of one that was not.
 const LATE_KEY_PAUSE: Duration = Duration::from_hours(24);
 
@@ -80,18 +88,27 @@ pub struct ObjectObserver<S> {
     pub(super) clock: WallClock,
     /// How long a poll may list.
     list_time: Duration,
+    /// How long a poll may wait for the bytes of one object.
+    fetch_time: Duration,
     /// How old the last whole listing of a prefix may become.
     whole_every: Duration,
     /// When a key was last found that a listing from the last key on would have missed.
     late_key_at: Option<Timestamp>,
     stamps: Stamps,
     prefixes: BTreeMap<String, Prefix>,
+    refusals: Refusals,
     /// Counts polls.
     poll_number: u64,
+    /// When the last poll began.
+    polled_at: Option<Timestamp>,
     /// The start of the last poll that read everything.
     complete_at: Option<Timestamp>,
     /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
+    /// Bytes of objects that arrived and were not reported yet, also of objects that were not read to their end.
+    received: Arc<AtomicU64>,
+    /// Prefix and key of the objects that are being fetched. They stay here if the poll is dropped meanwhile.
+    in_flight: Vec<(String, String)>,
 }
 
 /// The known objects under a prefix.
@@ -106,6 +123,8 @@ struct Prefix {
     whole_at: Option<Timestamp>,
     /// How many calls it took.
     pages: usize,
+    /// How long after the start of its poll it ended.
+    took: Duration,
     /// Whether this poll listed it whole.
     is_whole: bool,
     /// Whether local time repeats in its keys, so that they do not grow with time.
@@ -128,8 +147,12 @@ struct Known {
     /// See [`Listed::is_complete`].
     is_complete: bool,
     state: State,
+    /// How many times in a row it had been overwritten when it was requested.
+    replaced: u32,
     /// The last poll that listed it.
     poll_number: u64,
+    /// It did not arrive in time, or not before its poll was dropped.
+    is_slow: bool,
 }
 
 impl Known {
@@ -137,7 +160,10 @@ impl Known {
     /// polls go on without it, which was told.
     fn waits(&self, since: Since) -> Option<Timestamp> {
         match self.state {
-            State::Seen(seen_by) => (!since.is_after(self.stamp, self.is_complete)).then_some(seen_by),
+            State::Seen(seen_by) => {
+                let is_deferred = self.replaced >= MAX_REFUSALS;
+                (!is_deferred && !since.is_after(self.stamp, self.is_complete)).then_some(seen_by)
+            }
             State::Refused { seen_by, times, .. } => (times < MAX_REFUSALS).then_some(seen_by),
             State::Read => None,
         }
@@ -166,8 +192,12 @@ struct Object {
     seen_by: Timestamp,
     /// In bytes; `None` if the listing does not say.
     size: Option<u64>,
-    /// The label of the tenant that its key names.
+    /// The label of the tenant that its key names; `None` if it may be anybody's.
     label: Option<ForeignText>,
+    /// Whether it has been refused before.
+    was_refused: bool,
+    /// See [`Known::is_slow`].
+    is_slow: bool,
 }
 
 impl Object {
@@ -188,6 +218,8 @@ struct Progress {
     keys: usize,
     /// Pages of listings that were answered.
     pages: usize,
+    /// How long after this poll the next one comes: about as long as this one after the last.
+    pause: Duration,
     /// Set if a prefix was not listed whole: when the oldest of their last whole listings began.
     whole_at: Option<Timestamp>,
     /// Set if a listed object was not read.
@@ -203,12 +235,6 @@ impl Progress {
         self.since.widen();
         self.incomplete |= self.relied;
     }
-}
-
-/// What was found in an object, or in its first part up to the limit, and how many bytes were read.
-struct Contents {
-    scan: Scan,
-    bytes: u64,
 }
 
 impl<S: ObjectStore> ObjectObserver<S> {
@@ -228,20 +254,31 @@ impl<S: ObjectStore> ObjectObserver<S> {
             decoder: Decoder::default(),
             clock,
             list_time: Duration::MAX,
+            fetch_time: Duration::MAX,
             whole_every: Duration::ZERO,
             late_key_at: None,
             stamps: Stamps::default(),
             prefixes: BTreeMap::new(),
+            refusals: Refusals::default(),
             poll_number: 0,
+            polled_at: None,
             complete_at: None,
             unreported: Findings::default(),
+            received: Arc::default(),
+            in_flight: Vec::new(),
         }
     }
 
-    /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
-    /// say that the service answered all the time.
+    /// Limits listings to most of the time that a poll may take, and each object to a part of it. A poll that is
+    /// dropped at its timeout could not say that the service answered all the time.
     pub(super) fn within(self, rhythm: Rhythm) -> Self {
-        Self { list_time: rhythm.timeout * 9 / 10, whole_every: rhythm.proof_every, ..self }
+        let (part, of) = FETCH_PARTS;
+        Self {
+            list_time: rhythm.timeout * 9 / 10,
+            fetch_time: rhythm.timeout * part / of,
+            whole_every: rhythm.proof_every,
+            ..self
+        }
     }
 
     /// Forgets what listings have shown, as if the next prefix had begun.
@@ -274,6 +311,11 @@ impl<S: ObjectStore> ObjectObserver<S> {
             ObserveError::new(FailureKind::OverBudget, text)
         })?;
         self.poll_number += 1;
+        let begun = Instant::now();
+        for (prefix, key) in std::mem::take(&mut self.in_flight) {
+            self.note_slow(&prefix, &key);
+        }
+        let pause = self.polled_at.replace(started).map_or(Duration::ZERO, |at| started.since(at));
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let repeating = self.settings.key.repeating(since, started);
         let mut stamped = self.stamps.since(since, self.settings.slack, started);
@@ -286,6 +328,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             queue: VecDeque::new(),
             keys: 0,
             pages: 0,
+            pause,
             whole_at: None,
             incomplete: false,
             readable: BTreeSet::new(),
@@ -303,7 +346,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
         // Objects that were listed first have waited longest.
         progress.queue.make_contiguous().sort_by_key(|object| object.seen_by);
-        self.read(&mut progress).await;
+        self.read(&mut progress, begun).await;
         Ok(progress)
     }
 
@@ -315,7 +358,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         progress: &mut Progress,
     ) -> Result<(), ObserveError> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
-        let start = known.next_start(progress.since, started, self.whole_every);
+        let start = known.next_start(progress.since, started, self.whole_every, progress.pause);
         known.is_whole = start.is_none();
         if let Some((_, whole_at)) = &start {
             progress.whole_at = Some(progress.whole_at.map_or(*whole_at, |at| at.min(*whole_at)));
@@ -337,12 +380,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
             }
             for Listed { key, version, stamp, is_complete, size } in page.objects {
                 progress.keys += 1;
-                let label = match &self.labels {
-                    None => None,
-                    Some(labels) => match labels.of(key.strip_prefix(prefix).unwrap_or_default()) {
-                        None => continue,
-                        label => label,
-                    },
+                let label = match owner(self.labels.as_ref(), prefix, &key) {
+                    KeyOwner::Unknown => continue,
+                    owner => owner.label(),
                 };
                 let is_new = !known.objects.contains_key(&key);
                 if is_new && known.start.as_ref().is_some_and(|start| key <= start.after) {
@@ -357,7 +397,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     stamp,
                     is_complete,
                     state: State::Seen(ended),
+                    replaced: 0,
                     poll_number: self.poll_number,
+                    is_slow: false,
                 });
                 entry.poll_number = self.poll_number;
                 if entry.version != version {
@@ -365,23 +407,35 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     (entry.stamp, entry.is_complete) = (stamp, is_complete);
                     entry.state = State::Seen(ended);
                 }
-                let seen_by = match entry.state {
-                    State::Seen(seen_by) => seen_by,
-                    State::Refused { seen_by, retry_at, .. } if retry_at <= self.poll_number => seen_by,
+                let (seen_by, was_refused) = match entry.state {
+                    State::Seen(seen_by) => (seen_by, false),
+                    State::Refused { seen_by, retry_at, .. } if retry_at <= self.poll_number => {
+                        (seen_by, true)
+                    }
                     State::Refused { .. } | State::Read => continue,
                 };
                 progress.relied |= progress.since.is_after_only(stamp, is_complete);
                 if progress.since.is_after(stamp, is_complete) {
                     // It is not marked as read, in case an older trace waits later. With ordered keys it is,
-                    // so that later listings can start behind it.
-                    if self.settings.ordered_keys {
+                    // so that later listings can start behind it, unless stamps may turn out not to be reliable.
+                    if self.settings.ordered_keys && progress.since.is_after(stamp, false) {
                         entry.state = State::Read;
                     }
                 } else if size == Some(0) {
                     entry.state = State::Read;
                 } else {
                     let prefix = prefix.to_owned();
-                    progress.queue.push_back(Object { prefix, key, version, stamp, seen_by, size, label });
+                    progress.queue.push_back(Object {
+                        prefix,
+                        key,
+                        version,
+                        stamp,
+                        seen_by,
+                        size,
+                        label,
+                        was_refused,
+                        is_slow: entry.is_slow,
+                    });
                 }
             }
             if progress.keys > self.settings.max_keys_per_poll {
@@ -395,7 +449,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             token = page.next;
             if token.is_none() {
                 if known.is_whole {
-                    known.pages = progress.pages - pages_before;
+                    (known.pages, known.took) = (progress.pages - pages_before, ended.since(started));
                 }
                 return Ok(());
             }
@@ -427,78 +481,105 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let waiting: Vec<_> =
             unlisted.filter_map(|(key, known)| Some((key, known.waits(since)?, known))).collect();
         for (key, seen_by, Known { version, stamp, .. }) in waiting {
-            let label = self.labels.as_ref();
-            let label = label.and_then(|labels| labels.of(key.strip_prefix(prefix).unwrap_or_default()));
-            let prefix = prefix.to_owned();
-            self.take_vanished(&Object { prefix, key, version, stamp, seen_by, size: None, label });
+            let label = owner(self.labels.as_ref(), prefix, &key).label();
+            self.take_vanished(&Object {
+                prefix: prefix.to_owned(),
+                key,
+                version,
+                stamp,
+                seen_by,
+                size: None,
+                label,
+                was_refused: false,
+                is_slow: false,
+            });
         }
     }
 
-    /// Reads the queued objects, a few at a time.
-    async fn read(&mut self, progress: &mut Progress) {
+    /// Reads the queued objects, a few at a time, and of those that were too slow before only one. It may take longer,
+    /// so it begins only while the poll has time for it.
+    async fn read(&mut self, progress: &mut Progress, begun: Instant) {
+        let slow_time = self.fetch_time.saturating_mul(3) / 2;
+        let latest = self.fetch_time / 4 * 3;
         let mut left = self.settings.max_objects_per_poll;
         let mut in_progress = FuturesUnordered::new();
+        let mut has_slow = false;
         loop {
             while in_progress.len() < CONCURRENCY
                 && left > 0
                 && self.unreported.sightings.len() < MAX_SIGHTINGS
             {
-                let Some(object) = progress.queue.pop_front() else {
+                let takes_slow = !has_slow && begun.elapsed() <= latest;
+                let next = progress.queue.iter().position(|object| !object.is_slow || takes_slow);
+                let Some(object) = next.and_then(|at| progress.queue.remove(at)) else {
                     break;
                 };
+                has_slow |= object.is_slow;
                 left -= 1;
                 let limits =
                     Limits { max_inflated_bytes: self.settings.max_inflated_bytes, ..Limits::OBJECT };
                 let work = ObjectWork::new(self.decoder.clone(), self.recognizer.clone(), limits);
-                in_progress.push(read_object(
-                    self.store.clone(),
-                    self.settings.max_object_bytes,
-                    work,
-                    object,
-                ));
+                let bounds = Bounds {
+                    max_bytes: self.settings.max_object_bytes,
+                    max_wait: if object.is_slow { slow_time } else { self.fetch_time },
+                    received: self.received.clone(),
+                };
+                self.in_flight.push((object.prefix.clone(), object.key.clone()));
+                in_progress.push(read_object(self.store.clone(), bounds, work, object));
             }
-            match in_progress.next().await {
-                Some((object, contents)) => self.take(&object, contents, progress),
-                None => break,
-            }
+            let Some((object, contents)) = in_progress.next().await else {
+                break;
+            };
+            self.in_flight.retain(|(prefix, key)| (prefix, key) != (&object.prefix, &object.key));
+            has_slow &= !object.is_slow;
+            self.take(&object, contents, progress);
         }
         progress.incomplete |= !progress.queue.is_empty();
-        if !progress.readable.is_empty() {
+        if !self.refusals.is_empty() {
             self.hasten_refused(progress);
         }
     }
 
-    /// Has the next poll request the objects that were refused before others with the same label were read, because
-    /// the refusals may be over, and a canary that is found in what is read again would prove theirs absent. Each
-    /// object is requested out of its turn once, so that one that is refused for good costs one request more.
+    /// Has the next poll request the objects that were refused before others with the same label were read, and none
+    /// was refused: the refusals may be over, and what is in them is to be known before anything is proven absent. Each
+    /// object is requested out of its turn once, so that one that is refused for good costs one request more. Forgets
+    /// the refusals of labels of which no refused object is left.
     fn hasten_refused(&mut self, progress: &mut Progress) {
         let next = self.poll_number + 1;
+        let mut refused = BTreeSet::new();
         for (prefix, known) in &mut self.prefixes {
             for (key, known) in &mut known.objects {
-                let State::Refused { times: MAX_REFUSALS.., retry_at, is_hastened, .. } = &mut known.state
-                else {
+                let State::Refused { times, retry_at, is_hastened, .. } = &mut known.state else {
                     continue;
                 };
-                let labels = self.labels.as_ref();
-                let label =
-                    labels.and_then(|labels| labels.of(key.strip_prefix(&**prefix).unwrap_or_default()));
-                if !*is_hastened && progress.readable.contains(&label) {
+                let label = owner(self.labels.as_ref(), prefix, key).label();
+                let may_be_over = progress.readable.contains(&label)
+                    && !self.refusals.has_one_in(label.as_ref(), self.poll_number);
+                if *times >= MAX_REFUSALS && !*is_hastened && may_be_over {
                     (*retry_at, *is_hastened) = (next, true);
                     progress.incomplete = true;
                 }
+                refused.insert(label);
             }
         }
+        self.refusals.retain(&refused);
     }
 
     fn take(&mut self, object: &Object, contents: Result<Contents, GetError>, progress: &mut Progress) {
         match contents {
+            // It has one more try, with more time.
+            Ok(Contents { slow: Some(_), .. }) if !object.is_slow => {
+                self.note_slow(&object.prefix, &object.key);
+                progress.incomplete = true;
+                return;
+            }
             Ok(contents) => {
                 self.take_contents(object, contents);
                 progress.readable.insert(object.label.clone());
             }
             Err(GetError::Vanished) => self.take_vanished(object),
             Err(GetError::Replaced) => {
-                progress.incomplete = true;
+                self.take_replaced(object, progress);
                 return;
             }
             Err(GetError::Refused(refusal)) => {
@@ -509,6 +590,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 return;
             }
             Err(GetError::Failed(failure)) => {
+                if failure.kind == FailureKind::Timeout {
+                    self.note_slow(&object.prefix, &object.key);
+                }
                 progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 return;
@@ -516,7 +600,15 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
         let prefix = self.prefixes.get_mut(&object.prefix);
         if let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) {
-            known.state = State::Read;
+            (known.state, known.replaced) = (State::Read, 0);
+        }
+    }
+
+    /// An object did not arrive in time.
+    fn note_slow(&mut self, prefix: &str, key: &str) {
+        let known = self.prefixes.get_mut(prefix).and_then(|prefix| prefix.objects.get_mut(key));
+        if let Some(known) = known {
+            known.is_slow = true;
         }
     }
 
@@ -535,8 +627,33 @@ impl<S: ObjectStore> ObjectObserver<S> {
         self.unreported.stats.decode_errors += 1;
     }
 
+    /// An object was overwritten after it had been listed; the next listing shows what it is then. Once may be chance.
+    /// If it goes on, polls continue without the object, as without one that is refused.
+    fn take_replaced(&mut self, object: &Object, progress: &mut Progress) {
+        let prefix = self.prefixes.get_mut(&object.prefix);
+        let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
+            progress.incomplete = true;
+            return;
+        };
+        known.replaced = known.replaced.saturating_add(1);
+        let times = known.replaced;
+        let name = ForeignText::label(&self.store.uri(&object.key));
+        if times >= MAX_REFUSALS {
+            let text = format!("{name} is overwritten faster than it can be read");
+            self.defer(object, times == MAX_REFUSALS, text.into());
+            return;
+        }
+        progress.incomplete = true;
+        if times > 1 {
+            let text = format!("reading {name}: overwritten after it was listed, {times} times in a row");
+            progress.failure.get_or_insert(ObserveError::new(FailureKind::Error, text));
+        }
+    }
+
     /// Counts a refusal. Returns whether polls may continue without the object. If so, the object only
-    /// withholds the watermark while a trace that can be in it is waited for, and counts as undecodable.
+    /// withholds the watermark while a trace that can be in it is waited for, and counts as undecodable. Where objects
+    /// with the same label have been refused for some polls, they may continue without it at once: otherwise a writer
+    /// whose every new object is refused would end all polls, those of other tenants as well.
     fn take_refusal(&mut self, object: &Object, refusal: &ObserveError) -> bool {
         let prefix = self.prefixes.get_mut(&object.prefix);
         let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
@@ -546,32 +663,35 @@ impl<S: ObjectStore> ObjectObserver<S> {
             State::Refused { times, is_hastened, .. } => (times, is_hastened),
             State::Seen(_) | State::Read => (0, false),
         };
+        let polls = self.refusals.note(object.label.clone(), self.poll_number);
+        let before = if polls >= MAX_REFUSALS { before.max(MAX_REFUSALS - 1) } else { before };
         let times = before + 1;
         let deferred = times >= MAX_REFUSALS;
         let pause = if deferred { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
         let retry_at = self.poll_number + MAX_PAUSE.min(pause) + 1;
         known.state = State::Refused { seen_by: object.seen_by, times, retry_at, is_hastened };
         if deferred {
-            let part = Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused };
-            self.unreported.unreadable.push(UnreadableRecord {
-                arrived_by: object.arrived_by(self.settings.slack),
-                part,
-                count: u64::from(times == MAX_REFUSALS),
-                owner: object.label.clone().map(RecordOwner::Label),
-                text: refusal.detail.clone(),
-            });
-        }
-        if times == MAX_REFUSALS {
-            self.unreported.stats.records += 1;
-            self.unreported.stats.decode_errors += 1;
+            self.defer(object, times == MAX_REFUSALS, refusal.detail.clone());
         }
         deferred
     }
 
-    fn take_contents(&mut self, object: &Object, Contents { scan, bytes }: Contents) {
+    /// Notes that polls continue without an object, which is counted if that `is_new`.
+    fn defer(&mut self, object: &Object, is_new: bool, text: ForeignText) {
+        self.unreported.unreadable.push(UnreadableRecord {
+            arrived_by: object.arrived_by(self.settings.slack),
+            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused },
+            count: u64::from(is_new),
+            owner: object.label.clone().map(RecordOwner::Label),
+            text,
+        });
+        self.unreported.stats.records += u64::from(is_new);
+        self.unreported.stats.decode_errors += u64::from(is_new);
+    }
+
+    fn take_contents(&mut self, object: &Object, Contents { scan, slow }: Contents) {
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
-        stats.bytes += bytes;
         stats.decode_errors += u64::from(!scan.unreadable.is_empty());
         stats.foreign_tags += scan.foreign_tags;
         let name = self.store.copy(&object.key, &object.version);
@@ -591,7 +711,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
             &scan.unreadable,
             object.label.as_ref(),
             || {
-                if exhausted {
+                if let Some(slow) = &slow {
+                    format!("{name} ({slow})")
+                } else if exhausted {
                     format!("{name}{remark}")
                 } else if over_limit {
                     let (object, inflated) = (max_object_bytes >> 20, max_inflated_bytes >> 20);
@@ -601,6 +723,13 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 }
             },
         );
+    }
+
+    /// Takes what was found, and what was read to find it.
+    fn take_findings(&mut self) -> Findings {
+        let mut findings = std::mem::take(&mut self.unreported);
+        findings.stats.bytes += self.received.swap(0, Ordering::Relaxed);
+        findings
     }
 
     /// Called after a poll that listed everything. If keys grow with time, moves the start of the next listing up to
@@ -634,15 +763,24 @@ impl<S: ObjectStore> ObjectObserver<S> {
 }
 
 impl Prefix {
-    /// After which key the next listing begins, and when the last whole one did; `None` if it is whole.
+    /// After which key the next listing begins, and when the last whole one did; `None` if it is whole. A whole one
+    /// proves something only when it ends, so it begins earlier if the last one took long and the next poll would be
+    /// too late.
     fn next_start(
         &self,
         since: Since,
         started: Timestamp,
         whole_every: Duration,
+        pause: Duration,
     ) -> Option<(String, Timestamp)> {
         let start = self.start.as_ref().filter(|start| !self.repeats && start.since.covers(since))?;
-        let whole_at = self.whole_at.filter(|at| started.since(*at) < whole_every)?;
+        // A stage is blind when its proof is twice as old.
+        let too_old = whole_every.saturating_mul(9) / 5;
+        let is_recent = |at: &Timestamp| {
+            let age = started.since(*at);
+            age < whole_every && age.saturating_add(pause).saturating_add(self.took) < too_old
+        };
+        let whole_at = self.whole_at.filter(is_recent)?;
         Some((start.after.clone(), whole_at))
     }
 
@@ -674,7 +812,7 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
         self.move_on(started, progress.since, !progress.incomplete);
         let watermark = (!progress.incomplete).then_some(progress.whole_at.unwrap_or(started));
         self.complete_at = watermark.or(self.complete_at);
-        Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
+        Ok(self.take_findings().into_poll(wanted, started, self.clock.now(), watermark))
     }
 
     /// Lists each object by its whole key. Not with HeadObject: where the right to list is bound to prefixes,
@@ -691,12 +829,17 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
     }
 
     fn take_unreported(&mut self) -> Findings {
-        std::mem::take(&mut self.unreported)
+        self.take_findings()
     }
 
     fn decoder(&mut self) -> Option<&mut Decoder> {
         Some(&mut self.decoder)
     }
+}
+
+/// Whose an object is, by its key.
+fn owner(labels: Option<&KeyLabels>, prefix: &str, key: &str) -> KeyOwner {
+    labels.map_or(KeyOwner::Anybody, |labels| labels.of(key.strip_prefix(prefix).unwrap_or_default()))
 }
 
 /// Returns whether a stored copy exists; `None` if that could not be determined now.
@@ -717,120 +860,5 @@ async fn presence<S: ObjectStore>(store: &S, copy: &str) -> Option<Presence> {
     }
 }
 
-/// Decodes one object, piece by piece.
-struct ObjectWork {
-    decoder: Decoder,
-    recognizer: Recognizer,
-    limits: Limits,
-    halt: Halt,
-    /// Holds what the earlier pieces gave. `None` before the first one, and while a piece is being decoded.
-    scanner: Option<Scanner>,
-    /// How long the earlier pieces took.
-    spent: Duration,
-}
-
-impl ObjectWork {
-    fn new(decoder: Decoder, recognizer: Recognizer, limits: Limits) -> Self {
-        Self { decoder, recognizer, limits, halt: Halt::default(), scanner: None, spent: Duration::ZERO }
-    }
-
-    /// The scanner of the next piece.
-    fn scanner(&mut self) -> Scanner {
-        let begin = || Scanner::until(self.halt.clone(), self.recognizer.clone(), self.limits);
-        self.scanner.take().unwrap_or_else(begin)
-    }
-
-    /// Decodes one more piece of the object `name`. Returns whether the rest would be read.
-    async fn push(&mut self, name: &str, piece: Bytes) -> bool {
-        let mut scanner = self.scanner();
-        let work = move || {
-            scanner.push(&piece);
-            scanner
-        };
-        let scanner = self.run(name, work).await;
-        let goes_on = !scanner.is_over();
-        self.scanner = Some(scanner);
-        goes_on
-    }
-
-    /// Decodes the last piece and ends the object. `cut` says that the rest was not fetched.
-    async fn finish(mut self, name: &str, piece: Bytes, cut: bool) -> Scan {
-        let is_whole = self.scanner.is_none() && !cut;
-        let briefly =
-            is_whole.then(|| scan_briefly(&self.recognizer, self.limits, std::slice::from_ref(&piece)));
-        if let Some(scan) = briefly.flatten().and_then(|mut scans| scans.pop()) {
-            return scan;
-        }
-        let mut scanner = self.scanner();
-        // Some formats can only be decoded when the whole object has been read.
-        let work = move || {
-            scanner.push(&piece);
-            if cut {
-                scanner.cut_short();
-            }
-            scanner.finish()
-        };
-        self.run(name, work).await
-    }
-
-    async fn run<T: Send + 'static>(&mut self, name: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let left = self.decoder.max_object_time().saturating_sub(self.spent);
-        let timed = move || {
-            let started = Instant::now();
-            (work(), started.elapsed())
-        };
-        let (result, took) = self.decoder.run(name, usize::MAX, &self.halt, left, self.spent, timed).await;
-        self.spent += took;
-        result
-    }
-}
-
-/// Fetches an object and scans its first `max_bytes`.
-async fn read_object<S: ObjectStore>(
-    store: S,
-    max_bytes: u64,
-    mut work: ObjectWork,
-    object: Object,
-) -> (Object, Result<Contents, GetError>) {
-    // Bytes beyond the limit are not requested, so that they are neither sent nor billed.
-    let first = object.size.filter(|size| *size > max_bytes).map(|_| max_bytes);
-    let mut body = match store.get(&object.key, &object.version, first).await {
-        Ok(body) => body,
-        Err(error) => return (object, Err(error)),
-    };
-    let name = ForeignText::label(&store.uri(&object.key));
-    let mut bytes = 0;
-    // The newest chunk is decoded together with the end if none follows: most objects have only one.
-    let mut newest = Bytes::new();
-    let cut = loop {
-        match body.chunk().await {
-            Ok(Some(chunk)) => {
-                let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
-                bytes = max_bytes.min(bytes + chunk.len() as u64);
-                let before = std::mem::replace(&mut newest, chunk.slice(..chunk.len().min(left)));
-                if !before.is_empty() && !work.push(&name, before).await {
-                    // It exceeds a limit already, so the rest need not be fetched.
-                    newest.clear();
-                    break false;
-                }
-                if chunk.len() > left {
-                    break true;
-                }
-            }
-            Ok(None) => {
-                let size = object.size.unwrap_or(bytes);
-                if bytes < size.min(max_bytes) {
-                    let text = format!("reading {name}: the body ended after {bytes} of {size} bytes");
-                    return (object, Err(GetError::Refused(ObserveError::new(FailureKind::Garbled, text))));
-                }
-                break size > bytes;
-            }
-            Err(cause) => {
-                let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
-                return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));
-            }
-        }
-    };
-    let scan = work.finish(&name, newest, cut).await;
-    (object, Ok(Contents { scan, bytes }))
-}
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::{KeyLabels, KeyTemplate};
+use crate::domain::time::Timestamp;
 use crate::domain::time_zone::TimeZone;
 use crate::domain::topology::Topology;
 use crate::keys::fault::{Checked, suggestion};
@@ -15,6 +16,8 @@ use crate::observe::decode::Limits;
 use crate::observe::kinds::{Attribution, LabelPlace, Scope};
 use crate::observe::{GAPS, Gaps};
 
+/// Most prefixes that commands name, each of which is a command of its own.
+const MOST_SHOWN: usize = 4;
 /// The largest object that a poll can read within its timeout and the memory of a container.
 const MAX_OBJECT: u64 = 5 << 30;
 /// A writer that collects records for a day is of no use for canaries that are given up after minutes.
@@ -146,6 +149,17 @@ impl Settings {
     /// Identifies what is read, without how it is read.
     pub(in crate::observe) fn identity(&self) -> String {
         format!("{}/{} {}", self.bucket, self.key, self.key.zone())
+    }
+
+    /// Returns the prefixes in which a canary may be that was planned at this time, that of this time first: as far
+    /// before it as listings reach back, and as long after it. If there are many, they are the nearest.
+    pub(in crate::observe) fn prefixes_around(&self, planned_at: Timestamp) -> Vec<String> {
+        let own = self.key.prefix_of(planned_at);
+        let reach = self.slack.max(self.key_slack);
+        let all = self.key.prefixes(planned_at - reach, planned_at + reach, usize::MAX).unwrap_or_default();
+        let at = all.iter().position(|prefix| *prefix == own).unwrap_or_default();
+        let others = all.into_iter().skip(at.saturating_sub(1)).take(MOST_SHOWN).filter(|it| *it != own);
+        std::iter::once(own.clone()).chain(others).collect()
     }
 
     /// Returns whether keys name the tenant of a canary.

@@ -88,6 +88,12 @@ impl KindSettings for Settings {
         let objects = object_store::Settings::read(read, scope, bucket_name::check);
         let bucket = objects.as_ref().ok().map(|objects| objects.bucket.as_str());
         let account = Account::read(read, scope.region, bucket);
+        if objects.as_ref().is_ok_and(|objects| objects.ordered_keys && store::is_directory(&objects.bucket))
+        {
+            let text =
+                "a listing of a directory bucket has no order; remove ordered_keys, or set it to false";
+            return Err(read.report("ordered_keys", text));
+        }
         Ok(Self { account: account?, objects: objects? })
     }
 
@@ -170,24 +176,23 @@ impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
         let Some(copy) = question.copy else {
-            let prefix = self.objects.key.prefix_of(question.planned_at);
-            return vec![
-                Lookup {
-                    what: "list the objects of that hour",
-                    command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
-                },
-                Lookup {
-                    what: "search every object of that hour",
-                    command: format!(
-                        "aws s3api list-objects-v2{region} --bucket {bucket} --prefix {} --query 'Contents[].Key' \
-                         --output text | tr '\\t' '\\n' | while read -r key; do aws s3 cp{region} \
-                         s3://{bucket}/\"$key\" - | {UNPACK} | grep -a -F -H --label=\"$key\" {}; done",
-                        quoted(&prefix),
-                        quoted(question.tag),
-                        bucket = quoted(bucket),
-                    ),
-                },
-            ];
+            let prefixes = self.objects.prefixes_around(question.planned_at);
+            let list = |prefix: &String| Lookup {
+                what: "list the objects of that hour",
+                command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
+            };
+            let search = |prefix: &String| Lookup {
+                what: "search every object of that hour",
+                command: format!(
+                    "aws s3api list-objects-v2{region} --bucket {bucket} --prefix {} --query 'Contents[].Key' \
+                     --output text | tr '\\t' '\\n' | while read -r key; do aws s3 cp{region} \
+                     s3://{bucket}/\"$key\" - | {UNPACK} | grep -a -F -H --label=\"$key\" {}; done",
+                    quoted(prefix),
+                    quoted(question.tag),
+                    bucket = quoted(bucket),
+                ),
+            };
+            return prefixes.iter().map(list).chain(prefixes.iter().map(search)).collect();
         };
         let key = key(copy.record(), bucket);
         // `aws s3api get-object` prints its answer after the object, so it cannot write to a pipe.

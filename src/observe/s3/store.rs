@@ -30,12 +30,6 @@ impl S3 {
         Self { client, bucket: bucket.into() }
     }
 
-    /// Whether it is a directory bucket (S3 user guide, directory bucket naming rules). Its ETags say nothing about
-    /// how an object was uploaded.
-    fn is_directory(&self) -> bool {
-        self.bucket.ends_with("--x-s3")
-    }
-
     /// Whether a function transforms what is read (S3 user guide, Object Lambda). Then listed sizes, those of the
     /// stored objects, say nothing about it.
     fn is_transformed(&self) -> bool {
@@ -87,6 +81,8 @@ impl ObjectStore for S3 {
         let request = self.client.list_objects_v2().bucket(&*self.bucket).prefix(prefix);
         let request = match from {
             Position::First => request,
+            // A directory bucket has no order of keys (S3 user guide, differences for directory buckets).
+            Position::After(_) if is_directory(&self.bucket) => request,
             Position::After(key) => request.start_after(key),
             Position::Token(token) => request.continuation_token(token),
         };
@@ -107,9 +103,11 @@ impl ObjectStore for S3 {
             let version = object.e_tag.unwrap_or_default();
             // LastModified is truncated to the second. For a multipart object it is the start of the upload
             // (S3 user guide).
-            let stamp =
-                if is_multipart(&version) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
-            let is_complete = !self.is_directory() && is_put_whole(&version);
+            let (stamp, is_complete) = if is_directory(&self.bucket) || is_multipart(&version) {
+                (Stamp::NotBefore(modified), false)
+            } else {
+                (Stamp::Seconds(modified), is_put_whole(&version))
+            };
             let size = object.size.filter(|_| !self.is_transformed());
             let size = size.and_then(|size| u64::try_from(size).ok());
             Some(Listed { key: object.key?, version, stamp, is_complete, size })
@@ -147,6 +145,12 @@ impl Body for ByteStream {
     async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
         self.try_next().await.map_err(|error| causes(&error))
     }
+}
+
+/// Whether a bucket is a directory bucket (S3 user guide, directory bucket naming rules). Its ETags do not say how an
+/// object was uploaded, so any may have been uploaded in parts, and its listings have no order.
+pub(super) fn is_directory(bucket: &str) -> bool {
+    bucket.ends_with("--x-s3")
 }
 
 /// Whether S3 understood the request and refused it. Throttling and timeouts are not refusals.

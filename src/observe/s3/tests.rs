@@ -1,5 +1,7 @@
 mod dead_letters;
+mod evidence;
 mod growth;
+mod refusals;
 mod stamps;
 mod time_zones;
 
@@ -64,6 +66,8 @@ struct Store {
     longer: usize,
     /// GetObject of these keys fails with this status and code.
     broken: BTreeMap<&'static str, (u16, &'static str)>,
+    /// GetObject of this key is denied because it was deleted a moment before.
+    vanishing: Option<&'static str>,
     /// Listings fail with this status and code.
     closed: Option<(u16, &'static str)>,
     /// Every page of a listing is empty, and names a next one.
@@ -140,6 +144,10 @@ impl Store {
         let last: Option<usize> = range.strip_prefix("bytes=0-").unwrap().parse().ok();
         let upto = last.map_or_else(String::new, |last| format!(" up to {last}"));
         self.calls.push(format!("GET {key}{upto}"));
+        if self.vanishing == Some(key) {
+            self.objects.remove(key);
+            return (403, error("AccessDenied"));
+        }
         match (self.broken.get(key), self.objects.get(key)) {
             (Some((status, code)), _) => (*status, error(code)),
             (None, Some((text, _, _))) => (200, text[..last.map_or(text.len(), |last| last + 1)].to_owned()),
@@ -282,6 +290,27 @@ async fn a_key_that_names_the_tenant_labels_the_sightings_of_its_object() {
     assert_eq!(labels, ["ACME", "GLOBEX"]);
     assert_eq!(bucket.calls("GET").len(), 2);
     assert!(poll.watermark.is_some());
+}
+
+#[tokio::test]
+async fn an_object_whose_key_fits_two_tenants_is_read_and_labelled_with_neither() {
+    let bucket = Bucket::default();
+    for key in ["in/04/acme-1", "in/04/acme-eu-west-1-0017.gz", "in/04/globex-1"] {
+        bucket.put(key, canary(1), "e", t(-2));
+    }
+    let names = ["acme", "acme-eu", "globex"].map(|name| (name.into(), name.into()));
+    let poll = bucket.labelled(settings(), Some(KeyLabels::new("-", names))).poll(&wanted()).await.unwrap();
+    let mut found: Vec<_> =
+        poll.sightings.iter().map(|seen| (seen.locator.as_str(), seen.label.as_deref())).collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("s3://archive/in/04/acme-1#0", Some("acme")),
+            ("s3://archive/in/04/acme-eu-west-1-0017.gz#0", None),
+            ("s3://archive/in/04/globex-1#0", Some("globex")),
+        ]
+    );
 }
 
 #[tokio::test]

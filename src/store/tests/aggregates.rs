@@ -261,6 +261,18 @@ fn buckets_are_loaded_as_they_were_saved_last() {
 }
 
 #[test]
+fn a_bucket_that_the_file_has_is_not_written_again() {
+    let mut store = in_memory();
+    let buckets = saved(vec![bucket(Length::Minute, t(0)), bucket(Length::Hour, t(0))]);
+    let written = |store: &mut Store| {
+        store.save(&buckets).unwrap();
+        store.connection.query_row("SELECT total_changes()", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let first = written(&mut store);
+    assert_eq!(written(&mut store) - first, 1, "only since when buckets are known");
+}
+
+#[test]
 fn minutes_older_than_a_day_and_hours_older_than_30_days_are_pruned() {
     let mut store = in_memory();
     let day = 86_400;

@@ -101,7 +101,7 @@ impl World {
             }
             Step::Accept(n) => put(tag(n), PutResult::Accepted { doubled: n % 5 == 0 }),
             Step::Refuse(n) => put(tag(n), PutResult::Refused { reason: "no \"room\"\n".into() }),
-            Step::Lose(n) => put(tag(n), PutResult::Ambiguous { doubled: n % 2 == 0 }),
+            Step::Lose(n) => put(tag(n), PutResult::ambiguous(n % 2 == 0)),
             Step::Poll { source, shows, lag, copy } => {
                 let shown = self.tags.iter().enumerate().filter(|(n, _)| shows >> n & 1 == 1);
                 let sightings = shown.filter_map(|(n, tag)| Some(self.sighting((*tag)?, n, source, copy)));

@@ -134,11 +134,25 @@ fn another_programs_database_is_not_changed() {
 #[test]
 fn a_file_that_is_not_a_database_is_quarantined() {
     let folder = Folder::new();
-    fs::write(folder.file(), "some text that is not a database").unwrap();
+    let bytes = [0x80, 0, 0x13].repeat(300);
+    fs::write(folder.file(), &bytes).unwrap();
     let quarantined = open(&folder.file()).unwrap().quarantine.unwrap();
     assert_eq!(quarantined.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
-    assert_eq!(fs::read_to_string(&quarantined.path).unwrap(), "some text that is not a database");
+    assert_eq!(fs::read(&quarantined.path).unwrap(), bytes);
     assert!(quarantined.damage.contains("not a database"), "{}", quarantined.damage);
+}
+
+#[test]
+fn a_text_is_refused_and_stays_as_it_is() {
+    for text in ["# a configuration\n[probe]\n".to_owned(), "é".repeat(200), format!("{}é", "x".repeat(255))]
+    {
+        let folder = Folder::new();
+        fs::write(folder.file(), &text).unwrap();
+        let refused = open(&folder.file()).unwrap_err();
+        assert!(matches!(&refused, StoreError::Text(path) if *path == folder.file()), "{refused}");
+        assert!(refused.is_permanent());
+        assert_eq!(fs::read_to_string(folder.file()).unwrap(), text);
+    }
 }
 
 #[test]
@@ -164,8 +178,8 @@ fn a_damaged_database_is_quarantined_and_a_new_one_works() {
 #[test]
 fn a_damaged_file_never_replaces_a_quarantined_one() {
     let folder = Folder::new();
-    for text in ["first damaged file", "second damaged file"] {
-        fs::write(folder.file(), text).unwrap();
+    for byte in [0x80, 0x81] {
+        fs::write(folder.file(), [byte; 600]).unwrap();
         drop(open(&folder.file()));
     }
     let error = open(&folder.file()).unwrap_err();
@@ -246,13 +260,76 @@ fn changed_topology() -> Topology {
         stage(TRANSIT, Some(StageId(1))),
         stage(TABLE, Some(StageId(3))),
     ];
-    let source = |n| Source {
+    let source = |(n, name): (u16, &str)| Source {
         stage: StageId(n),
-        name: "a source".into(),
+        name: name.into(),
         owner: Owner::Shared,
         tenants: vec![TenantId(0), TenantId(1)],
     };
-    Topology::new(vec![tenant("newcomer"), tenant("acme")], stages, (0..5).map(source).collect()).unwrap()
+    let sources = (0..).zip(["central", "stream", "shared 4", "shared 2", "shared 3"]).map(source);
+    Topology::new(vec![tenant("newcomer"), tenant("acme")], stages, sources.collect()).unwrap()
+}
+
+/// The fixture's topology with other sources at the archive and at the table.
+fn topology_that_moved() -> Topology {
+    let old = topology();
+    let mut sources = old.sources().to_vec();
+    let moved = sources.iter_mut().filter(|source| [ARCHIVE, TABLE].contains(&source.stage));
+    moved.for_each(|source| source.name = format!("{} elsewhere", source.name).into());
+    Topology::new(old.tenants().to_vec(), old.stages().to_vec(), sources).unwrap()
+}
+
+fn absent() -> Visit {
+    Visit {
+        absent_until: Some(t(7)),
+        empty_polls: 3,
+        withheld: true,
+        gap_since_poll: true,
+        ..Visit::default()
+    }
+}
+
+/// The visits of a trace that was absent from every stage but the first, loaded for a topology with other
+/// sources at the archive and at the table.
+fn visits_after_a_move(ended: Option<Outcome>) -> Vec<Visit> {
+    let mut store = in_memory();
+    let mut before = Trace { ended: ended.map(|outcome| (outcome, t(9))), ..trace(1) };
+    before.stages[1..].fill(absent());
+    save(&mut store, before);
+    store.succeed(Arc::new(topology_that_moved()));
+    store.load(ALL).unwrap().traces.remove(0).stages
+}
+
+#[test]
+fn what_polls_of_another_source_proved_is_dropped() {
+    let stages = visits_after_a_move(None);
+    let unproven = Visit { gap_since_poll: true, ..Visit::default() };
+    for (id, stage) in (0..).map(StageId).zip(&stages).skip(1) {
+        let expected = if [ARCHIVE, TABLE].contains(&id) { unproven.clone() } else { absent() };
+        assert_eq!(*stage, expected, "{id:?}");
+    }
+}
+
+#[test]
+fn what_decided_an_outcome_is_kept_although_the_source_is_another_one() {
+    let stages = visits_after_a_move(Some(Outcome::Lost(HopRange::one(TABLE))));
+    assert_eq!(stages[usize::from(TABLE.0)], absent());
+    assert_eq!(stages[usize::from(ARCHIVE.0)].absent_until, None, "the archive may still be awaited");
+}
+
+#[test]
+fn what_was_proven_according_to_a_row_without_its_source_is_kept() {
+    let mut store = in_memory();
+    let mut before = trace(1);
+    before.stages[usize::from(TABLE.0)] = absent();
+    save(&mut store, before.clone());
+    let changed = store
+        .connection
+        .execute("UPDATE trace SET known = json_remove(known, '$.visits.table.source')", [])
+        .unwrap();
+    assert_eq!(changed, 1);
+    store.succeed(Arc::new(topology_that_moved()));
+    assert_eq!(store.load(ALL).unwrap().traces, [before]);
 }
 
 #[test]
@@ -318,6 +395,34 @@ fn traces_that_ended_while_nothing_was_saved_are_no_longer_in_flight() {
     let loaded = store.load(ALL).unwrap();
     let states: Vec<_> = loaded.traces.iter().map(|trace| (trace.id(), trace.ended.is_some())).collect();
     assert_eq!(states, [(canary(2).trace, false), (canary(3).trace, true), (canary(9).trace, true)]);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_stays_when_the_full_state_is_written() {
+    let mut store = in_memory();
+    (1..4).for_each(|n| save(&mut store, trace(n)));
+    let newer = "UPDATE trace SET known = json_set(known, '$.put', 'of a newer version') WHERE id = ?1";
+    store.connection.execute(newer, [canary(2).trace.as_u128().to_be_bytes()]).unwrap();
+    store.save_all(&vec![(Arc::new(trace(3)), false)].into()).unwrap();
+    let loaded = store.load(ALL).unwrap();
+    assert_eq!((ids(&loaded), loaded.unreadable), (vec![canary(3).trace], 1));
+}
+
+#[test]
+fn a_file_that_was_deleted_or_replaced_is_noticed() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    save(&mut store, trace(1));
+    store.check_file().unwrap();
+    let moved = folder.0.join("moved.db");
+    fs::rename(folder.file(), &moved).unwrap();
+    let text = format!("{} was deleted or replaced while it was open", folder.file().display());
+    assert_eq!(store.check_file().unwrap_err().to_string(), text);
+    fs::write(folder.file(), "another file").unwrap();
+    assert_eq!(store.check_file().unwrap_err().to_string(), text);
+    drop(store);
+    assert_eq!(fs::read(folder.0.join("store.db-wal")).unwrap_or_default(), b"", "of no use to another file");
+    assert_eq!(open(&moved).unwrap().store.load(ALL).unwrap().traces, [trace(1)]);
 }
 
 /// An episode of a stall of a tenant at the end stage, which goes on.

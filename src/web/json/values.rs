@@ -76,7 +76,7 @@ pub(super) enum HopState {
     Unjudged,
     /// The clocks disagree: it arrived before it was at the stage before.
     Inverted,
-    /// Counted by a previous run, so not by this one.
+    /// Counted by a previous run, or before a reload that changed the target, so not by this one.
     Inherited,
     /// It was seen although the stage before never showed it.
     Skipped,

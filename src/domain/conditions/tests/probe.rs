@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::world::*;
 use crate::domain::conditions::{Assessment, Blame, ConditionName, Detail, Severity, Subject};
 use crate::domain::sighting::Drift;
+use crate::domain::tag::TraceId;
 use crate::domain::time::OwnClock;
 use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
-use crate::domain::tracker::{Drifted, HeldBack, Namesake, Snapshot};
+use crate::domain::tracker::{Drifted, HeldBack, Input, Namesake, PutResult, Snapshot};
 
 fn shared(snapshot: &Snapshot) -> Vec<ConditionName> {
     Assessment::new(snapshot, &criteria()).shared.iter().map(|it| it.name).collect()
@@ -49,13 +50,44 @@ fn a_log_group_that_takes_canaries_late_makes_no_pipeline_slow() {
     let arrivals = late.arrivals.map(|at| at.map(|at| at + 28_000));
     let late = Fate { arrivals, ..late };
     let mut world = World::new(move |at| if (600..1_800).contains(&at) { late } else { WELL });
-    let (_, condition) = world.until_on(ConditionName::LateInjection, None, 667);
+    // The third of them is taken at 688.
+    let (_, condition) = world.until_on(ConditionName::LateInjection, None, 689);
     assert_eq!(condition.since, Some(t(600)));
     let verdict = world.run_to(1_200).verdict();
     assert_eq!(verdict.problem().unwrap().name, ConditionName::LateInjection, "{verdict:#?}");
     let slow = verdict.conditions.iter().find(|it| it.name == ConditionName::Slow).unwrap();
     assert_eq!((slow.blame, slow.subject), (Blame::Probe, Subject::tenant(ACME)));
     world.until_off(ConditionName::LateInjection, None, 1_862);
+}
+
+#[test]
+fn a_canary_is_late_once_it_is_taken_and_not_before() {
+    let arrivals = WELL.arrivals.map(|at| at.map(|at| at + 28_000));
+    let late = Fate { put: Some(28), arrivals, ..WELL };
+    let mut world = World::new(move |at| if at == 600 { late } else { WELL });
+    let told =
+        |world: &World| world.verdict().conditions.iter().any(|it| it.name == ConditionName::LateInjection);
+    assert!(!told(world.run_to(627)), "it is not answered yet");
+    assert!(told(world.run_to(628)));
+}
+
+#[test]
+fn a_log_group_that_does_not_answer_is_not_injecting_and_not_late() {
+    // The injector gives such a put up after 25 s.
+    let given_up = |second: u64| -> Vec<Input> {
+        let planned =
+            second.checked_sub(25).filter(|planned| *planned >= 600 && planned.is_multiple_of(INTERVAL));
+        let unanswered = |planned| Input::Put {
+            trace: TraceId::new(t(planned), [0; 10]),
+            result: PutResult::ambiguous(false),
+        };
+        planned.map(unanswered).into_iter().collect()
+    };
+    let silent = Fate { put: Some(u64::MAX / 2), arrivals: [None; 5], ..WELL };
+    let mut world = World::new(move |at| if at >= 600 { silent } else { WELL }).reporting(given_up);
+    let (_, not_injecting) = world.until_on(ConditionName::NotInjecting, None, 672);
+    assert_eq!(not_injecting.since, Some(t(625)));
+    assert!(world.verdict().conditions.iter().all(|it| it.name != ConditionName::LateInjection));
 }
 
 #[test]

@@ -30,6 +30,8 @@ fn a_hop_that_becomes_slow_is_one_incident_although_it_seems_stuck_at_first() {
     assert_eq!(all.len(), 1, "{:?}", told(&all));
     let names: Vec<_> = night.steps.iter().map(|(_, episode, _)| episode.condition.name).collect();
     assert_eq!((names.first(), names.last()), (Some(&ConditionName::Stuck), Some(&ConditionName::Slow)));
+    let stuck = ConditionName::Stuck;
+    assert_eq!(names_in(&night), [(stuck, Step::Began), (ConditionName::Slow, Step::Became { was: stuck })]);
     assert_within(all[0].beginning, 1_200, 0);
 }
 
@@ -106,6 +108,15 @@ fn a_fifth_that_does_not_arrive_is_missing_and_then_lost_and_one_incident() {
     assert_within(all[0].beginning, 1_200, 0);
     let slow = |(_, episode, _): &&(u64, Episode, Step)| episode.condition.name == ConditionName::Slow;
     assert_eq!(night.steps.iter().filter(slow).count(), 0);
+    let missing = ConditionName::Missing;
+    let losing = (ConditionName::Losing, Step::Became { was: missing });
+    assert_eq!(names_in(&night), [(missing, Step::Began), losing]);
+}
+
+/// Under which names the incidents of a night began and went on.
+fn names_in(night: &Night) -> Vec<(ConditionName, Step)> {
+    let steps = night.steps.iter().filter(|(.., step)| matches!(step, Step::Began | Step::Became { .. }));
+    steps.map(|(_, episode, step)| (episode.condition.name, *step)).collect()
 }
 
 #[test]

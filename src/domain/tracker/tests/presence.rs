@@ -66,6 +66,40 @@ fn a_canary_that_is_seen_there_is_dead_lettered() {
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
 }
 
+#[test]
+fn a_loss_is_told_once_the_queue_was_read_past_the_deadline() {
+    let mut w = world();
+    w.put(canary(1));
+    let queue = queue(&w);
+    w.poll_at(queue, t(GIVE_UP), None, vec![]);
+    w.empty_poll_except_at(&[DEAD], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), None, "the queue was read until the deadline");
+    w.poll_at(queue, t(GIVE_UP + 2), None, vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(STREAM))));
+}
+
+#[test]
+fn a_queue_that_was_read_past_the_deadline_before_the_other_stages_delays_no_loss() {
+    let mut w = world();
+    w.put(canary(1));
+    w.poll_at(queue(&w), t(GIVE_UP + 1), None, vec![]);
+    w.empty_poll_except_at(&[DEAD], t(GIVE_UP + 2));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(STREAM))));
+}
+
+#[test]
+fn a_dead_letter_that_is_found_by_the_poll_after_the_deadline_is_no_loss() {
+    let mut w = world();
+    w.put(canary(1));
+    let queue = queue(&w);
+    w.poll_at(queue, t(GIVE_UP), None, vec![]);
+    w.empty_poll_except_at(&[DEAD], t(GIVE_UP + 1));
+    let dead = seen(canary(1), Stamp::None, t(GIVE_UP + 2), "message 1");
+    w.poll_at(queue, t(GIVE_UP + 2), None, vec![dead]);
+    w.poll(TABLE, t(GIVE_UP + 3), vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
+}
+
 /// A dead letter for a batch of acme's stream, without its content.
 fn failed_batch(w: &World, first: &str, last: &str) -> FailedBatch {
     FailedBatch {

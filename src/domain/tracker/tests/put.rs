@@ -1,6 +1,7 @@
 //! What the answer of a put, its lack, or its lateness does to a trace.
 
 use super::*;
+use crate::domain::trace::Put;
 
 #[test]
 fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end() {
@@ -12,6 +13,29 @@ fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end
     assert_eq!(w.outcome(canary(1)), None);
     w.poll(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_canary_that_was_seen_before_its_last_try_was_refused_counts_as_accepted_once() {
+    for finished in [false, true] {
+        let mut w = World::new();
+        w.plan(canary(1), t(0));
+        let stages: &[StageId] = if finished { &[STREAM, ARCHIVE, TRANSIT, TABLE] } else { &[STREAM] };
+        for stage in stages {
+            w.poll(*stage, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+        }
+        let result = PutResult::Refused { reason: "throttled".into() };
+        w.apply(Input::Put { trace: canary(1).trace, result }, t(2));
+        assert_eq!(w.count(|event| matches!(event, Event::Accepted { .. })), 1);
+        let other = |event: &Event| {
+            matches!(event, Event::Ambiguous { .. } | Event::Ended { outcome: Outcome::Refused(_), .. })
+        };
+        assert_eq!(w.count(other), 0);
+        let trace = w.tracker.trace(canary(1).trace).unwrap();
+        assert_eq!((trace.put, trace.doubled_by_us), (Put::Accepted { at: t(2) }, true));
+        let group = w.tracker.snapshot(t(2)).tenants[0].log_groups[0].clone();
+        assert_eq!((group.accepted_at, group.refusing), (Some(t(2)), None));
+    }
 }
 
 #[test]
@@ -52,7 +76,7 @@ fn a_refused_canary_is_not_wanted_and_enters_no_histogram() {
 fn a_put_without_an_answer_stays_in_flight() {
     let mut w = World::new();
     w.plan(canary(1), t(0));
-    let result = PutResult::Ambiguous { doubled: false };
+    let result = PutResult::ambiguous(false);
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     assert_eq!(w.tracker.in_flight(), 1);
     w.poll(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
@@ -63,7 +87,7 @@ fn a_put_without_an_answer_stays_in_flight() {
 fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_pipeline() {
     let mut w = World::new();
     w.plan(canary(1), t(0));
-    let result = PutResult::Ambiguous { doubled: false };
+    let result = PutResult::ambiguous(false);
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     for at in [SLO + 1, GIVE_UP + 1] {
         w.empty_poll_except_at(&[], t(at));
@@ -86,7 +110,7 @@ fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_p
 fn a_put_without_an_answer_that_is_seen_on_the_way_can_be_lost() {
     let mut w = World::new();
     w.plan(canary(1), t(0));
-    let result = PutResult::Ambiguous { doubled: false };
+    let result = PutResult::ambiguous(false);
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     w.poll(TABLE, t(SLO + 1), vec![]);
     let events = w.poll(STREAM, t(SLO + 2), vec![seen(canary(1), Stamp::None, t(SLO + 2), "a")]);
@@ -140,7 +164,7 @@ fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_
             (theirs, w.count(|event| matches!(event, Event::UnchargedCopy { .. })))
         };
         assert_eq!(count(&w), (0, 0), "who stored it is not known yet");
-        let result = PutResult::Ambiguous { doubled };
+        let result = PutResult::ambiguous(doubled);
         w.apply(Input::Put { trace: canary(1).trace, result }, t(5));
         assert_eq!(count(&w), (theirs, ours));
     }
@@ -150,12 +174,12 @@ fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_
 fn what_a_put_was_answered_first_stands_and_is_counted_once() {
     let first = [
         PutResult::Accepted { doubled: false },
-        PutResult::Ambiguous { doubled: false },
+        PutResult::ambiguous(false),
         PutResult::Refused { reason: "too old".into() },
     ];
     let second = [
         PutResult::Accepted { doubled: true },
-        PutResult::Ambiguous { doubled: true },
+        PutResult::ambiguous(true),
         PutResult::Refused { reason: "throttled".into() },
     ];
     for first in first {

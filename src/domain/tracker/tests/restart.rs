@@ -138,7 +138,7 @@ fn what_became_of_a_put_is_for_the_store() {
     let mut w = World::new();
     w.plan(canary(1), t(0));
     w.tracker.take_changes();
-    let result = PutResult::Ambiguous { doubled: true };
+    let result = PutResult::ambiguous(true);
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     assert_eq!(w.tracker.take_changes().traces.len(), 1);
 }
@@ -248,7 +248,7 @@ fn a_restart_makes_no_doubt_of_a_loss_whose_put_is_answered_a_second_time() {
     // Without the restart every source but the table's is blind by now, and this look alone decides.
     for w in [&mut before, &mut after] {
         w.poll(TABLE, t(GIVE_UP + 1), vec![]);
-        let result = PutResult::Ambiguous { doubled: false };
+        let result = PutResult::ambiguous(false);
         w.apply(Input::Put { trace: canary(1).trace, result }, t(GIVE_UP + 2));
         w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
     }
@@ -406,6 +406,108 @@ fn a_hop_that_was_overdue_before_a_restart_is_inherited_whether_the_trace_is_ove
     for at in [t(20), t(OVER + 1)] {
         assert_eq!(hop(&after(&before, at)), Hop::Inherited);
     }
+}
+
+#[test]
+fn a_hop_that_was_overdue_before_a_restart_and_never_happens_is_missing_once() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    before.poll(ARCHIVE, t(20), vec![]);
+    assert_eq!(before.count(|event| matches!(event, Event::HopOverdue { hop: ARCHIVE, .. })), 1);
+    let mut w = after(&before, t(30));
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    let of_archive = |event: &Event| {
+        matches!(event, Event::HopMissing { hop: ARCHIVE, .. } | Event::HopOverdue { hop: ARCHIVE, .. })
+    };
+    assert_eq!(w.count(of_archive), 1);
+    let in_no_histogram =
+        |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, waited: None, .. });
+    assert_eq!(w.count(in_no_histogram), 1);
+    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop, Hop::Missing);
+    let mut next = after(&w, t(GIVE_UP + 2));
+    next.empty_poll_except_at(&[], t(OVER + 1));
+    assert_eq!(next.count(of_archive), 0);
+}
+
+#[test]
+fn a_hop_that_was_overdue_at_a_source_never_seen_is_not_missing_after_a_restart() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    before.poll(ARCHIVE, t(20), vec![]);
+    let mut w = World::fresh();
+    w.tracker.restore(saved(&before), t(30));
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    w.apply(Input::Tick, t(OVER));
+    let never_seen = |event: &Event| matches!(event, Event::HopNeverSeen { hop: ARCHIVE, waited: None, .. });
+    assert_eq!(w.count(never_seen), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::HopMissing { .. })), 0);
+}
+
+#[test]
+fn a_canary_that_was_adopted_stays_so_after_a_restart() {
+    let mut before = World::new();
+    before.tracker.began = t(20);
+    before.poll(STREAM, t(21), vec![seen(canary(1), Stamp::Millis(t(20)), t(21), "a")]);
+    let mut w = after(&before, t(30));
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    w.apply(Input::Tick, t(OVER));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::HandedOver)));
+    assert_eq!(w.count(|event| matches!(event, Event::Ended { adopted: true, .. })), 1);
+    let missing = |event: &Event| matches!(event, Event::HopMissing { .. } | Event::HopNeverSeen { .. });
+    assert_eq!(w.count(missing), 0, "what its process counted is not known");
+}
+
+/// A canary that is delivered, and not archived.
+fn not_archived() -> World {
+    let mut w = World::new();
+    w.put(canary(1));
+    for (stage, copy) in [(STREAM, "a"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.poll(stage, t(3), vec![seen(canary(1), Stamp::None, t(3), copy)]);
+    }
+    w
+}
+
+#[test]
+fn a_trace_that_has_finished_is_not_finished_again_with_more_stages_or_a_later_deadline() {
+    let mut before = not_archived();
+    before.poll(ARCHIVE, t(GIVE_UP + 1), vec![]);
+    assert_eq!(before.tracker.oldest_open(), None);
+    let later = Settings { give_up: s(10 * GIVE_UP), ..settings() };
+    for (map, settings) in [(with_mirror(), settings()), (topology(), later)] {
+        let mut w = World::of(map, settings);
+        let events = w.tracker.restore(saved(&before), t(GIVE_UP + 2));
+        assert_eq!(events, []);
+        assert_eq!(wanted_at(&w), []);
+        let stages: Vec<_> = w.tracker.topology.stage_ids().collect();
+        for stage in stages {
+            w.poll(stage, t(10 * GIVE_UP + 1), vec![]);
+        }
+        w.apply(Input::Tick, t(10 * GIVE_UP + GRACE));
+        assert!(w.tracker.take_changes().settled.is_empty());
+        let judged = |event: &&Event| {
+            matches!(
+                event,
+                Event::HopMissing { .. }
+                    | Event::HopNeverSeen { .. }
+                    | Event::HopOverdue { .. }
+                    | Event::HopUnobserved { .. }
+                    | Event::Ended { .. }
+            )
+        };
+        assert_eq!(w.events.iter().find(judged), None);
+    }
+}
+
+#[test]
+fn a_trace_that_the_store_has_as_open_is_finished_once_by_the_next_run() {
+    let mut w = World::new();
+    let open = [canary(1).trace].into();
+    w.tracker.restore(Restored { traces: saved(&not_archived()), open, ..Restored::default() }, t(4));
+    w.poll(ARCHIVE, t(GIVE_UP + 1), vec![]);
+    assert_eq!(w.count(|event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. })), 1);
+    assert_eq!(w.tracker.take_changes().settled.len(), 1);
 }
 
 #[test]

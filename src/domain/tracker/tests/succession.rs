@@ -1,7 +1,6 @@
 //! Another configuration while canaries are in flight.
 
 use super::*;
-use crate::domain::topology::{Source, Topology};
 
 const INITECH: TenantId = TenantId(2);
 
@@ -204,4 +203,105 @@ fn a_new_limit_of_canaries_in_flight_takes_effect_at_once_and_is_not_lowered() {
     assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Err(NotPlanned::Full));
     w.tracker.raise_max_in_flight(3);
     assert_eq!(w.tracker.plan(canary(3), t(0), &mut events), Ok(()));
+}
+
+/// The fixture's topology with another target of the hop to the archive.
+fn with_target_of_archive(secs: u64) -> Topology {
+    let all = topology();
+    let mut stages = all.stages().to_vec();
+    stages[usize::from(ARCHIVE.0)].target = Some(s(secs));
+    Topology::new(all.tenants().to_vec(), stages, all.sources().to_vec()).unwrap()
+}
+
+/// A canary that is proven to be over the target of the hop to the archive.
+fn overdue_at_the_archive() -> World {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(ARCHIVE, t(20), vec![]);
+    assert_eq!(w.count(|event| matches!(event, Event::HopOverdue { hop: ARCHIVE, .. })), 1);
+    w
+}
+
+fn hop_to_archive(w: &World) -> Hop {
+    w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop
+}
+
+#[test]
+fn a_hop_that_was_overdue_by_another_target_raises_no_bucket() {
+    // The histogram of a hop begins again from 0 when the target changes.
+    for (secs, measured) in [(10, 1), (30, 0), (5, 0)] {
+        let mut w = overdue_at_the_archive();
+        w.tracker.take_changes();
+        assert_eq!(w.becomes(&with_target_of_archive(secs), t(21)), []);
+        assert_eq!(w.tracker.take_changes().traces.len(), 1 - measured, "{secs} s");
+        w.poll(ARCHIVE, t(25), vec![seen(canary(1), Stamp::Millis(t(24)), t(25), "b")]);
+        let raised = |event: &Event| matches!(event, Event::HopMeasured { hop: ARCHIVE, .. });
+        assert_eq!(w.count(raised), measured, "{secs} s");
+        assert_eq!(hop_to_archive(&w) == Hop::Inherited, measured == 0, "{secs} s");
+    }
+}
+
+#[test]
+fn a_hop_that_was_overdue_by_another_target_and_never_happens_is_missing_once() {
+    let mut w = overdue_at_the_archive();
+    w.becomes(&with_target_of_archive(30), t(21));
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    let missing = |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. });
+    assert_eq!(w.count(missing), 1);
+    let in_no_histogram =
+        |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, waited: None, .. });
+    assert_eq!(w.count(in_no_histogram), 1);
+    assert_eq!(hop_to_archive(&w), Hop::Missing);
+}
+
+/// The fixture's topology with another source of acme's canaries at a stage.
+fn with_another_source(stage: StageId) -> Topology {
+    let all = topology();
+    let sources = all.sources().iter().cloned().map(|source| {
+        let is_other = source.stage == stage && source.tenants.contains(&ACME);
+        Source { name: if is_other { "corrected".into() } else { source.name.clone() }, ..source }
+    });
+    Topology::new(all.tenants().to_vec(), all.stages().to_vec(), sources.collect()).unwrap()
+}
+
+#[test]
+fn what_was_read_of_another_source_proves_nothing_absent() {
+    for stage in [STREAM, ARCHIVE, TABLE] {
+        let mut w = World::new();
+        w.put(canary(1));
+        w.poll(stage, t(20), vec![]);
+        w.becomes(&with_another_source(stage), t(21));
+        let visit = w.tracker.trace(canary(1).trace).unwrap().visit(stage);
+        assert_eq!((visit.absent_until, visit.empty_polls, visit.gap_since_poll), (None, 0, true));
+        w.poll(stage, t(25), vec![seen(canary(1), Stamp::Millis(t(1)), t(25), "a")]);
+        assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { .. })), 0, "{stage:?}");
+        assert_eq!(w.arrival(canary(1), stage), Interval { earliest: ms(950), latest: ms(1_051) });
+    }
+}
+
+#[test]
+fn a_hop_that_was_overdue_by_another_source_is_in_time_and_counted_once() {
+    let mut w = overdue_at_the_archive();
+    w.becomes(&with_another_source(ARCHIVE), t(21));
+    w.poll(ARCHIVE, t(25), vec![seen(canary(1), Stamp::Millis(t(1)), t(25), "b")]);
+    let measured = |event: &Event| matches!(event, Event::HopMeasured { hop: ARCHIVE, counted: true, .. });
+    assert_eq!(w.count(measured), 1);
+    let latency = Duration::from_millis(700);
+    assert_eq!(hop_to_archive(&w), Hop::Measured { latency, was_overdue: false });
+}
+
+#[test]
+fn a_canary_of_a_tenant_that_leaves_as_a_stage_is_added_is_closed() {
+    let mut w = World::of(topology_with("initech"), settings());
+    let tag = canary_of("initech", 1, t(0));
+    w.put(tag);
+    w.becomes(&with_mirror(), t(1));
+    for stage in [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD] {
+        let source = w.tracker.topology.source_of(INITECH, stage);
+        w.poll_at(source, t(GIVE_UP + 1), Some(t(GIVE_UP + 1)), vec![]);
+    }
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert!(matches!(w.outcome(tag), Some(Outcome::Lost(_))));
+    assert!(!w.tracker.awaits(INITECH));
 }

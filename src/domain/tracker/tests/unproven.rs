@@ -142,7 +142,13 @@ fn a_source_that_always_carries_binary_records_still_proves_a_loss() {
 
 #[test]
 fn a_canary_that_may_be_in_what_was_not_read_of_an_object_is_not_lost() {
-    for reason in [UnreadableReason::OverLimit, UnreadableReason::Truncated, UnreadableReason::Deleted] {
+    let reasons = [
+        UnreadableReason::OverLimit,
+        UnreadableReason::Truncated,
+        UnreadableReason::Refused,
+        UnreadableReason::Deleted,
+    ];
+    for reason in reasons {
         let mut w = World::new();
         w.put(canary(1));
         let later = canary_at(2, t(30));

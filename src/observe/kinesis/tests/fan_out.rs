@@ -100,7 +100,7 @@ async fn what_is_sent_is_reported_with_the_streams_stamp() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_was_waiting_covers_only_what_an_earlier_poll_had_seen_the_end_of() {
+async fn an_event_that_was_waiting_covers_only_what_two_earlier_polls_had_seen_the_end_of() {
     let (service, mut kinesis) = stream(fanned_out());
     let sender = accept(&service, "s-0");
     sender.event(&[], "10", 0);
@@ -111,10 +111,34 @@ async fn an_event_that_was_waiting_covers_only_what_an_earlier_poll_had_seen_the
     assert_eq!(kinesis.poll(&wanted_from(t(15))).await.unwrap().watermark, Some(t(-1)));
     tokio::time::sleep_until(Instant::now() + Duration::from_secs(4)).await;
     sender.event(&[], "10", 0);
+    let watermark = kinesis.poll(&wanted_from(t(15))).await.unwrap().watermark;
+    assert_eq!(watermark, Some(t(-1)), "what was sent before 20 s may have been on its way then");
+    tokio::time::sleep_until(Instant::now() + Duration::from_secs(4)).await;
+    sender.event(&[], "10", 0);
     let watermark = kinesis.poll(&wanted_from(t(15))).await.unwrap().watermark.unwrap();
-    assert!((t(19)..t(20)).contains(&watermark), "the poll before it began at 20 s: {watermark:?}");
+    assert!((t(19)..t(20)).contains(&watermark), "the last poll but one began at 20 s: {watermark:?}");
     let quiet = kinesis.poll(&wanted_from(t(15))).await.unwrap().watermark;
     assert_eq!(quiet, Some(watermark), "silence proves nothing more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_held_up_for_a_poll_does_not_cover_what_is_held_up_behind_it() {
+    let (service, mut kinesis) = stream(fanned_out());
+    let sender = accept(&service, "s-0");
+    sender.event(&[], "10", 0);
+    kinesis.poll(&wanted()).await.unwrap();
+    // The first event is sent at 2 s, the other one right behind it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    kinesis.poll(&wanted()).await.unwrap();
+    for (events, records) in [("first", record(1, "11")), ("second", record(2, "12"))] {
+        sender.event(&[records], "12", 0);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let poll = kinesis.poll(&wanted()).await.unwrap();
+        assert_eq!(poll.sightings.len(), 1, "{events}");
+        if events == "first" {
+            assert!(poll.watermark <= Some(t(2)), "{:?}", poll.watermark);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,6 +195,9 @@ async fn a_subscription_that_another_reader_takes_is_a_failure_and_taken_back() 
         text.starts_with("SubscribeToShard on s-0 of stream logs-acme: ResourceInUseException"),
         "{text}"
     );
+    for cause in ["another reader uses the same consumer", "is not ACTIVE yet", "restarted within 5 s"] {
+        assert!(text.contains(cause), "{text}");
+    }
     accept(&service, "s-0").event(&[record(2, "12")], "12", 0);
     assert_eq!(locators(&kinesis.poll(&wanted()).await.unwrap()), ["s-0/12#0"]);
 }
@@ -306,6 +333,7 @@ async fn a_canary_that_waits_soon_again_is_read_although_another_subscription_wo
     let sender = accept(&service, "s-0");
     sender.event(&[], "10", 0);
     kinesis.poll(&wanted()).await.unwrap();
+    kinesis.on_idle();
     kinesis.on_idle();
     tokio::time::sleep(Duration::from_secs(3)).await;
     sender.event(&[record(2, "12")], "12", 0);

@@ -56,6 +56,27 @@ async fn only_a_whole_listing_proves_that_a_canary_is_absent() {
 }
 
 #[tokio::test]
+async fn a_whole_listing_begins_the_earlier_the_longer_the_last_one_took() {
+    // The first one takes 5 s, and 12.5 s.
+    for (page, polls) in
+        [(100, vec![(0, true), (6, false), (12, false), (18, true)]), (250, vec![(0, true), (14, true)])]
+    {
+        let bucket = bucket(growing);
+        let mut s3 = observer(&bucket);
+        for (secs, is_whole) in polls {
+            let ticks = AtomicI64::new(0);
+            s3.clock = WallClock::new(move || {
+                let pages = u32::try_from(ticks.fetch_add(1, Ordering::Relaxed)).unwrap();
+                t(secs) + Duration::from_millis(page) * pages
+            });
+            bucket.calls("");
+            s3.poll(&wanted()).await.unwrap();
+            assert_eq!(bucket.calls("LIST in/04/")[0] == WHOLE, is_whole, "{page}, {secs}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_in_no_order_are_always_listed_whole() {
     // Multiplying by 37 modulo 100 puts them in another order.
     let bucket = bucket(|nth| format!("in/04/{:03}", nth * 37 % 100));

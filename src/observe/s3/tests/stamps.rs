@@ -93,18 +93,20 @@ async fn an_object_that_appeared_long_after_its_stamp_is_fetched_and_so_are_othe
 
 #[tokio::test]
 async fn a_poll_that_relied_on_stamps_before_they_turned_out_to_lag_proves_nothing_absent() {
-    let (bucket, mut s3) = polled(a_minute(), 0).await;
-    bucket.put("in/04/a", canary(1), WHOLE, t(-37));
-    s3.prefixes_forgotten();
-    assert!(poll_at(&mut s3, &bucket, 5, 0).await.is_empty(), "by its stamp, no canary can be in it");
-    // This one appeared after second 5, and its stamp does not say so.
-    bucket.put("in/04/z", "a line of somebody\n", WHOLE, t(-70));
-    s3.clock = WallClock::new(|| t(6));
-    bucket.0.lock().unwrap().date = Some(t(6));
-    let poll = s3.poll(&wanted()).await.unwrap();
-    assert_eq!((poll.sightings.len(), poll.watermark), (0, None));
-    let poll = s3.poll(&wanted()).await.unwrap();
-    assert_eq!((poll.sightings.len(), poll.watermark), (1, Some(t(6))));
+    for ordered_keys in [false, true] {
+        let (bucket, mut s3) = polled(Settings { ordered_keys, ..a_minute() }, 0).await;
+        bucket.put("in/04/a", canary(1), WHOLE, t(-37));
+        s3.prefixes_forgotten();
+        assert!(poll_at(&mut s3, &bucket, 5, 0).await.is_empty(), "by its stamp, no canary can be in it");
+        // This one appeared after second 5, and its stamp does not say so.
+        bucket.put("in/04/z", "a line of somebody\n", WHOLE, t(-70));
+        s3.clock = WallClock::new(|| t(6));
+        bucket.0.lock().unwrap().date = Some(t(6));
+        let poll = s3.poll(&wanted()).await.unwrap();
+        assert_eq!((poll.sightings.len(), poll.watermark), (0, None), "ordered_keys = {ordered_keys}");
+        let poll = s3.poll(&wanted()).await.unwrap();
+        assert_eq!((poll.sightings.len(), poll.watermark), (1, Some(t(6))), "ordered_keys = {ordered_keys}");
+    }
 }
 
 #[tokio::test]
@@ -116,10 +118,13 @@ async fn all_objects_of_a_gap_are_fetched() {
 }
 
 #[tokio::test]
-async fn the_etags_of_a_directory_bucket_say_nothing() {
+async fn a_directory_bucket_says_nothing_by_its_etags_and_has_no_order() {
     let bucket = "archive--euc1-az1--x-s3";
     let key = KeyTemplate::new("in/%H/");
-    let http = infallible_client_fn(|_| {
+    let requests = Arc::<Mutex<Vec<String>>>::default();
+    let sent = requests.clone();
+    let http = infallible_client_fn(move |request: http::Request<SdkBody>| {
+        sent.lock().unwrap().push(request.uri().to_string());
         let listed = format!(
             "<ListBucketResult><Contents><Key>in/04/a</Key><LastModified>{}</LastModified><ETag>{WHOLE}</ETag><Size>1</Size></Contents></ListBucketResult>",
             t(-30)
@@ -127,6 +132,12 @@ async fn the_etags_of_a_directory_bucket_say_nothing() {
         http::Response::new(SdkBody::from(listed))
     });
     let s3 = observer(http, Settings::new(bucket, key), None);
-    let page = s3.store.list("in/04/", Position::First).await.unwrap();
-    assert!(!page.objects[0].is_complete);
+    for position in [Position::First, Position::After("in/04/0")] {
+        let page = s3.store.list("in/04/", position).await.unwrap();
+        let object = &page.objects[0];
+        assert_eq!((object.stamp, object.is_complete), (Stamp::NotBefore(t(-30)), false));
+    }
+    let requests = requests.lock().unwrap();
+    assert!(requests.iter().any(|request| request.contains("prefix=in")), "{requests:?}");
+    assert!(!requests.iter().any(|request| request.contains("start-after")), "{requests:?}");
 }

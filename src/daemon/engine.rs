@@ -221,6 +221,10 @@ impl Engine {
             self.take_ready(&mut round);
             let now = self.clock.now();
             self.inject_due(now, &mut round);
+            let publishes = self.in_force.is_some() || now.since(published) >= publish_every;
+            if publishes {
+                self.let_go(now, &mut round);
+            }
             let with_proofs = drain_until.is_some()
                 || self.tracker.unsaved_proofs() <= FEW_PROOFS
                 || Instant::now() >= save_proofs_at;
@@ -241,8 +245,7 @@ impl Engine {
                 }
                 compared = now;
             }
-            if self.in_force.is_some() || now.since(published) >= publish_every {
-                self.let_go(now);
+            if publishes {
                 let began = Instant::now();
                 self.publish(now);
                 publish_every = (began.elapsed() * PUBLISH_SPARES).clamp(PUBLISH_EVERY, PUBLISH_WITHIN);

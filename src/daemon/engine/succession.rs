@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Removes the tenants that leave and of which nothing has been awaited for a while.
-    pub(super) fn let_go(&mut self, now: Timestamp) {
+    pub(super) fn let_go(&mut self, now: Timestamp, round: &mut Round) {
         let leaving: Vec<TenantId> = self.topology.leaving().collect();
         self.quiet_since.retain(|tenant, _| leaving.contains(tenant));
         for tenant in leaving {
@@ -106,8 +106,8 @@ impl Engine {
             if now.since(since) >= LAST_SCRAPES {
                 log_events::tenant_gone(&self.topology.tenant(tenant).name);
                 let topology = Arc::new(self.topology.without(tenant));
-                // Nothing follows: nothing of the tenant is open, and of others nothing changes.
-                self.replace_topology(&topology, now, &mut Round::default());
+                // Nothing of the tenant is open. Of others, what is due at this instant follows.
+                self.replace_topology(&topology, now, round);
             }
         }
     }

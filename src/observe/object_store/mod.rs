@@ -73,6 +73,9 @@ const MAX_PAUSE: u64 = 64;
 /// one that was too slow before.
 const FETCH_PARTS: (u32, u32) = (2, 5);
 
+/// How often an object that does not arrive in time is tried before it is told as not read.
+const SLOW_TRIES: u8 = 2;
+
 /// How long listings are whole after a new key sorted before the start of one that was not.
 const LATE_KEY_PAUSE: Duration = Duration::from_hours(24);
 
@@ -151,8 +154,8 @@ struct Known {
     replaced: u32,
     /// The last poll that listed it.
     poll_number: u64,
-    /// It did not arrive in time, or not before its poll was dropped.
-    is_slow: bool,
+    /// How often it did not arrive in time, or not before its poll was dropped.
+    slow_tries: u8,
 }
 
 impl Known {
@@ -196,8 +199,8 @@ struct Object {
     label: Option<ForeignText>,
     /// Whether it has been refused before.
     was_refused: bool,
-    /// See [`Known::is_slow`].
-    is_slow: bool,
+    /// See [`Known::slow_tries`].
+    slow_tries: u8,
 }
 
 impl Object {
@@ -344,8 +347,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 break;
             }
         }
-        // Objects that were listed first have waited longest.
-        progress.queue.make_contiguous().sort_by_key(|object| object.seen_by);
+        // Objects that were listed first have waited longest. One that was too slow needs all the time that there is.
+        let order = |object: &Object| (object.slow_tries == 0, object.seen_by);
+        progress.queue.make_contiguous().sort_by_key(order);
         self.read(&mut progress, begun).await;
         Ok(progress)
     }
@@ -399,7 +403,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     state: State::Seen(ended),
                     replaced: 0,
                     poll_number: self.poll_number,
-                    is_slow: false,
+                    slow_tries: 0,
                 });
                 entry.poll_number = self.poll_number;
                 if entry.version != version {
@@ -434,7 +438,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                         size,
                         label,
                         was_refused,
-                        is_slow: entry.is_slow,
+                        slow_tries: entry.slow_tries,
                     });
                 }
             }
@@ -491,37 +495,38 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 size: None,
                 label,
                 was_refused: false,
-                is_slow: false,
+                slow_tries: 0,
             });
         }
     }
 
     /// Reads the queued objects, a few at a time, and of those that were too slow before only one. It may take longer,
-    /// so it begins only while the poll has time for it.
+    /// so a second one begins only while the poll has time for it.
     async fn read(&mut self, progress: &mut Progress, begun: Instant) {
         let slow_time = self.fetch_time.saturating_mul(3) / 2;
         let latest = self.fetch_time / 4 * 3;
         let mut left = self.settings.max_objects_per_poll;
         let mut in_progress = FuturesUnordered::new();
-        let mut has_slow = false;
+        let (mut has_slow, mut had_slow) = (false, false);
         loop {
             while in_progress.len() < CONCURRENCY
                 && left > 0
                 && self.unreported.sightings.len() < MAX_SIGHTINGS
             {
-                let takes_slow = !has_slow && begun.elapsed() <= latest;
-                let next = progress.queue.iter().position(|object| !object.is_slow || takes_slow);
+                let takes_slow = !has_slow && (!had_slow || begun.elapsed() <= latest);
+                let next = progress.queue.iter().position(|object| object.slow_tries == 0 || takes_slow);
                 let Some(object) = next.and_then(|at| progress.queue.remove(at)) else {
                     break;
                 };
-                has_slow |= object.is_slow;
+                let is_slow = object.slow_tries > 0;
+                (has_slow, had_slow) = (has_slow | is_slow, had_slow | is_slow);
                 left -= 1;
                 let limits =
                     Limits { max_inflated_bytes: self.settings.max_inflated_bytes, ..Limits::OBJECT };
                 let work = ObjectWork::new(self.decoder.clone(), self.recognizer.clone(), limits);
                 let bounds = Bounds {
                     max_bytes: self.settings.max_object_bytes,
-                    max_wait: if object.is_slow { slow_time } else { self.fetch_time },
+                    max_wait: if is_slow { slow_time } else { self.fetch_time },
                     received: self.received.clone(),
                 };
                 self.in_flight.push((object.prefix.clone(), object.key.clone()));
@@ -531,7 +536,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 break;
             };
             self.in_flight.retain(|(prefix, key)| (prefix, key) != (&object.prefix, &object.key));
-            has_slow &= !object.is_slow;
+            has_slow &= object.slow_tries == 0;
             self.take(&object, contents, progress);
         }
         progress.incomplete |= !progress.queue.is_empty();
@@ -567,8 +572,8 @@ impl<S: ObjectStore> ObjectObserver<S> {
 
     fn take(&mut self, object: &Object, contents: Result<Contents, GetError>, progress: &mut Progress) {
         match contents {
-            // It has one more try, with more time.
-            Ok(Contents { slow: Some(_), .. }) if !object.is_slow => {
+            // It is tried again, with more time.
+            Ok(Contents { slow: Some(_), .. }) if object.slow_tries < SLOW_TRIES => {
                 self.note_slow(&object.prefix, &object.key);
                 progress.incomplete = true;
                 return;
@@ -608,7 +613,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
     fn note_slow(&mut self, prefix: &str, key: &str) {
         let known = self.prefixes.get_mut(prefix).and_then(|prefix| prefix.objects.get_mut(key));
         if let Some(known) = known {
-            known.is_slow = true;
+            known.slow_tries = known.slow_tries.saturating_add(1);
         }
     }
 

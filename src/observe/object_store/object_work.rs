@@ -182,7 +182,7 @@ async fn fetch<S: ObjectStore>(
     let mut patience = Patience(max_wait);
     let answer = store.get(&object.key, &object.version, first);
     // Where nothing is answered, a poll that is dropped tells which call it was.
-    let answer = if object.is_slow { patience.wait(answer).await } else { Some(answer.await) };
+    let answer = if object.slow_tries > 0 { patience.wait(answer).await } else { Some(answer.await) };
     let mut body = answer.ok_or_else(nothing_arrived)??;
     let mut bytes = 0;
     // The newest chunk is decoded together with the end if none follows: most objects have only one.

@@ -145,7 +145,7 @@ impl Tracker {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
-        if self.trace(id).is_some_and(|known| known.origin != Origin::Planned) {
+        if self.trace(id).is_some_and(|known| known.origin == Origin::Restored) {
             self.injections[usize::from(tenant.0)].record_missed(1, now);
             events.push(Event::Missed { tenant, count: 1 });
         }

@@ -121,11 +121,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_cloudwatchlogs::Client;
-    use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
-    use aws_smithy_runtime_api::client::http::{
-        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
-    };
+    use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
     use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
     use aws_smithy_types::body::SdkBody;
 
@@ -133,7 +129,7 @@ mod tests {
     use crate::domain::tag::TraceId;
     use crate::domain::time::{Timestamp, WallClock};
     use crate::domain::topology::TenantId;
-    use crate::inject::{Retry, Settings};
+    use crate::inject::tests::injector_of;
 
     /// A fake of CloudWatch Logs that answers every put after three seconds.
     #[derive(Clone, Debug)]
@@ -156,20 +152,7 @@ mod tests {
     }
 
     fn slow_injector(clock: &WallClock) -> Injector {
-        let config = aws_sdk_cloudwatchlogs::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
-            .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(Slow)))
-            .build();
-        let settings = Settings {
-            log_group: "/acme/app".into(),
-            log_stream: "traceprobe/1".into(),
-            retry: Retry::USUAL,
-            attempt_timeout: Duration::from_secs(5),
-        };
-        Injector::new(settings, Client::from_conf(config), clock.clone())
+        injector_of(Slow, clock.clone())
     }
 
     /// Sends 60 canaries a second for ten seconds, in time.

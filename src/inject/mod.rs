@@ -315,4 +315,4 @@ fn event(canary: &CanaryLine) -> Option<InputLogEvent> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

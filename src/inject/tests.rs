@@ -40,6 +40,24 @@ struct Server {
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
+/// An injector whose calls this connector answers.
+pub(crate) fn injector_of(server: impl HttpConnector + Clone + 'static, clock: WallClock) -> Injector {
+    let config = aws_sdk_cloudwatchlogs::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(server.clone())))
+        .build();
+    let settings = Settings {
+        log_group: "/acme/app".into(),
+        log_stream: "traceprobe/1".into(),
+        retry: Retry::USUAL,
+        attempt_timeout: Duration::from_secs(5),
+    };
+    Injector::new(settings, aws_sdk_cloudwatchlogs::Client::from_conf(config), clock)
+}
+
 impl Server {
     fn new(script: &[Action]) -> Self {
         Self { script: Arc::new(Mutex::new(script.iter().copied().collect())), requests: Arc::default() }
@@ -54,23 +72,9 @@ impl Server {
     }
 
     fn injector(&self) -> Injector {
-        let server = self.clone();
-        let config = aws_sdk_cloudwatchlogs::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
-            .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(server.clone())))
-            .build();
-        let settings = Settings {
-            log_group: "/acme/app".into(),
-            log_stream: "traceprobe/1".into(),
-            retry: Retry::USUAL,
-            attempt_timeout: Duration::from_secs(5),
-        };
         let start = tokio::time::Instant::now();
         let clock = WallClock::new(move || Timestamp::from_secs(1_795_321_781) + start.elapsed());
-        Injector::new(settings, aws_sdk_cloudwatchlogs::Client::from_conf(config), clock)
+        injector_of(self.clone(), clock)
     }
 
     async fn put(&self, count: u8) -> Report {

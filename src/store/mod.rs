@@ -174,7 +174,7 @@ pub enum StoreError {
     Newer { found: i64, known: i64 },
     #[error("the file is another program's database: it was not changed")]
     NotOurs,
-    #[error("{} is a text and no store: it was not changed; set another path", .0.display())]
+    #[error("{} is a text file and not a store: it was not changed; set another path", .0.display())]
     Text(PathBuf),
     #[error("another process has locked the store")]
     Locked(#[source] rusqlite::Error),
@@ -563,8 +563,7 @@ fn id_of(row: &Row<'_>) -> rusqlite::Result<TraceId> {
 
 /// Whether a file begins as a text and not as a database, damaged or not: somebody's own file, under a path that was
 /// written by mistake.
-#[must_use]
-pub fn is_text(path: &Path) -> bool {
+fn is_text(path: &Path) -> bool {
     /// Where a database has numbers and zeros.
     const HEAD: u64 = 256;
     let mut head = Vec::new();

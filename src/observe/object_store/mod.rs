@@ -69,8 +69,8 @@ const MOST_KNOWN: usize = 2;
 /// Most polls for which a refused object is not requested; the pause doubles up to this.
 const MAX_PAUSE: u64 = 64;
 
-/// How much of a poll's timeout is waited for the bytes of one object, at most: 2 of 5 parts, and half as much again for
-/// one that was too slow before.
+/// How much of a poll's timeout is waited for the bytes of one object, at most: 2 of 5 parts, and half as much again if
+/// it was too slow before.
 const FETCH_PARTS: (u32, u32) = (2, 5);
 
 /// How often an object that does not arrive in time is tried before it is told as not read.
